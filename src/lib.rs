@@ -1,0 +1,2 @@
+//! A self-custodial bitcoin wallet daemon for the Ark protocol, driven over HTTP.
+

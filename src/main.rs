@@ -1,0 +1,3 @@
+//! The \`arkwalletd\` program.
+
+fn main() {}
