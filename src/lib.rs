@@ -1,2 +1,3 @@
 //! A self-custodial bitcoin wallet daemon for the Ark protocol, driven over HTTP.
 
+pub mod sandbox;

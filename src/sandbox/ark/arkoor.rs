@@ -1,0 +1,137 @@
+//! Out-of-round payments: the server's half of the signatures, and its protection against double spends (spec §1.3, §2.3).
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use ark_lib::arkoor::package::{ArkoorPackageBuilder, ArkoorPackageCosignRequest};
+use ark_lib::arkoor::state::ServerCanCosign;
+use ark_lib::vtxo::VtxoPolicyKind;
+use ark_lib::{ServerVtxo, VtxoId};
+use bitcoin::Txid;
+use server_rpc::protos;
+
+use super::board::spoil;
+use super::faults::{Action, Hook};
+use super::state::Ark;
+use super::status::RpcError;
+use super::store::{TxKind, VtxoRecord, VtxoState, tx, vtxo};
+
+type Request = ArkoorPackageCosignRequest<VtxoId>;
+type Package = ArkoorPackageBuilder<ServerCanCosign>;
+
+impl Ark {
+    /// `RequestArkoorCosign`. The spend is recorded before anything is signed; the same request again gets a fresh answer.
+    pub(super) async fn request_arkoor_cosign(
+        &self,
+        request: protos::ArkoorPackageCosignRequest,
+    ) -> Result<protos::ArkoorPackageCosignResponse, RpcError> {
+        let request = Request::try_from(request)?;
+        let ids: Vec<VtxoId> = request.inputs().copied().collect();
+        if ids.is_empty() {
+            return Err(RpcError::bad("no inputs"));
+        }
+
+        let _turn = self.turn().await;
+        let inputs = self.known(&ids)?;
+        let package = self.build_package(request, &inputs);
+        let spends: BTreeMap<VtxoId, Txid> = package
+            .as_ref()
+            .map(|package| package.input_spend_info().collect())
+            .unwrap_or_default();
+        let package = match (package, self.check_spendable(&inputs, &spends).await) {
+            (Ok(package), Ok(())) => package,
+            (Ok(_), Err(error)) | (Err(error), Ok(())) => return Err(error),
+            (Err(malformed), Err(unusable)) => return Err(malformed.or(unusable)),
+        };
+
+        self.refuse_at(Hook::ArkoorChecked, &ids)?;
+        self.persist_package(&package)?;
+        self.refuse_at(Hook::ArkoorPersisted, &ids)?;
+        let mut response = protos::ArkoorPackageCosignResponse::from(
+            package
+                .server_cosign(&self.keys.server)
+                .map_err(|error| RpcError::Internal(error.into()))?
+                .cosign_response(),
+        );
+        match self.hook(Hook::ArkoorResponse)? {
+            Some(Action::WrongSignature) => {
+                let first = response.parts.first_mut();
+                if let Some(signature) = first.and_then(|part| part.server_partial_sigs.first_mut())
+                {
+                    spoil(signature);
+                }
+            }
+            Some(Action::MissingSignature) => {
+                if let Some(part) = response.parts.last_mut() {
+                    part.server_partial_sigs.pop();
+                }
+            }
+            _ => {}
+        }
+        Ok(response)
+    }
+
+    /// Builds the transactions that the request asks for. The library checks attestation, nonces, amounts and dust.
+    fn build_package(&self, request: Request, inputs: &[VtxoRecord]) -> Result<Package, RpcError> {
+        let distinct: BTreeSet<&VtxoId> = request.inputs().collect();
+        if distinct.len() < inputs.len() {
+            return Err(RpcError::bad("an input appears twice"));
+        }
+        for (part, input) in request.requests.iter().zip(inputs) {
+            if input.vtxo.policy_type() != VtxoPolicyKind::Pubkey {
+                return Err(RpcError::bad("an arkoor input must have a pubkey policy"));
+            }
+            if part
+                .all_outputs()
+                .any(|output| output.policy.policy_type() != VtxoPolicyKind::Pubkey)
+            {
+                return Err(RpcError::bad("an arkoor output must have a pubkey policy"));
+            }
+            if !part.use_checkpoint {
+                return Err(RpcError::bad("an arkoor needs a checkpoint"));
+            }
+            if part.all_outputs().count() > self.params.max_arkoor_fanout {
+                return Err(RpcError::bad("too many outputs for one input"));
+            }
+            if input.vtxo.exit_depth() >= self.params.max_vtxo_exit_depth {
+                return Err(RpcError::bad(
+                    "an input is too many payments away from the chain",
+                ));
+            }
+        }
+        let request = request
+            .set_vtxos(inputs.iter().map(|input| input.vtxo.clone()))
+            .map_err(RpcError::bad)?;
+        Package::from_cosign_request(request)
+            .map_err(|(part, error)| RpcError::bad(format!("part {part}: {error}")))
+    }
+
+    fn persist_package(&self, package: &Package) -> anyhow::Result<()> {
+        self.store.write(|db| {
+            for output in package.build_unsigned_vtxos() {
+                let output = ServerVtxo::from(output);
+                vtxo::insert(db, &output, VtxoState::Unregistered, None)?;
+            }
+            for (checkpoint, spender) in package.build_unsigned_internal_vtxos() {
+                vtxo::insert(db, &checkpoint, VtxoState::Internal, Some(spender))?;
+            }
+            for txid in package.virtual_transactions() {
+                tx::insert_unsigned(db, TxKind::Virtual, txid)?;
+            }
+            for (id, txid) in package.input_spend_info() {
+                vtxo::mark_spent(db, id, txid)?;
+            }
+            Ok(())
+        })
+    }
+
+    /// Carries out a rule that refuses the inputs, be it true or a lie.
+    fn refuse_at(&self, hook: Hook, ids: &[VtxoId]) -> Result<(), RpcError> {
+        match self.hook(hook)? {
+            Some(Action::RefuseInputs) => Err(RpcError::unusable(
+                "vtxo not spendable",
+                ids.iter().copied(),
+            )),
+            _ => Ok(()),
+        }
+    }
+}

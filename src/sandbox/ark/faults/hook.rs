@@ -1,0 +1,119 @@
+//! The points inside the handlers at which a rule can act: the **[F …]** marks of spec §2.
+
+use super::Action;
+
+/// A point in a flow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Hook {
+    /// A board has been cosigned; nothing is stored.
+    BoardCosign,
+    /// A board has been stored.
+    BoardRegister,
+    /// Signed transactions have been checked, before they are stored.
+    Register,
+    /// An arkoor request has passed all checks; nothing is stored.
+    ArkoorChecked,
+    /// Inputs are marked spent and outputs are stored; nothing is signed.
+    ArkoorPersisted,
+    /// The arkoor answer is ready.
+    ArkoorResponse,
+    /// A post to a mailbox has passed all checks; nothing is stored.
+    MailboxPost,
+    /// A round is about to invite the clients.
+    RoundAttempt,
+    /// A round is about to build its tree.
+    RoundProposal,
+    /// A round is stored; its funding transaction is not broadcast.
+    RoundCommit,
+    /// The funding transaction of a round is broadcast; the clients have not been told.
+    RoundFinished,
+    /// A client is about to hear how its participation stands.
+    RoundStatus,
+    /// The signature for an output of a round is ready.
+    RoundLeaf,
+    /// The forfeits are stored; the client does not know the preimage.
+    RoundForfeitPersisted,
+    /// An offboard is prepared; the client has not been told.
+    OffboardPrepared,
+    /// An offboard is stored; its transaction is not broadcast.
+    OffboardPersisted,
+    /// What the server says about itself is ready.
+    Info,
+}
+
+impl Hook {
+    /// Every hook.
+    pub const ALL: [Hook; 17] = [
+        Hook::BoardCosign,
+        Hook::BoardRegister,
+        Hook::Register,
+        Hook::ArkoorChecked,
+        Hook::ArkoorPersisted,
+        Hook::ArkoorResponse,
+        Hook::MailboxPost,
+        Hook::RoundAttempt,
+        Hook::RoundProposal,
+        Hook::RoundCommit,
+        Hook::RoundFinished,
+        Hook::RoundStatus,
+        Hook::RoundLeaf,
+        Hook::RoundForfeitPersisted,
+        Hook::OffboardPrepared,
+        Hook::OffboardPersisted,
+        Hook::Info,
+    ];
+
+    /// The name that rules use.
+    pub fn name(self) -> &'static str {
+        match self {
+            Hook::BoardCosign => "board.cosign",
+            Hook::BoardRegister => "board.register",
+            Hook::Register => "register",
+            Hook::ArkoorChecked => "arkoor.checked",
+            Hook::ArkoorPersisted => "arkoor.persisted",
+            Hook::ArkoorResponse => "arkoor.response",
+            Hook::MailboxPost => "mailbox.post",
+            Hook::RoundAttempt => "round.attempt",
+            Hook::RoundProposal => "round.proposal",
+            Hook::RoundCommit => "round.commit",
+            Hook::RoundFinished => "round.finished",
+            Hook::RoundStatus => "round.status",
+            Hook::RoundLeaf => "round.leaf",
+            Hook::RoundForfeitPersisted => "round.forfeit.persisted",
+            Hook::OffboardPrepared => "offboard.prepared",
+            Hook::OffboardPersisted => "offboard.persisted",
+            Hook::Info => "info",
+        }
+    }
+
+    /// Whether the handler knows how to do this here.
+    pub fn accepts(self, action: &Action) -> bool {
+        match action {
+            Action::Crash => true,
+            Action::WrongSignature => matches!(
+                self,
+                Hook::BoardCosign | Hook::ArkoorResponse | Hook::RoundFinished | Hook::RoundLeaf
+            ),
+            Action::MissingSignature => self == Hook::ArkoorResponse,
+            Action::RefuseInputs => matches!(self, Hook::ArkoorChecked | Hook::ArkoorPersisted),
+            Action::Forget => matches!(self, Hook::Register | Hook::OffboardPrepared),
+            Action::Withhold => matches!(
+                self,
+                Hook::MailboxPost
+                    | Hook::RoundCommit
+                    | Hook::RoundFinished
+                    | Hook::RoundForfeitPersisted
+                    | Hook::OffboardPersisted
+            ),
+            Action::Duplicate => self == Hook::MailboxPost,
+            Action::FailRound => self == Hook::RoundAttempt,
+            Action::AlterTree { .. } => self == Hook::RoundProposal,
+            Action::OtherTxid => matches!(self, Hook::RoundFinished | Hook::OffboardPersisted),
+            Action::AlterOffboard { .. } => self == Hook::OffboardPrepared,
+            Action::ReplaceArkInfo { .. } => self == Hook::Info,
+            Action::NotFound => self == Hook::RoundStatus,
+            Action::WrongPreimage => self == Hook::RoundForfeitPersisted,
+            _ => false,
+        }
+    }
+}

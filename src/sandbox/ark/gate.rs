@@ -1,0 +1,109 @@
+//! What every call passes before it reaches a handler: it is counted, suffers the transport faults that a rule asks for, has its
+//! headers checked, and is cut off when the server goes down.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+use server_rpc::lookup_grpc_method;
+use server_rpc::server::{ArkServiceServer, MailboxServiceServer};
+use server_rpc::tonic::body::Body;
+use server_rpc::tonic::codec::CompressionEncoding::Zstd;
+use server_rpc::tonic::codegen::http::{Request, Response};
+use server_rpc::tonic::{Code, Status};
+use tokio::time::sleep;
+use tower::Service;
+
+use super::faults::Action;
+use super::headers::check_headers;
+use super::service::Rpc;
+use super::state::Ark;
+use super::status::with_identifiers;
+
+/// Largest request; the same as clients accept in answers.
+const MAX_MESSAGE: usize = 64 * 1024 * 1024;
+
+/// The gRPC services of one run of the server.
+#[derive(Clone)]
+pub struct Gate {
+    ark: Arc<Ark>,
+    ark_service: ArkServiceServer<Rpc>,
+    mailbox_service: MailboxServiceServer<Rpc>,
+}
+
+impl Gate {
+    /// In front of this run.
+    pub fn new(ark: Arc<Ark>) -> Gate {
+        let rpc = Arc::new(Rpc(ark.clone()));
+        Gate {
+            ark,
+            ark_service: ArkServiceServer::from_arc(rpc.clone())
+                .accept_compressed(Zstd)
+                .send_compressed(Zstd)
+                .max_decoding_message_size(MAX_MESSAGE),
+            mailbox_service: MailboxServiceServer::from_arc(rpc)
+                .accept_compressed(Zstd)
+                .send_compressed(Zstd)
+                .max_decoding_message_size(MAX_MESSAGE),
+        }
+    }
+
+    async fn pass(mut self, request: Request<Body>) -> Result<Response<Body>, Status> {
+        if self.ark.alive.is_cancelled() {
+            // A connection that outlived its run.
+            return Err(Status::unavailable("server restarted"));
+        }
+        let (service, rpc) = lookup_grpc_method(request.uri().path());
+        self.ark.faults.count(rpc);
+        let action = self.ark.faults.on_call(rpc);
+        match &action {
+            Some(Action::Delay { ms }) => sleep(Duration::from_millis(*ms)).await,
+            Some(Action::DropBefore) => return Err(Status::unavailable("connection reset")),
+            Some(Action::Status {
+                code,
+                message,
+                identifiers,
+            }) => {
+                let status = Status::new(Code::from(*code), message);
+                return Err(with_identifiers(status, identifiers));
+            }
+            _ => {}
+        }
+        check_headers(rpc, request.headers())?;
+        // Each service answers a method that it does not have with `Unimplemented`.
+        let Ok(response) = match service {
+            "MailboxService" => self.mailbox_service.call(request).await,
+            _ => self.ark_service.call(request).await,
+        };
+        if action == Some(Action::DropAfter) {
+            return Err(Status::unavailable("connection reset"));
+        }
+        Ok(response)
+    }
+}
+
+impl Service<Request<Body>> for Gate {
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = BoxFuture<'static, Result<Response<Body>, Infallible>>;
+
+    fn poll_ready(&mut self, _context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        let gate = self.clone();
+        let alive = gate.ark.alive.clone();
+        Box::pin(async move {
+            // The handler is polled first: one that brings the server down itself still gives its answer.
+            let passed = tokio::select! {
+                biased;
+                passed = gate.pass(request) => passed,
+                () = alive.cancelled() => Err(Status::unavailable("server restarted")),
+            };
+            Ok(passed.unwrap_or_else(Status::into_http))
+        })
+    }
+}

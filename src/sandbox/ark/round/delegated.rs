@@ -1,0 +1,190 @@
+//! Participations that the server carries out while the client is away, and the state of any participation (spec §1.4, §2.5).
+
+use ark_lib::attestations::DelegatedRoundParticipationAttestation;
+use ark_lib::mailbox::MailboxIdentifier;
+use ark_lib::tree::signed::UnlockHash;
+use ark_lib::vtxo::policy::check_block_height;
+use ark_lib::{ProtocolEncoding, VtxoRequest};
+use bitcoin::consensus::encode::serialize;
+use bitcoin::hashes::Hash;
+use bitcoin_ext::BlockHeight;
+use server_rpc::protos::RoundParticipationStatus as Status;
+use server_rpc::{TryFromBytes, protos};
+
+use super::super::faults::{Action, Hook};
+use super::super::state::Ark;
+use super::super::status::RpcError;
+use super::super::store::{Participation, Round, VtxoRecord};
+use super::check::{Inputs, decode_inputs};
+
+impl Ark {
+    /// `SubmitRoundParticipation`. Takes the place of what waits with one of the same inputs.
+    pub(in super::super) async fn submit_round_participation(
+        &self,
+        request: protos::RoundParticipationRequest,
+    ) -> Result<protos::RoundParticipationResponse, RpcError> {
+        let inputs = decode_inputs::<DelegatedRoundParticipationAttestation>(&request.input_vtxos)?;
+        let outputs = request
+            .vtxo_requests
+            .into_iter()
+            .map(VtxoRequest::try_from)
+            .collect::<Result<Vec<_>, _>>()?;
+        let mailbox = request
+            .unblinded_mailbox_id
+            .map(|bytes| MailboxIdentifier::deserialize(&bytes))
+            .transpose()
+            .map_err(|_| RpcError::bad("invalid mailbox id"))?;
+        let scheduled =
+            check_block_height(request.scheduled_height.unwrap_or(0)).map_err(RpcError::bad)?;
+
+        let _turn = self.turn().await;
+        let height = self.tip_height().await?.max(scheduled);
+        let records = self.known(&inputs.ids)?;
+        let terms = self
+            .check_outputs(&records, &outputs, height)
+            .and_then(|()| self.check_delegation(&inputs, &records, &outputs, scheduled));
+        self.check_new_spend(&records, terms).await?;
+
+        let participation = Participation {
+            unlock_preimage: rand::random(),
+            inputs: inputs.ids,
+            outputs,
+            mailbox,
+            scheduled_height: request.scheduled_height,
+            round: None,
+            released: false,
+        };
+        self.store.replace_participation(&participation)?;
+        Ok(protos::RoundParticipationResponse {
+            unlock_hash: participation.unlock_hash().to_byte_array().to_vec(),
+        })
+    }
+
+    /// Checks what only matters for delegated participations.
+    fn check_delegation(
+        &self,
+        inputs: &Inputs<DelegatedRoundParticipationAttestation>,
+        records: &[VtxoRecord],
+        outputs: &[VtxoRequest],
+        scheduled: BlockHeight,
+    ) -> Result<(), RpcError> {
+        for (attestation, record) in inputs.attestations.iter().zip(records) {
+            let id = record.vtxo.id();
+            attestation
+                .verify(&record.vtxo, outputs)
+                .map_err(|_| RpcError::bad(format!("wrong attestation: {id}")))?;
+            if record.vtxo.expiry_height() <= scheduled {
+                return Err(RpcError::bad(format!("{id} expires before the refresh")));
+            }
+        }
+        if outputs.len() > self.max_leaves() {
+            return Err(RpcError::bad("too many outputs for a round"));
+        }
+        Ok(())
+    }
+
+    /// Adds to the attempt the waiting participations that are due. One whose inputs are gone is given up.
+    pub(super) async fn add_delegated(&self, tip: BlockHeight) -> Result<(), RpcError> {
+        for due in self.store.due_participations(tip.to_u32())? {
+            let inputs = match self.known(&due.inputs) {
+                Ok(records) => self.check_new_spend(&records, Ok(())).await,
+                Err(error) => Err(error),
+            };
+            match inputs {
+                Ok(()) => {}
+                // Another client's request may yet fail, so this one stays for the next round.
+                Err(RpcError::Busy(_)) => continue,
+                Err(RpcError::Unusable { .. } | RpcError::NotFound { .. }) => {
+                    self.store.drop_participation(due.unlock_hash())?;
+                    continue;
+                }
+                Err(error) => return Err(error),
+            }
+            if let Some(attempt) = &mut *self.rounds.attempt()
+                && attempt.leaves() + due.outputs.len() <= self.max_leaves()
+            {
+                attempt.delegated.push(due);
+            }
+        }
+        Ok(())
+    }
+
+    /// `RoundParticipationStatus`, for interactive participants as well.
+    pub(in super::super) async fn round_participation_status(
+        &self,
+        request: protos::RoundParticipationStatusRequest,
+    ) -> Result<protos::RoundParticipationStatusResponse, RpcError> {
+        let hash = UnlockHash::from_bytes(&request.unlock_hash)?;
+        let fault = self.hook(Hook::RoundStatus)?;
+        if fault == Some(Action::NotFound) {
+            return Err(unknown_participation(hash));
+        }
+        let participation = self.known_participation(hash)?;
+        let mut response = protos::RoundParticipationStatusResponse {
+            status: Status::RoundPartPending.into(),
+            input_vtxo_ids: participation
+                .inputs
+                .iter()
+                .map(|id| id.to_bytes().to_vec())
+                .collect(),
+            ..Default::default()
+        };
+        let Some(txid) = participation.round else {
+            return Ok(response);
+        };
+        let round = self
+            .store
+            .round(txid)?
+            .ok_or_else(|| anyhow::anyhow!("round {txid} is lost"))?;
+        response.status = Status::RoundPartIssued.into();
+        response.round_funding_tx = Some(serialize(&round.funding_tx));
+        response.output_vtxos = issued_outputs(&participation, round);
+        if participation.released {
+            response.status = Status::RoundPartReleased.into();
+            response.unlock_preimage = Some(participation.unlock_preimage.to_vec());
+        }
+        Ok(response)
+    }
+
+    /// A participation, also one of the round in progress.
+    pub(super) fn known_participation(&self, hash: UnlockHash) -> Result<Participation, RpcError> {
+        // First the attempt: it moves to the store, never back.
+        let interactive = self.rounds.attempt().as_ref().and_then(|attempt| {
+            let mut joined = attempt.interactive.iter();
+            let found = joined.find(|one| one.unlock_hash() == hash)?;
+            Some(found.participation())
+        });
+        match self.store.participation(hash)?.or(interactive) {
+            Some(participation) => Ok(participation),
+            None => Err(unknown_participation(hash)),
+        }
+    }
+}
+
+fn unknown_participation(hash: UnlockHash) -> RpcError {
+    RpcError::NotFound {
+        what: "participation",
+        ids: vec![hash.to_string()],
+    }
+}
+
+/// The outputs as they were asked for, without the signature and the preimage of the last step.
+fn issued_outputs(participation: &Participation, round: Round) -> Vec<Vec<u8>> {
+    let hash = participation.unlock_hash();
+    let spec = &round.tree.spec;
+    let leaves = spec
+        .leaf_idxs_for_participation(hash, &participation.outputs)
+        // A fault has changed the tree: whatever there is for this client.
+        .unwrap_or_else(|| {
+            let leaves = spec.vtxos.iter().enumerate();
+            leaves
+                .filter(|(_, leaf)| leaf.unlock_hash == hash)
+                .map(|(index, _)| index)
+                .collect()
+        });
+    let tree = round.tree.into_cached_tree();
+    leaves
+        .into_iter()
+        .map(|index| tree.build_vtxo(index).serialize())
+        .collect()
+}

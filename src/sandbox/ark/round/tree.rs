@@ -1,0 +1,157 @@
+//! The tree of a round, before anybody has signed it (spec §2.4, steps 4 and 6).
+
+use std::collections::HashMap;
+
+use ark_lib::musig::{self, AggregatedNonce, SecretNonce};
+use ark_lib::tree::signed::{VtxoLeafSpec, VtxoTreeSpec};
+use ark_lib::{SECP, VtxoPolicy, VtxoRequest};
+use bitcoin::secp256k1::{Keypair, PublicKey, rand::thread_rng};
+use bitcoin_ext::{BlockDelta, BlockHeight, P2TR_DUST};
+use serde::{Deserialize, Serialize};
+
+use super::super::state::Ark;
+use super::{Attempt, unlock_hash};
+
+/// A tree needs an inner node, and so at least two leaves.
+const MIN_LEAVES: usize = 2;
+
+/// How a hostile server changes a tree. What concerns a leaf concerns the first one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TreeFault {
+    /// A leaf is left out.
+    MissingOutput,
+    /// A leaf is worth one satoshi less.
+    WrongAmount,
+    /// A leaf belongs to somebody else.
+    WrongPolicy,
+    /// A leaf is locked with another hash.
+    WrongUnlockHash,
+    /// A leaf is there twice.
+    DuplicateOutput,
+    /// The tree expires after half the time.
+    ShortExpiry,
+    /// The delay of an exit is longer.
+    ExitDelta,
+    /// The tree names another server.
+    ServerKey,
+}
+
+/// What the server contributes to the signatures of one tree.
+pub struct ServerNonces {
+    /// Used for this tree only.
+    pub cosign_key: Keypair,
+    /// One for each inner node, from the leaves to the root.
+    pub secret: Vec<SecretNonce>,
+    /// Together with those of the clients.
+    pub aggregate: Vec<AggregatedNonce>,
+}
+
+impl Ark {
+    /// The tree for everybody in the attempt, and a fresh key that signs it all.
+    pub(super) fn tree_of(
+        &self,
+        attempt: &Attempt,
+        tip: BlockHeight,
+        fault: Option<TreeFault>,
+    ) -> (VtxoTreeSpec, Keypair) {
+        let mut leaves = leaves_of(attempt);
+        alter_leaves(&mut leaves, fault);
+        while leaves.len() < MIN_LEAVES {
+            leaves.push(self.padding());
+        }
+        let cosign_key = Keypair::new(&*SECP, &mut thread_rng());
+        let params = &self.params;
+        let mut spec = VtxoTreeSpec::new(
+            leaves,
+            self.keys.server.public_key(),
+            tip + params.vtxo_lifetime,
+            params.vtxo_exit_delta,
+            vec![cosign_key.public_key()],
+        );
+        match fault {
+            Some(TreeFault::ShortExpiry) => {
+                spec.expiry_height = tip + BlockDelta::new(params.vtxo_lifetime.to_u16() / 2);
+            }
+            Some(TreeFault::ExitDelta) => {
+                spec.exit_delta = BlockDelta::new(params.vtxo_exit_delta.to_u16() + 1);
+            }
+            Some(TreeFault::ServerKey) => spec.server_pubkey = any_key(),
+            _ => {}
+        }
+        (spec, cosign_key)
+    }
+
+    /// A leaf that the server pays to itself.
+    fn padding(&self) -> VtxoLeafSpec {
+        VtxoLeafSpec {
+            vtxo: VtxoRequest {
+                amount: P2TR_DUST,
+                policy: VtxoPolicy::new_pubkey(self.keys.server.public_key()),
+            },
+            cosign_pubkey: None,
+            unlock_hash: unlock_hash(&rand::random()),
+        }
+    }
+}
+
+/// Draws the server's nonces and adds those of the clients.
+pub fn draw_nonces(
+    attempt: &Attempt,
+    spec: &VtxoTreeSpec,
+    cosign_key: Keypair,
+) -> anyhow::Result<ServerNonces> {
+    let (secret, public): (Vec<_>, Vec<_>) = (0..spec.nb_internal_nodes())
+        .map(|_| musig::nonce_pair(&cosign_key))
+        .unzip();
+    let clients: HashMap<PublicKey, _> = attempt
+        .outputs()
+        .map(|output| (output.cosign_pubkey, output.nonces.clone()))
+        .collect();
+    let aggregate = spec
+        .calculate_cosign_agg_nonces(&clients, &[public])
+        .map_err(anyhow::Error::msg)?;
+    Ok(ServerNonces {
+        cosign_key,
+        secret,
+        aggregate,
+    })
+}
+
+fn leaves_of(attempt: &Attempt) -> Vec<VtxoLeafSpec> {
+    let interactive = attempt
+        .interactive
+        .iter()
+        .flat_map(|one| one.outputs.iter().map(|output| one.leaf(output)));
+    let delegated = attempt.delegated.iter().flat_map(|one| {
+        one.outputs.iter().map(|output| VtxoLeafSpec {
+            vtxo: output.clone(),
+            cosign_pubkey: None,
+            unlock_hash: one.unlock_hash(),
+        })
+    });
+    interactive.chain(delegated).collect()
+}
+
+fn alter_leaves(leaves: &mut Vec<VtxoLeafSpec>, fault: Option<TreeFault>) {
+    let Some(first) = leaves.first_mut() else {
+        return;
+    };
+    match fault {
+        Some(TreeFault::WrongAmount) => first.vtxo.amount -= bitcoin::Amount::ONE_SAT,
+        Some(TreeFault::WrongPolicy) => first.vtxo.policy = VtxoPolicy::new_pubkey(any_key()),
+        Some(TreeFault::WrongUnlockHash) => first.unlock_hash = unlock_hash(&rand::random()),
+        Some(TreeFault::DuplicateOutput) => {
+            let copy = first.clone();
+            leaves.push(copy);
+        }
+        Some(TreeFault::MissingOutput) => {
+            leaves.remove(0);
+        }
+        _ => {}
+    }
+}
+
+fn any_key() -> PublicKey {
+    Keypair::new(&*SECP, &mut thread_rng()).public_key()
+}

@@ -1,0 +1,119 @@
+//! Which VTXOs may be spent off chain, and the watch over those that are taken on chain (spec §0.6, §2.10).
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use ark_lib::VtxoId;
+use bitcoin::{OutPoint, Txid};
+
+use super::state::Ark;
+use super::status::RpcError;
+use super::store::{VtxoRecord, VtxoState, vtxo};
+
+impl Ark {
+    /// Refuses inputs that must not be spent by the transactions in `spends`, naming all of them. An input that this very
+    /// transaction spends already passes: the client lost the first answer and asks again.
+    pub(super) async fn check_spendable(
+        &self,
+        inputs: &[VtxoRecord],
+        spends: &BTreeMap<VtxoId, Txid>,
+    ) -> Result<(), RpcError> {
+        let mut reasons = BTreeSet::new();
+        let mut refused = Vec::new();
+        for input in inputs {
+            let id = input.vtxo.id();
+            let anchor = input.vtxo.chain_anchor();
+            let reason = if self.exit_height(id, anchor).await?.is_some() {
+                "taken on chain"
+            } else if self.chain.tx(anchor.txid).await?.is_none() {
+                // A reorganisation has replaced what paid for it.
+                "no longer funded"
+            } else {
+                match input.state {
+                    VtxoState::Spendable => continue,
+                    VtxoState::Spent
+                        if input.spent_by.is_some()
+                            && input.spent_by == spends.get(&id).copied() =>
+                    {
+                        continue;
+                    }
+                    VtxoState::Spent | VtxoState::LnSpent => "already spent",
+                    VtxoState::Unregistered => "not registered",
+                    VtxoState::Unclaimed | VtxoState::HtlcRecvUnclaimed => "not claimed",
+                    VtxoState::Internal => "not a client's",
+                }
+            };
+            reasons.insert(reason);
+            refused.push(id);
+        }
+        if refused.is_empty() {
+            return match inputs
+                .iter()
+                .map(|input| input.vtxo.id())
+                .find(|id| self.is_busy(*id))
+            {
+                Some(id) => Err(RpcError::Busy(id)),
+                None => Ok(()),
+            };
+        }
+        let reasons: Vec<&str> = reasons.into_iter().collect();
+        Err(RpcError::unusable(
+            format!("vtxo not spendable ({})", reasons.join(", ")),
+            refused,
+        ))
+    }
+
+    /// Refuses inputs that must not be spent by anything new, or what is wrong by `terms`, whichever a client has to hear first.
+    pub(super) async fn check_new_spend(
+        &self,
+        inputs: &[VtxoRecord],
+        terms: Result<(), RpcError>,
+    ) -> Result<(), RpcError> {
+        let spendable = self.check_spendable(inputs, &BTreeMap::new()).await;
+        match (terms, spendable) {
+            (Ok(()), spendable) => spendable,
+            (terms, Ok(())) => terms,
+            (Err(wrong), Err(unusable)) => Err(wrong.or(unusable)),
+        }
+    }
+
+    /// Whether a round or an offboard in progress is about to spend this VTXO.
+    fn is_busy(&self, id: VtxoId) -> bool {
+        self.rounds.holds(id) || self.offboards.holds(id)
+    }
+
+    /// Notes at every new block which VTXOs have been taken on chain, until this run ends.
+    pub(super) async fn follow_exits(&self) {
+        let mut tips = self.chain.subscribe_tips();
+        loop {
+            if let Err(error) = self.note_exits().await {
+                tracing::warn!(error = %format_args!("{error:#}"), "cannot look for exits");
+            }
+            tokio::select! {
+                () = self.alive.cancelled() => return,
+                changed = tips.changed() => if changed.is_err() { return },
+            }
+        }
+    }
+
+    /// Compares every VTXO with the chain. A reorganisation can also undo an exit.
+    async fn note_exits(&self) -> anyhow::Result<()> {
+        for watch in self.store.exit_watch()? {
+            let height = self.exit_height(watch.id, watch.anchor).await?;
+            if height != watch.exited_height {
+                self.store
+                    .write(|db| vtxo::set_exited(db, watch.id, height))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Height at which the VTXO's own output was confirmed on chain.
+    async fn exit_height(&self, id: VtxoId, anchor: OutPoint) -> anyhow::Result<Option<u32>> {
+        // Nothing below an unspent anchor can be on chain.
+        if self.chain.spender(anchor).await?.is_none() {
+            return Ok(None);
+        }
+        let exit = self.chain.tx(id.to_point().txid).await?;
+        Ok(exit.and_then(|tx| tx.block).map(|block| block.height))
+    }
+}

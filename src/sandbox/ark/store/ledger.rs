@@ -1,0 +1,58 @@
+//! Totals over all VTXOs, so that a test can assert that no money appeared or vanished.
+
+use bitcoin::Amount;
+use serde::Serialize;
+
+use super::{Store, VtxoState};
+
+/// Number and value of some VTXOs.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct Total {
+    /// How many.
+    pub count: u32,
+    /// Their sum.
+    #[serde(rename = "amount_sat", with = "bitcoin::amount::serde::as_sat")]
+    pub amount: Amount,
+}
+
+/// What the server holds for its clients, by state. Each client VTXO is counted exactly once; the server's own outputs are not
+/// counted.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct Ledger {
+    /// Registered and free to be spent.
+    pub spendable: Total,
+    /// Cosigned, but the signed transactions have not been uploaded.
+    pub unregistered: Total,
+    /// Held back until its owner completes a round or a Lightning receive.
+    pub unclaimed: Total,
+    /// Spent off chain.
+    pub spent: Total,
+    /// Unspent and taken on chain by its owner.
+    pub exited: Total,
+}
+
+impl Store {
+    /// Totals of this moment.
+    pub fn ledger(&self) -> anyhow::Result<Ledger> {
+        let connection = self.lock();
+        let mut statement = connection.prepare(
+            "SELECT state, exited_height IS NOT NULL, COUNT(*), SUM(amount_sat)
+             FROM vtxo WHERE state <> 'internal' GROUP BY 1, 2",
+        )?;
+        let mut rows = statement.query([])?;
+        let mut ledger = Ledger::default();
+        while let Some(row) = rows.next()? {
+            let total = match row.get::<_, String>(0)?.parse()? {
+                VtxoState::Spent | VtxoState::LnSpent => &mut ledger.spent,
+                _ if row.get(1)? => &mut ledger.exited,
+                VtxoState::Spendable => &mut ledger.spendable,
+                VtxoState::Unregistered => &mut ledger.unregistered,
+                VtxoState::Unclaimed | VtxoState::HtlcRecvUnclaimed => &mut ledger.unclaimed,
+                VtxoState::Internal => continue,
+            };
+            total.count += row.get::<_, u32>(2)?;
+            total.amount += Amount::from_sat(u64::try_from(row.get::<_, i64>(3)?)?);
+        }
+        Ok(ledger)
+    }
+}

@@ -1,0 +1,85 @@
+//! The server's memory: SQLite, in RAM or in a directory, written through before anything is answered (spec §2.12).
+//!
+//! Calls block for as long as SQLite needs. That is microseconds here, and keeps every change a single transaction without an
+//! await inside, so that a request that is cut off halfway has done either all or nothing.
+
+mod ledger;
+pub mod mailbox;
+mod meta;
+pub mod participation;
+pub mod round;
+pub mod tx;
+pub mod vtxo;
+
+use std::path::Path;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use anyhow::Context;
+use rusqlite::{Connection, Transaction, TransactionBehavior};
+
+pub use ledger::{Ledger, Total};
+pub use mailbox::{DeliveryKind, Page};
+pub use participation::Participation;
+pub use round::Round;
+pub use tx::TxKind;
+pub use vtxo::{VtxoRecord, VtxoState};
+
+/// File name inside the directory.
+const FILE: &str = "arkserver.sqlite";
+
+/// The database.
+pub struct Store {
+    connection: Mutex<Connection>,
+}
+
+impl Store {
+    /// Opens the database in `directory`, which must exist, or a fresh one in RAM.
+    pub fn open(directory: Option<&Path>) -> anyhow::Result<Store> {
+        let connection = match directory {
+            Some(directory) => {
+                let path = directory.join(FILE);
+                let connection = Connection::open(&path)
+                    .with_context(|| format!("cannot open {}", path.display()))?;
+                connection.pragma_update(None, "journal_mode", "WAL")?;
+                connection.pragma_update(None, "synchronous", "FULL")?;
+                connection
+            }
+            None => Connection::open_in_memory()?,
+        };
+        connection.pragma_update(None, "foreign_keys", true)?;
+        let store = Store {
+            connection: Mutex::new(connection),
+        };
+        store.write(|tx| {
+            let exists: bool = tx.query_row(
+                "SELECT EXISTS (SELECT 1 FROM sqlite_master WHERE name = 'vtxo')",
+                [],
+                |row| row.get(0),
+            )?;
+            if !exists {
+                tx.execute_batch(include_str!("schema.sql"))?;
+            }
+            Ok(())
+        })?;
+        Ok(store)
+    }
+
+    /// Runs `change` in one transaction: everything it did is durable when this returns, or nothing is.
+    pub fn write<T>(
+        &self,
+        change: impl FnOnce(&Transaction<'_>) -> anyhow::Result<T>,
+    ) -> anyhow::Result<T> {
+        let mut connection = self.lock();
+        let tx = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let value = change(&tx)?;
+        tx.commit()?;
+        Ok(value)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Connection> {
+        // A transaction that panicked was rolled back, so the connection is still good.
+        self.connection
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+}

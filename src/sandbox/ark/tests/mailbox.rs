@@ -1,0 +1,273 @@
+use ark_lib::attestations::VtxoStatusAttestation;
+use ark_lib::mailbox::{BlindedMailboxIdentifier, MailboxAuthorization, MailboxIdentifier};
+use server_rpc::protos::VtxoSpendState;
+use server_rpc::protos::mailbox_server::{
+    MailboxMessage, MailboxMessages, MailboxRequest, PostArkoorMessageRequest,
+    PostRecoveryVtxoIdsRequest, mailbox_message::Message,
+};
+use server_rpc::tonic::Code;
+use tokio_stream::StreamExt;
+
+use super::*;
+
+/// A mailbox and how its owner reads it.
+struct Mailbox(Keypair);
+
+impl Mailbox {
+    fn request(&self, checkpoint: u64) -> MailboxRequest {
+        MailboxRequest {
+            mailbox_id: MailboxIdentifier::from_pubkey(self.0.public_key()).serialize(),
+            authorization: Some(authorization(&self.0, 60)),
+            checkpoint,
+        }
+    }
+
+    async fn read(&self, wallet: &Wallet, checkpoint: u64) -> MailboxMessages {
+        let mut client = wallet.rpc.mailbox_client.clone();
+        let request = self.request(checkpoint);
+        client.read_mailbox(request).await.unwrap().into_inner()
+    }
+
+    async fn post(
+        &self,
+        wallet: &Wallet,
+        vtxos: impl IntoIterator<Item = &Vtxo<Full>>,
+    ) -> Result<(), Status> {
+        let mailbox = MailboxIdentifier::from_pubkey(self.0.public_key());
+        let blinded =
+            BlindedMailboxIdentifier::new(mailbox, wallet.info.mailbox_pubkey, &wallet.key)
+                .unwrap();
+        let request = PostArkoorMessageRequest {
+            blinded_id: blinded.serialize(),
+            vtxos: vtxos.into_iter().map(ProtocolEncoding::serialize).collect(),
+        };
+        let mut client = wallet.rpc.mailbox_client.clone();
+        client.post_arkoor_message(request).await.map(drop)
+    }
+}
+
+fn authorization(key: &Keypair, secs_left: i64) -> Vec<u8> {
+    let expiry = chrono::Local::now() + chrono::Duration::seconds(secs_left);
+    MailboxAuthorization::new(key, expiry).serialize()
+}
+
+fn checkpoints(messages: &[MailboxMessage]) -> Vec<u64> {
+    messages.iter().map(|message| message.checkpoint).collect()
+}
+
+#[tokio::test]
+async fn a_repeated_post_is_delivered_once() {
+    let sandbox = Sandbox::start(Params::free()).await;
+    let wallet = sandbox.wallet().await;
+    let mailbox = Mailbox(new_key());
+    let vtxo = sandbox.board(&wallet, sat(1_000)).await;
+    mailbox.post(&wallet, [&vtxo]).await.unwrap();
+    mailbox.post(&wallet, [&vtxo, &vtxo]).await.unwrap();
+
+    let page = mailbox.read(&wallet, 0).await;
+    let [message] = &page.messages[..] else {
+        panic!("{page:?}")
+    };
+    let Some(Message::Arkoor(arkoor)) = &message.message else {
+        panic!("{message:?}")
+    };
+    assert_eq!(arkoor.vtxos, vec![vtxo.serialize()]);
+    assert!(!page.have_more);
+    let page = mailbox.read(&wallet, message.checkpoint).await;
+    assert!(page.messages.is_empty());
+    assert!(
+        Mailbox(new_key())
+            .read(&wallet, 0)
+            .await
+            .messages
+            .is_empty()
+    );
+}
+
+#[tokio::test]
+async fn a_full_mailbox_is_read_page_by_page() {
+    let sandbox = Sandbox::start(Params {
+        max_read_mailbox_items: 2,
+        ..Params::free()
+    })
+    .await;
+    let wallet = sandbox.wallet().await;
+    let (mine, other) = (Mailbox(new_key()), Mailbox(new_key()));
+    for _ in 0..5 {
+        let vtxo = sandbox.board(&wallet, sat(1_000)).await;
+        other.post(&wallet, [&vtxo]).await.unwrap();
+        mine.post(&wallet, [&vtxo]).await.unwrap();
+    }
+
+    let mut seen = Vec::new();
+    loop {
+        let page = mine.read(&wallet, seen.last().copied().unwrap_or(0)).await;
+        assert!(page.messages.len() <= 2);
+        seen.extend(checkpoints(&page.messages));
+        if !page.have_more {
+            break;
+        }
+    }
+    assert_eq!(seen.len(), 5);
+    assert!(seen.is_sorted_by(|a, b| a < b), "{seen:?}");
+    let elsewhere = checkpoints(&other.read(&wallet, 0).await.messages);
+    assert!(
+        elsewhere
+            .iter()
+            .all(|checkpoint| !seen.contains(checkpoint))
+    );
+}
+
+#[tokio::test]
+async fn only_the_owner_can_read() {
+    let sandbox = Sandbox::start(Params::free()).await;
+    let wallet = sandbox.wallet().await;
+    let (mailbox, stranger) = (Mailbox(new_key()), new_key());
+    let mut client = wallet.rpc.mailbox_client.clone();
+    let good = mailbox.request(0);
+    let mut forged = authorization(&mailbox.0, 60);
+    forged[40] ^= 1;
+    for (name, wrong) in [
+        ("none", None),
+        ("of a stranger", Some(authorization(&stranger, 60))),
+        ("expired", Some(authorization(&mailbox.0, -60))),
+        ("forged", Some(forged)),
+        ("garbage", Some(vec![1, 2, 3])),
+    ] {
+        let request = MailboxRequest {
+            authorization: wrong,
+            ..good.clone()
+        };
+        let status = client.read_mailbox(request.clone()).await.unwrap_err();
+        assert_eq!(status.code(), Code::InvalidArgument, "{name}");
+        let status = client.subscribe_mailbox(request).await.unwrap_err();
+        assert_eq!(status.code(), Code::InvalidArgument, "{name}");
+    }
+    client.read_mailbox(good).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_subscriber_gets_what_was_there_and_then_what_arrives() {
+    let sandbox = Sandbox::start(Params::free()).await;
+    let wallet = sandbox.wallet().await;
+    let mailbox = Mailbox(new_key());
+    let early = sandbox.board(&wallet, sat(1_000)).await;
+    mailbox.post(&wallet, [&early]).await.unwrap();
+
+    let mut client = wallet.rpc.mailbox_client.clone();
+    let request = mailbox.request(0);
+    let mut stream = client
+        .subscribe_mailbox(request)
+        .await
+        .unwrap()
+        .into_inner();
+    let first = stream.next().await.unwrap().unwrap();
+    let late = sandbox.board(&wallet, sat(1_000)).await;
+    mailbox.post(&wallet, [&late]).await.unwrap();
+    let second = stream.next().await.unwrap().unwrap();
+    assert!(second.checkpoint > first.checkpoint);
+
+    sandbox.server.restart().await;
+    assert!(stream.next().await.unwrap().is_err());
+}
+
+#[tokio::test]
+async fn a_post_has_to_belong_to_one_key_and_be_known() {
+    let sandbox = Sandbox::start(Params::free()).await;
+    let (alice, bob) = (sandbox.wallet().await, sandbox.wallet().await);
+    let mailbox = Mailbox(new_key());
+    let hers = sandbox.board(&alice, sat(1_000)).await;
+    let his = sandbox.board(&bob, sat(1_000)).await;
+    for mixed in [vec![], vec![&hers, &his]] {
+        let status = mailbox.post(&alice, mixed).await.unwrap_err();
+        assert_eq!(status.code(), Code::InvalidArgument);
+    }
+    let elsewhere = Sandbox::start(Params::free()).await;
+    let stranger = elsewhere.wallet().await;
+    let unknown = elsewhere.board(&stranger, sat(1_000)).await;
+    let status = mailbox.post(&alice, [&unknown]).await.unwrap_err();
+    assert_eq!(status.code(), Code::NotFound);
+    assert!(mailbox.read(&alice, 0).await.messages.is_empty());
+}
+
+#[tokio::test]
+async fn recovery_ids_are_kept_once_and_lead_back_to_the_vtxos() {
+    let sandbox = Sandbox::start(Params::free()).await;
+    let wallet = sandbox.wallet().await;
+    let mailbox = Mailbox(new_key());
+    let vtxo = sandbox.board(&wallet, sat(1_000)).await;
+    let id = vtxo.id().to_bytes().to_vec();
+    let post = PostRecoveryVtxoIdsRequest {
+        mailbox_id: mailbox.request(0).mailbox_id,
+        vtxo_ids: vec![id.clone(), id.clone()],
+        authorization: None,
+    };
+    let mut client = wallet.rpc.mailbox_client.clone();
+    client.post_recovery_vtxo_ids(post.clone()).await.unwrap();
+    client.post_recovery_vtxo_ids(post.clone()).await.unwrap();
+    let page = mailbox.read(&wallet, 0).await;
+    assert_eq!(page.messages.len(), 1);
+    let unknown = PostRecoveryVtxoIdsRequest {
+        vtxo_ids: vec![vec![3; 36]],
+        ..post
+    };
+    let status = client.post_recovery_vtxo_ids(unknown).await.unwrap_err();
+    assert_eq!(status.code(), Code::NotFound);
+
+    let mut client = wallet.rpc.client.clone();
+    let found = client
+        .get_vtxos_by_ids(protos::GetVtxosByIdsRequest {
+            vtxo_ids: vec![vec![3; 36], id.clone(), vec![3; 36]],
+        })
+        .await
+        .unwrap()
+        .into_inner();
+    assert_eq!(found.vtxos, vec![vtxo.serialize()]);
+    assert_eq!(found.missing_vtxo_ids, vec![vec![3; 36]]);
+
+    let query = |key: &Keypair| protos::GetVtxosStatusByIdsRequest {
+        vtxos: vec![protos::VtxoStatusQuery {
+            vtxo_id: id.clone(),
+            attestation: VtxoStatusAttestation::new(vtxo.id(), key).serialize(),
+        }],
+    };
+    let answer = client.get_vtxos_status_by_ids(query(&wallet.key)).await;
+    let states = answer.unwrap().into_inner().vtxos;
+    assert_eq!(states[0].spend_state(), VtxoSpendState::Spendable);
+    let status = client
+        .get_vtxos_status_by_ids(query(&new_key()))
+        .await
+        .unwrap_err();
+    assert_eq!(status.code(), Code::InvalidArgument);
+}
+
+#[tokio::test]
+async fn posts_can_be_lost_or_doubled_and_streams_cut() {
+    let sandbox = Sandbox::start(Params::free()).await;
+    let wallet = sandbox.wallet().await;
+    let mailbox = Mailbox(new_key());
+    let vtxo = sandbox.board(&wallet, sat(1_000)).await;
+    let faults = sandbox.server.faults();
+
+    faults.add(rule("mailbox.post", Action::Withhold)).unwrap();
+    mailbox.post(&wallet, [&vtxo]).await.unwrap();
+    assert!(mailbox.read(&wallet, 0).await.messages.is_empty());
+    faults.add(rule("mailbox.post", Action::Duplicate)).unwrap();
+    mailbox.post(&wallet, [&vtxo]).await.unwrap();
+    assert_eq!(mailbox.read(&wallet, 0).await.messages.len(), 2);
+
+    let cut = Action::CutStreamAfter { messages: 1 };
+    faults.add(rule("SubscribeMailbox", cut)).unwrap();
+    let mut client = wallet.rpc.mailbox_client.clone();
+    let request = mailbox.request(0);
+    let mut stream = client
+        .subscribe_mailbox(request)
+        .await
+        .unwrap()
+        .into_inner();
+    assert!(stream.next().await.unwrap().is_ok());
+    assert_eq!(
+        stream.next().await.unwrap().unwrap_err().code(),
+        Code::Unavailable
+    );
+}
