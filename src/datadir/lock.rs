@@ -1,0 +1,140 @@
+//! The two locks of a datadir. Both go away with the process, so a crash never leaves one behind.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read, Seek, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{FlockOperation, fcntl_lock, flock};
+
+/// Keeps a second daemon off the datadir: an exclusive `flock` on `barkd.lock`, held for the daemon's life.
+///
+/// `flock` belongs to the open file, so it also keeps two daemons of one process apart.
+#[derive(Debug)]
+pub struct DaemonLock {
+    _file: File,
+}
+
+/// Marks the wallet as open: an exclusive POSIX lock on `LOCK`, which other programs on the same datadir respect.
+///
+/// A POSIX lock ends as soon as the process closes *any* handle of the file. Nothing else may open `LOCK` while one of these is
+/// alive; the daemon lock sees to it that there is only one.
+#[derive(Debug)]
+pub struct WalletLock {
+    _file: File,
+}
+
+/// Why a lock was not taken.
+#[derive(Debug, thiserror::Error)]
+pub enum LockError {
+    /// Another process (or another daemon in this one) holds it.
+    #[error("{} is locked{}", path.display(), holder.as_ref().map(|pid| format!(" by process {pid}")).unwrap_or_default())]
+    Held {
+        /// The lock file.
+        path: PathBuf,
+        /// The pid that the holder wrote into the file, if it is readable.
+        holder: Option<String>,
+    },
+    /// The file could not be opened or written.
+    #[error("cannot lock {}", path.display())]
+    Io {
+        /// The lock file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+impl DaemonLock {
+    /// Takes the lock or says who has it; never waits.
+    pub fn take(path: &Path) -> Result<Self, LockError> {
+        take(path, |file| {
+            flock(file, FlockOperation::NonBlockingLockExclusive)
+        })
+        .map(|file| Self { _file: file })
+    }
+}
+
+impl WalletLock {
+    /// Takes the lock or says who has it; never waits.
+    pub fn take(path: &Path) -> Result<Self, LockError> {
+        take(path, |file| {
+            fcntl_lock(file, FlockOperation::NonBlockingLockExclusive)
+        })
+        .map(|file| Self { _file: file })
+    }
+}
+
+fn take(path: &Path, lock: impl Fn(&File) -> rustix::io::Result<()>) -> Result<File, LockError> {
+    let io = |source| LockError::Io {
+        path: path.to_owned(),
+        source,
+    };
+    let mut file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(path)
+        .map_err(io)?;
+    match lock(&file) {
+        Ok(()) => {}
+        // fcntl reports a lock held elsewhere as EACCES on some systems.
+        Err(rustix::io::Errno::WOULDBLOCK | rustix::io::Errno::ACCESS) => {
+            return Err(LockError::Held {
+                path: path.to_owned(),
+                holder: holder(&mut file),
+            });
+        }
+        Err(errno) => return Err(io(errno.into())),
+    }
+    write_pid(&mut file).map_err(io)?;
+    Ok(file)
+}
+
+fn write_pid(file: &mut File) -> io::Result<()> {
+    file.set_len(0)?;
+    file.rewind()?;
+    write!(file, "{}", std::process::id())?;
+    file.flush()
+}
+
+fn holder(file: &mut File) -> Option<String> {
+    let mut text = String::new();
+    file.take(32).read_to_string(&mut text).ok()?;
+    let pid = text.trim();
+    (!pid.is_empty() && pid.bytes().all(|b| b.is_ascii_digit())).then(|| pid.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_second_holder_is_refused_with_the_firsts_pid() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("barkd.lock");
+        let first = DaemonLock::take(&path).unwrap();
+        match DaemonLock::take(&path) {
+            Err(LockError::Held { holder, .. }) => {
+                assert_eq!(holder, Some(std::process::id().to_string()));
+            }
+            other => panic!("{other:?}"),
+        }
+        drop(first);
+        DaemonLock::take(&path).unwrap();
+    }
+
+    #[test]
+    fn the_pid_replaces_an_older_and_longer_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("LOCK");
+        std::fs::write(&path, "99999999999999").unwrap();
+        let _lock = WalletLock::take(&path).unwrap();
+        assert_eq!(
+            std::fs::read_to_string(&path).unwrap(),
+            std::process::id().to_string()
+        );
+    }
+}

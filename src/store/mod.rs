@@ -1,0 +1,91 @@
+//! The wallet's SQLite database: one writer thread, many readers, and a snapshot of the live VTXOs for hot reads.
+//!
+//! A write is a closure that runs in the writer thread; [`Store::write`] returns when its transaction is durable. Writes that
+//! arrive while the disk is busy share the next commit, each in a savepoint of its own, so one that fails undoes nothing of
+//! its neighbours. All SQL lives in this module's files, one per group of tables; the rest of the program sees typed rows.
+
+pub mod anchor;
+pub mod error;
+pub mod key;
+pub mod mailbox;
+pub mod movement;
+pub mod onchain;
+mod open;
+pub mod operation;
+mod reader;
+mod snapshot;
+#[cfg(test)]
+mod tests;
+pub mod vtxo;
+pub mod wallet;
+mod writer;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+
+pub use error::Error;
+pub use snapshot::LiveVtxos;
+pub use writer::WriteTx;
+
+/// A handle to the open database. Clones share it; the last one to go closes it.
+#[derive(Clone)]
+pub struct Store {
+    writer: Arc<writer::Writer>,
+    readers: Arc<reader::Readers>,
+    live: Arc<ArcSwap<LiveVtxos>>,
+}
+
+impl Store {
+    /// Opens the database at `path`, creates it (mode 0600) when there is none, and brings its schema up to date.
+    ///
+    /// A file that belongs to another program is refused and left untouched.
+    ///
+    /// # Errors
+    /// [`Error::Foreign`] and [`Error::TooNew`] for a file that is not ours to open, otherwise what SQLite says.
+    pub fn open(path: &Path) -> Result<Store, Error> {
+        let connection = open::writable(path)?;
+        let live = Arc::new(ArcSwap::from_pointee(LiveVtxos::load(&connection)?));
+        let writer = Arc::new(writer::Writer::start(connection, Arc::clone(&live))?);
+        let readers = Arc::new(reader::Readers::open(path)?);
+        Ok(Store {
+            writer,
+            readers,
+            live,
+        })
+    }
+
+    /// Runs `body` in the writer thread and returns its answer once the transaction is on disk.
+    ///
+    /// When `body` fails, all it wrote is undone. It runs to its end also when the caller stops waiting.
+    ///
+    /// # Errors
+    /// What `body` answers, or a store error when the commit itself fails.
+    pub async fn write<T, E, F>(&self, body: F) -> Result<T, E>
+    where
+        F: FnOnce(&mut WriteTx<'_>) -> Result<T, E> + Send + 'static,
+        T: Send + 'static,
+        E: From<Error> + Send + 'static,
+    {
+        self.writer.write(body).await
+    }
+
+    /// Runs `body` on a read-only connection, off the async threads.
+    ///
+    /// # Errors
+    /// What `body` answers, or a store error when no connection can be had.
+    pub async fn read<T, E, F>(&self, body: F) -> Result<T, E>
+    where
+        F: FnOnce(&rusqlite::Connection) -> Result<T, E> + Send + 'static,
+        T: Send + 'static,
+        E: From<Error> + Send + 'static,
+    {
+        self.readers.read(body).await
+    }
+
+    /// The VTXOs that are not spent, as of the last commit. Takes no lock and touches no disk.
+    pub fn live_vtxos(&self) -> Arc<LiveVtxos> {
+        self.live.load_full()
+    }
+}

@@ -1,0 +1,506 @@
+//! Movement rows: what happened to the balance, and why (spec/wallet.md §7).
+
+use ark_lib::VtxoId;
+use bitcoin::{Amount, SignedAmount};
+use chrono::{DateTime, Utc};
+use rusqlite::{Connection, OptionalExtension, Row, params};
+use serde_json::{Map, Value};
+
+use super::operation::OperationId;
+use super::{Error, WriteTx};
+
+/// The number of a movement, counted from 1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct MovementId(pub u32);
+
+/// How far a movement is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MovementStatus {
+    /// Under way.
+    Pending,
+    /// It happened.
+    Successful,
+    /// It did not happen.
+    Failed,
+    /// It was called off.
+    Canceled,
+}
+
+impl MovementStatus {
+    /// The status as the API and the table name it.
+    pub fn name(self) -> &'static str {
+        match self {
+            MovementStatus::Pending => "pending",
+            MovementStatus::Successful => "successful",
+            MovementStatus::Failed => "failed",
+            MovementStatus::Canceled => "canceled",
+        }
+    }
+
+    fn parse(name: &str) -> Result<MovementStatus, Error> {
+        [
+            MovementStatus::Pending,
+            MovementStatus::Successful,
+            MovementStatus::Failed,
+            MovementStatus::Canceled,
+        ]
+        .into_iter()
+        .find(|status| status.name() == name)
+        .ok_or_else(|| Error::corrupt("movement status", name))
+    }
+}
+
+/// Which part of the wallet made a movement, and by what act (spec/wallet.md §7.2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Subsystem {
+    /// An out-of-round payment to somebody.
+    ArkoorSend,
+    /// An out-of-round payment from somebody.
+    ArkoorReceive,
+    /// On-chain coins that become a VTXO.
+    Board,
+    /// VTXOs that become new ones in a round.
+    Refresh,
+    /// Whole VTXOs that become an on-chain output.
+    Offboard,
+    /// An on-chain payment out of VTXOs.
+    SendOnchain,
+}
+
+impl Subsystem {
+    const ALL: [Subsystem; 6] = [
+        Subsystem::ArkoorSend,
+        Subsystem::ArkoorReceive,
+        Subsystem::Board,
+        Subsystem::Refresh,
+        Subsystem::Offboard,
+        Subsystem::SendOnchain,
+    ];
+
+    /// The part of the wallet, as the API names it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Subsystem::ArkoorSend | Subsystem::ArkoorReceive => "bark.arkoor",
+            Subsystem::Board => "bark.board",
+            Subsystem::Refresh => "bark.round",
+            Subsystem::Offboard | Subsystem::SendOnchain => "bark.offboard",
+        }
+    }
+
+    /// The act, as the API names it.
+    pub fn kind(self) -> &'static str {
+        match self {
+            Subsystem::ArkoorSend => "send",
+            Subsystem::ArkoorReceive => "receive",
+            Subsystem::Board => "board",
+            Subsystem::Refresh => "refresh",
+            Subsystem::Offboard => "offboard",
+            Subsystem::SendOnchain => "send_onchain",
+        }
+    }
+
+    fn column(self) -> String {
+        format!("{}/{}", self.name(), self.kind())
+    }
+
+    fn parse(column: &str) -> Result<Subsystem, Error> {
+        Subsystem::ALL
+            .into_iter()
+            .find(|subsystem| subsystem.column() == column)
+            .ok_or_else(|| Error::corrupt("movement subsystem", column))
+    }
+}
+
+/// Where money went or came in, in the words of the user who named it (spec/wallet.md §7.4).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PaymentMethod {
+    /// An Ark address.
+    Ark(String),
+    /// A bitcoin address.
+    Bitcoin(String),
+    /// A script, lower-case hex.
+    OutputScript(String),
+    /// A BOLT11 or BOLT12 invoice.
+    Invoice(String),
+    /// A BOLT12 offer.
+    Offer(String),
+    /// `user@domain`.
+    LightningAddress(String),
+    /// A bech32 LNURL, lower case.
+    Lnurl(String),
+    /// Anything else.
+    Custom(String),
+}
+
+impl PaymentMethod {
+    /// The method's name in the API.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            PaymentMethod::Ark(_) => "ark",
+            PaymentMethod::Bitcoin(_) => "bitcoin",
+            PaymentMethod::OutputScript(_) => "output-script",
+            PaymentMethod::Invoice(_) => "invoice",
+            PaymentMethod::Offer(_) => "offer",
+            PaymentMethod::LightningAddress(_) => "lightning-address",
+            PaymentMethod::Lnurl(_) => "lnurl",
+            PaymentMethod::Custom(_) => "custom",
+        }
+    }
+
+    /// The address, invoice, … itself.
+    pub fn value(&self) -> &str {
+        match self {
+            PaymentMethod::Ark(value)
+            | PaymentMethod::Bitcoin(value)
+            | PaymentMethod::OutputScript(value)
+            | PaymentMethod::Invoice(value)
+            | PaymentMethod::Offer(value)
+            | PaymentMethod::LightningAddress(value)
+            | PaymentMethod::Lnurl(value)
+            | PaymentMethod::Custom(value) => value,
+        }
+    }
+
+    /// The method with this name, `None` when there is no such method. The value is not looked into.
+    pub fn from_parts(kind: &str, value: String) -> Option<PaymentMethod> {
+        Some(match kind {
+            "ark" => PaymentMethod::Ark(value),
+            "bitcoin" => PaymentMethod::Bitcoin(value),
+            "output-script" => PaymentMethod::OutputScript(value),
+            "invoice" => PaymentMethod::Invoice(value),
+            "offer" => PaymentMethod::Offer(value),
+            "lightning-address" => PaymentMethod::LightningAddress(value),
+            "lnurl" => PaymentMethod::Lnurl(value),
+            "custom" => PaymentMethod::Custom(value),
+            _ => return None,
+        })
+    }
+}
+
+/// A payee or an own address, with what it got.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Destination {
+    /// Where.
+    pub method: PaymentMethod,
+    /// How much.
+    pub amount: Amount,
+}
+
+/// A movement to write.
+#[derive(Debug)]
+pub struct NewMovement<'a> {
+    /// The operation behind it, if there is one.
+    pub operation: Option<&'a OperationId>,
+    /// How far it is.
+    pub status: MovementStatus,
+    /// Who made it.
+    pub subsystem: Subsystem,
+    /// What it means to do to the balance.
+    pub intended_balance: SignedAmount,
+    /// What it does to the balance.
+    pub effective_balance: SignedAmount,
+    /// What the server takes.
+    pub offchain_fee: Amount,
+    /// Whom it pays.
+    pub sent_to: &'a [Destination],
+    /// Where it came in.
+    pub received_on: &'a [Destination],
+    /// What it spends.
+    pub input_vtxos: &'a [VtxoId],
+    /// What it creates for us.
+    pub output_vtxos: &'a [VtxoId],
+    /// Facts of the subsystem.
+    pub metadata: Map<String, Value>,
+}
+
+/// A movement as it stands.
+#[derive(Clone, Debug)]
+pub struct Movement {
+    /// Its number.
+    pub id: MovementId,
+    /// How far it is.
+    pub status: MovementStatus,
+    /// Who made it.
+    pub subsystem: Subsystem,
+    /// Facts of the subsystem and of the user.
+    pub metadata: Map<String, Value>,
+    /// What it was meant to do to the balance.
+    pub intended_balance: SignedAmount,
+    /// What it did to the balance.
+    pub effective_balance: SignedAmount,
+    /// What the server took.
+    pub offchain_fee: Amount,
+    /// Whom it paid.
+    pub sent_to: Vec<Destination>,
+    /// Where it came in.
+    pub received_on: Vec<Destination>,
+    /// What it spent.
+    pub input_vtxos: Vec<VtxoId>,
+    /// What it created for us.
+    pub output_vtxos: Vec<VtxoId>,
+    /// What it took on chain.
+    pub exited_vtxos: Vec<VtxoId>,
+    /// When it began.
+    pub created_at: DateTime<Utc>,
+    /// When it last changed.
+    pub updated_at: DateTime<Utc>,
+    /// When it ended.
+    pub completed_at: Option<DateTime<Utc>>,
+}
+
+/// Writes a movement and answers its number.
+pub fn insert(tx: &WriteTx<'_>, movement: &NewMovement<'_>, now: i64) -> Result<MovementId, Error> {
+    let completed_at = (movement.status != MovementStatus::Pending).then_some(now);
+    tx.prepare_cached(
+        "INSERT INTO movement (operation, status, subsystem, metadata, intended_balance, effective_balance, offchain_fee,
+                               created_at, updated_at, completed_at)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?8, ?9)",
+    )?
+    .execute(params![
+        movement.operation.map(OperationId::as_str),
+        movement.status.name(),
+        movement.subsystem.column(),
+        Value::Object(movement.metadata.clone()).to_string(),
+        movement.intended_balance.to_sat(),
+        movement.effective_balance.to_sat(),
+        movement.offchain_fee.to_sat(),
+        now,
+        completed_at,
+    ])?;
+    let id = u32::try_from(tx.last_insert_rowid())
+        .map_err(|_| Error::Conflict("there is no room for another movement".into()))?;
+    for (direction, destinations) in [
+        ("sent", movement.sent_to),
+        ("received", movement.received_on),
+    ] {
+        for (position, destination) in destinations.iter().enumerate() {
+            tx.prepare_cached(
+                "INSERT INTO movement_destination (movement, direction, position, method, value, amount)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+            )?
+            .execute(params![
+                id,
+                direction,
+                i64::try_from(position).unwrap_or(i64::MAX),
+                destination.method.kind(),
+                destination.method.value(),
+                destination.amount.to_sat()
+            ])?;
+        }
+    }
+    add_vtxos(tx, MovementId(id), "input", movement.input_vtxos)?;
+    add_vtxos(tx, MovementId(id), "output", movement.output_vtxos)?;
+    Ok(MovementId(id))
+}
+
+fn add_vtxos(tx: &WriteTx<'_>, id: MovementId, role: &str, vtxos: &[VtxoId]) -> Result<(), Error> {
+    for vtxo in vtxos {
+        tx.prepare_cached("INSERT INTO movement_vtxo (movement, role, vtxo) VALUES (?1, ?2, ?3) ON CONFLICT DO NOTHING")?
+            .execute(params![id.0, role, vtxo.to_bytes()])?;
+    }
+    Ok(())
+}
+
+/// Adds VTXOs that an operation's movement created for us.
+pub fn add_outputs(
+    tx: &WriteTx<'_>,
+    id: MovementId,
+    vtxos: &[VtxoId],
+    now: i64,
+) -> Result<(), Error> {
+    add_vtxos(tx, id, "output", vtxos)?;
+    tx.prepare_cached("UPDATE movement SET updated_at = ?2 WHERE id = ?1")?
+        .execute(params![id.0, now])?;
+    Ok(())
+}
+
+/// Ends a pending movement. A movement that has ended stays as it is.
+///
+/// `effective_balance` replaces what the movement did to the balance, and drops the fee, when it is given.
+pub fn finish(
+    tx: &WriteTx<'_>,
+    id: MovementId,
+    status: MovementStatus,
+    effective_balance: Option<SignedAmount>,
+    now: i64,
+) -> Result<(), Error> {
+    tx.prepare_cached(
+        "UPDATE movement SET status = ?2, effective_balance = coalesce(?3, effective_balance),
+                offchain_fee = iif(?3 IS NULL, offchain_fee, 0), updated_at = ?4, completed_at = ?4
+         WHERE id = ?1 AND status = 'pending'",
+    )?
+    .execute(params![
+        id.0,
+        status.name(),
+        effective_balance.map(SignedAmount::to_sat),
+        now
+    ])?;
+    Ok(())
+}
+
+/// Changes what a pending movement spends and costs, because some of its inputs are not to be had any more.
+pub fn revise(
+    tx: &WriteTx<'_>,
+    id: MovementId,
+    inputs: &[VtxoId],
+    effective_balance: SignedAmount,
+    offchain_fee: Amount,
+    now: i64,
+) -> Result<(), Error> {
+    tx.prepare_cached("DELETE FROM movement_vtxo WHERE movement = ?1 AND role = 'input'")?
+        .execute([id.0])?;
+    add_vtxos(tx, id, "input", inputs)?;
+    tx.prepare_cached(
+        "UPDATE movement SET effective_balance = ?2, offchain_fee = ?3, updated_at = ?4
+         WHERE id = ?1 AND status = 'pending'",
+    )?
+    .execute(params![
+        id.0,
+        effective_balance.to_sat(),
+        offchain_fee.to_sat(),
+        now
+    ])?;
+    Ok(())
+}
+
+/// Sets facts in a movement's metadata; what it holds under other names stays.
+pub fn note(
+    tx: &WriteTx<'_>,
+    id: MovementId,
+    facts: Map<String, Value>,
+    now: i64,
+) -> Result<(), Error> {
+    if let Some(movement) = get(tx, id)? {
+        let mut metadata = movement.metadata;
+        metadata.extend(facts);
+        set_metadata(tx, id, &metadata, now)?;
+    }
+    Ok(())
+}
+
+/// Replaces a movement's metadata.
+pub fn set_metadata(
+    tx: &WriteTx<'_>,
+    id: MovementId,
+    metadata: &Map<String, Value>,
+    now: i64,
+) -> Result<(), Error> {
+    tx.execute(
+        "UPDATE movement SET metadata = ?2, updated_at = ?3 WHERE id = ?1",
+        params![id.0, Value::Object(metadata.clone()).to_string(), now],
+    )?;
+    Ok(())
+}
+
+/// The number of the movement that an operation made.
+pub fn id_of_operation(
+    connection: &Connection,
+    operation: &OperationId,
+) -> Result<Option<MovementId>, Error> {
+    Ok(connection
+        .prepare_cached("SELECT id FROM movement WHERE operation = ?1")?
+        .query_row([operation.as_str()], |row| row.get(0).map(MovementId))
+        .optional()?)
+}
+
+/// The movement with this number.
+pub fn get(connection: &Connection, id: MovementId) -> Result<Option<Movement>, Error> {
+    Ok(select(connection, "WHERE id = ?1", [id.0])?.pop())
+}
+
+/// All movements, newest first.
+pub fn all(connection: &Connection) -> Result<Vec<Movement>, Error> {
+    select(connection, "ORDER BY created_at DESC, id DESC", [])
+}
+
+/// The movements that paid to or came in on exactly this method, newest first.
+pub fn by_method(connection: &Connection, method: &PaymentMethod) -> Result<Vec<Movement>, Error> {
+    let condition =
+        "WHERE id IN (SELECT movement FROM movement_destination WHERE method = ?1 AND value = ?2)
+                     ORDER BY created_at DESC, id DESC";
+    select(connection, condition, [method.kind(), method.value()])
+}
+
+fn select(
+    connection: &Connection,
+    condition: &str,
+    values: impl rusqlite::Params,
+) -> Result<Vec<Movement>, Error> {
+    let mut statement = connection.prepare_cached(&format!(
+        "SELECT id, status, subsystem, metadata, intended_balance, effective_balance, offchain_fee,
+                created_at, updated_at, completed_at
+         FROM movement {condition}"
+    ))?;
+    let mut rows = statement.query(values)?;
+    let mut movements = Vec::new();
+    while let Some(row) = rows.next()? {
+        let mut movement = movement(row)?;
+        attach_destinations(connection, &mut movement)?;
+        attach_vtxos(connection, &mut movement)?;
+        movements.push(movement);
+    }
+    Ok(movements)
+}
+
+fn movement(row: &Row<'_>) -> Result<Movement, Error> {
+    let metadata: String = row.get(3)?;
+    Ok(Movement {
+        id: MovementId(row.get(0)?),
+        status: MovementStatus::parse(&row.get::<_, String>(1)?)?,
+        subsystem: Subsystem::parse(&row.get::<_, String>(2)?)?,
+        metadata: serde_json::from_str(&metadata)
+            .map_err(|error| Error::corrupt("movement metadata", error))?,
+        intended_balance: SignedAmount::from_sat(row.get(4)?),
+        effective_balance: SignedAmount::from_sat(row.get(5)?),
+        offchain_fee: Amount::from_sat(row.get(6)?),
+        sent_to: Vec::new(),
+        received_on: Vec::new(),
+        input_vtxos: Vec::new(),
+        output_vtxos: Vec::new(),
+        exited_vtxos: Vec::new(),
+        created_at: moment(row.get(7)?)?,
+        updated_at: moment(row.get(8)?)?,
+        completed_at: row.get::<_, Option<i64>>(9)?.map(moment).transpose()?,
+    })
+}
+
+fn moment(millis: i64) -> Result<DateTime<Utc>, Error> {
+    DateTime::from_timestamp_millis(millis).ok_or_else(|| Error::corrupt("movement time", millis))
+}
+
+fn attach_destinations(connection: &Connection, movement: &mut Movement) -> Result<(), Error> {
+    let mut statement = connection.prepare_cached(
+        "SELECT direction, method, value, amount FROM movement_destination WHERE movement = ?1 ORDER BY direction, position",
+    )?;
+    let mut rows = statement.query([movement.id.0])?;
+    while let Some(row) = rows.next()? {
+        let kind: String = row.get(1)?;
+        let method = PaymentMethod::from_parts(&kind, row.get(2)?)
+            .ok_or_else(|| Error::corrupt("payment method", kind))?;
+        let destination = Destination {
+            method,
+            amount: Amount::from_sat(row.get(3)?),
+        };
+        match row.get::<_, String>(0)?.as_str() {
+            "sent" => movement.sent_to.push(destination),
+            _ => movement.received_on.push(destination),
+        }
+    }
+    Ok(())
+}
+
+fn attach_vtxos(connection: &Connection, movement: &mut Movement) -> Result<(), Error> {
+    let mut statement =
+        connection.prepare_cached("SELECT role, vtxo FROM movement_vtxo WHERE movement = ?1")?;
+    let mut rows = statement.query([movement.id.0])?;
+    while let Some(row) = rows.next()? {
+        let id = VtxoId::from_slice(&row.get::<_, Vec<u8>>(1)?)
+            .map_err(|error| Error::corrupt("movement VTXO", error))?;
+        match row.get::<_, String>(0)?.as_str() {
+            "input" => movement.input_vtxos.push(id),
+            "output" => movement.output_vtxos.push(id),
+            _ => movement.exited_vtxos.push(id),
+        }
+    }
+    Ok(())
+}

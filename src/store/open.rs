@@ -1,0 +1,140 @@
+//! Opening the database file: whose it is, its settings, its schema.
+
+use std::fs::OpenOptions;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::sync::LazyLock;
+
+use include_dir::{Dir, include_dir};
+use rusqlite::{Connection, OpenFlags};
+use rusqlite_migration::Migrations;
+
+use super::Error;
+
+/// Marks the file as ours: "arkw" in ASCII.
+const APPLICATION_ID: i32 = 0x6172_6b77;
+
+static MIGRATION_FILES: Dir<'static> = include_dir!("$CARGO_MANIFEST_DIR/migrations");
+
+static MIGRATIONS: LazyLock<Migrations<'static>> = LazyLock::new(|| {
+    Migrations::from_directory(&MIGRATION_FILES)
+        .expect("the embedded migrations are well-formed, as a test proves")
+});
+
+/// Opens the file for writing, with the schema up to date.
+pub(super) fn writable(path: &Path) -> Result<Connection, Error> {
+    check_owner(path)?;
+    let file = |source| Error::File {
+        path: path.to_owned(),
+        source,
+    };
+    OpenOptions::new()
+        .create(true)
+        .append(true)
+        .mode(0o600)
+        .open(path)
+        .map_err(file)?;
+
+    let mut connection = Connection::open_with_flags(
+        path,
+        OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX,
+    )?;
+    connection.pragma_update(None, "application_id", APPLICATION_ID)?;
+    connection.pragma_update(None, "journal_mode", "WAL")?;
+    connection.pragma_update(None, "synchronous", "FULL")?;
+    connection.pragma_update(None, "foreign_keys", "ON")?;
+    connection.set_prepared_statement_cache_capacity(128);
+    match MIGRATIONS.to_latest(&mut connection) {
+        Ok(()) => Ok(connection),
+        Err(rusqlite_migration::Error::MigrationDefinition(
+            rusqlite_migration::MigrationDefinitionError::DatabaseTooFarAhead,
+        )) => Err(Error::TooNew {
+            path: path.to_owned(),
+        }),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Opens the file for reading only.
+pub(super) fn readable(path: &Path) -> Result<Connection, Error> {
+    let connection = Connection::open_with_flags(
+        path,
+        OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX,
+    )?;
+    connection.set_prepared_statement_cache_capacity(64);
+    Ok(connection)
+}
+
+/// Refuses a file that holds somebody else's data, reading only.
+fn check_owner(path: &Path) -> Result<(), Error> {
+    let foreign = || Error::Foreign {
+        path: path.to_owned(),
+    };
+    match std::fs::metadata(path) {
+        Ok(metadata) if metadata.len() > 0 => {}
+        Ok(_) => return Ok(()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        Err(source) => {
+            return Err(Error::File {
+                path: path.to_owned(),
+                source,
+            });
+        }
+    }
+    let connection = readable(path)?;
+    let id: i32 = connection
+        .pragma_query_value(None, "application_id", |row| row.get(0))
+        .map_err(|_| foreign())?;
+    if id == APPLICATION_ID {
+        Ok(())
+    } else {
+        Err(foreign())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn migrations_are_well_formed() {
+        MIGRATIONS.validate().unwrap();
+    }
+
+    #[test]
+    fn another_programs_database_is_refused_and_left_untouched() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("db.sqlite");
+        Connection::open(&path)
+            .unwrap()
+            .execute_batch("CREATE TABLE theirs (x)")
+            .unwrap();
+        let before = std::fs::read(&path).unwrap();
+        assert!(matches!(writable(&path), Err(Error::Foreign { .. })));
+        assert_eq!(std::fs::read(&path).unwrap(), before);
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_newer_schema_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("db.sqlite");
+        writable(&path)
+            .unwrap()
+            .pragma_update(None, "user_version", 9999)
+            .unwrap();
+        assert!(matches!(writable(&path), Err(Error::TooNew { .. })));
+    }
+
+    #[test]
+    fn the_file_is_private() {
+        use std::os::unix::fs::PermissionsExt;
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("db.sqlite");
+        writable(&path).unwrap();
+        assert_eq!(
+            std::fs::metadata(&path).unwrap().permissions().mode() & 0o777,
+            0o600
+        );
+    }
+}

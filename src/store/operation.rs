@@ -1,0 +1,211 @@
+//! Operations: one row for each thing that moves money and is not finished by a single write.
+
+use std::fmt;
+
+use rusqlite::{Connection, OptionalExtension, Row, params};
+use serde::{Deserialize, Serialize};
+
+use super::{Error, WriteTx};
+
+/// The name of an operation, unique for ever; the API shows it as `action_id`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct OperationId(String);
+
+impl OperationId {
+    /// The id as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl From<String> for OperationId {
+    fn from(id: String) -> OperationId {
+        OperationId(id)
+    }
+}
+
+impl fmt::Display for OperationId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// What an operation does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum OperationKind {
+    /// Puts on-chain coins into the Ark.
+    Board,
+    /// Pays another wallet of the same Ark.
+    ArkoorSend,
+    /// Swaps VTXOs for new ones in a round.
+    Round,
+    /// Pays on chain out of VTXOs.
+    Offboard,
+}
+
+impl OperationKind {
+    fn name(self) -> &'static str {
+        match self {
+            OperationKind::Board => "board",
+            OperationKind::ArkoorSend => "arkoor_send",
+            OperationKind::Round => "round",
+            OperationKind::Offboard => "offboard",
+        }
+    }
+
+    fn parse(name: &str) -> Result<OperationKind, Error> {
+        match name {
+            "board" => Ok(OperationKind::Board),
+            "arkoor_send" => Ok(OperationKind::ArkoorSend),
+            "round" => Ok(OperationKind::Round),
+            "offboard" => Ok(OperationKind::Offboard),
+            other => Err(Error::corrupt("operation kind", other)),
+        }
+    }
+}
+
+/// How an operation ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// It did what was asked.
+    Done,
+    /// It did not, and what it held is free again or accounted for.
+    Failed,
+}
+
+/// A row of the operation table.
+#[derive(Clone, Debug)]
+pub struct OperationRow {
+    /// Its name.
+    pub id: OperationId,
+    /// What it does.
+    pub kind: OperationKind,
+    /// How far it is: JSON of the kind's own state type.
+    pub state: String,
+    /// Not before this moment, unix milliseconds; `None` = at once.
+    pub wake_at: Option<i64>,
+    /// Tries of the present step that came to nothing.
+    pub attempts: u32,
+    /// Why the last of them did.
+    pub last_error: Option<String>,
+    /// How it ended; `None` while it runs.
+    pub outcome: Option<Outcome>,
+}
+
+const COLUMNS: &str = "id, kind, state, wake_at, attempts, last_error, outcome";
+
+fn operation(row: &Row<'_>) -> Result<OperationRow, Error> {
+    let outcome = match row.get::<_, Option<String>>(6)?.as_deref() {
+        None => None,
+        Some("done") => Some(Outcome::Done),
+        Some(_) => Some(Outcome::Failed),
+    };
+    Ok(OperationRow {
+        id: OperationId(row.get(0)?),
+        kind: OperationKind::parse(&row.get::<_, String>(1)?)?,
+        state: row.get(2)?,
+        wake_at: row.get(3)?,
+        attempts: row.get(4)?,
+        last_error: row.get(5)?,
+        outcome,
+    })
+}
+
+/// Writes a new operation.
+pub fn insert(
+    tx: &WriteTx<'_>,
+    id: &OperationId,
+    kind: OperationKind,
+    state: &str,
+    now: i64,
+) -> Result<(), Error> {
+    tx.prepare_cached(
+        "INSERT INTO operation (id, kind, state, created_at) VALUES (?1, ?2, ?3, ?4)",
+    )?
+    .execute(params![id.as_str(), kind.name(), state, now])?;
+    Ok(())
+}
+
+/// Moves a running operation to its next state, due at `wake_at` (unix milliseconds) or at once.
+pub fn advance(
+    tx: &WriteTx<'_>,
+    id: &OperationId,
+    state: &str,
+    wake_at: Option<i64>,
+) -> Result<(), Error> {
+    let sql = "UPDATE operation SET state = ?2, wake_at = ?3, attempts = 0, last_error = NULL
+               WHERE id = ?1 AND finished_at IS NULL";
+    expect_one(
+        tx.prepare_cached(sql)?
+            .execute(params![id.as_str(), state, wake_at])?,
+        id,
+    )
+}
+
+/// Puts a running operation to sleep until `wake_at`, with the reason and one more attempt when something went wrong.
+pub fn sleep(
+    tx: &WriteTx<'_>,
+    id: &OperationId,
+    wake_at: i64,
+    error: Option<&str>,
+) -> Result<(), Error> {
+    let sql =
+        "UPDATE operation SET wake_at = ?2, last_error = ?3, attempts = attempts + (?3 IS NOT NULL)
+               WHERE id = ?1 AND finished_at IS NULL";
+    expect_one(
+        tx.prepare_cached(sql)?
+            .execute(params![id.as_str(), wake_at, error])?,
+        id,
+    )
+}
+
+/// Ends a running operation.
+pub fn finish(
+    tx: &WriteTx<'_>,
+    id: &OperationId,
+    outcome: Outcome,
+    error: Option<&str>,
+    now: i64,
+) -> Result<(), Error> {
+    let outcome = match outcome {
+        Outcome::Done => "done",
+        Outcome::Failed => "failed",
+    };
+    let sql = "UPDATE operation SET outcome = ?2, last_error = ?3, finished_at = ?4 WHERE id = ?1 AND finished_at IS NULL";
+    expect_one(
+        tx.prepare_cached(sql)?
+            .execute(params![id.as_str(), outcome, error, now])?,
+        id,
+    )
+}
+
+fn expect_one(rows: usize, id: &OperationId) -> Result<(), Error> {
+    if rows == 1 {
+        Ok(())
+    } else {
+        Err(Error::Conflict(format!("operation {id} is not running")))
+    }
+}
+
+/// The operation with this id.
+pub fn get(connection: &Connection, id: &OperationId) -> Result<Option<OperationRow>, Error> {
+    let row = connection
+        .prepare_cached(&format!("SELECT {COLUMNS} FROM operation WHERE id = ?1"))?
+        .query_row([id.as_str()], |row| Ok(operation(row)))
+        .optional()?;
+    row.transpose()
+}
+
+/// Every operation that is not finished, oldest first.
+pub fn unfinished(connection: &Connection) -> Result<Vec<OperationRow>, Error> {
+    let sql = format!(
+        "SELECT {COLUMNS} FROM operation WHERE finished_at IS NULL ORDER BY created_at, rowid"
+    );
+    let mut statement = connection.prepare_cached(&sql)?;
+    let mut rows = statement.query([])?;
+    let mut found = Vec::new();
+    while let Some(row) = rows.next()? {
+        found.push(operation(row)?);
+    }
+    Ok(found)
+}

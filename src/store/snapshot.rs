@@ -1,0 +1,78 @@
+//! The live VTXOs in memory: an immutable map that every commit replaces, so that a read costs neither lock nor disk.
+//!
+//! The map shares its structure with the one before, so a commit pays for the rows it changed and not for the rows there are.
+
+use std::cmp::Reverse;
+use std::sync::Arc;
+
+use ark_lib::VtxoId;
+use bitcoin::Amount;
+use bitcoin_ext::BlockHeight;
+use rusqlite::Connection;
+
+use super::Error;
+use super::vtxo::{self, VtxoRecord, VtxoState};
+
+/// The order in which the API lists VTXOs: soonest to expire first, then the largest.
+type ListKey = (BlockHeight, Reverse<Amount>, VtxoId);
+
+/// Every VTXO that is not spent, as of one commit.
+#[derive(Clone, Default)]
+pub struct LiveVtxos {
+    listed: imbl::OrdMap<ListKey, Arc<VtxoRecord>>,
+    generation: u64,
+}
+
+impl LiveVtxos {
+    pub(super) fn load(connection: &Connection) -> Result<LiveVtxos, Error> {
+        let records = vtxo::all_live(connection)?;
+        Ok(LiveVtxos {
+            listed: records
+                .into_iter()
+                .map(|record| (list_key(&record), record))
+                .collect(),
+            generation: 0,
+        })
+    }
+
+    /// The next snapshot: this one with `changed` rows put in, or taken out when they are spent.
+    pub(super) fn with(&self, changed: Vec<Arc<VtxoRecord>>) -> LiveVtxos {
+        let mut next = LiveVtxos {
+            listed: self.listed.clone(),
+            generation: self.generation + 1,
+        };
+        for record in changed {
+            let key = list_key(&record);
+            if record.state == VtxoState::Spent {
+                next.listed.remove(&key);
+            } else {
+                next.listed.insert(key, record);
+            }
+        }
+        next
+    }
+
+    /// All of them, in the order of the API: expiry ascending, then amount descending.
+    pub fn iter(&self) -> impl Iterator<Item = &Arc<VtxoRecord>> {
+        self.listed.values()
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.listed.len()
+    }
+
+    /// Whether the wallet holds none.
+    pub fn is_empty(&self) -> bool {
+        self.listed.is_empty()
+    }
+
+    /// Grows by one with each commit that changed a VTXO; a cache of something computed from the snapshot keys on it.
+    pub fn generation(&self) -> u64 {
+        self.generation
+    }
+}
+
+fn list_key(record: &VtxoRecord) -> ListKey {
+    (record.expiry_height, Reverse(record.amount), record.id)
+}

@@ -1,0 +1,340 @@
+//! VTXO rows: their states, and the only ways from one to another (spec/wallet.md §2.2).
+
+use std::fmt;
+use std::sync::Arc;
+
+use ark_lib::vtxo::{Bare, Full, VtxoPolicyKind};
+use ark_lib::{ProtocolEncoding, Vtxo, VtxoId};
+use bitcoin::secp256k1::PublicKey;
+use bitcoin::{Amount, OutPoint, Weight};
+use bitcoin_ext::{BlockDelta, BlockHeight};
+use rusqlite::{Connection, OptionalExtension, Row, params};
+
+use super::operation::OperationId;
+use super::{Error, WriteTx};
+
+/// Whether a VTXO can be spent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum VtxoState {
+    /// Free to spend.
+    Spendable,
+    /// Held by an operation, or, without one, until somebody settles what became of it.
+    Locked(Option<OperationId>),
+    /// Gone.
+    Spent,
+    /// Taken on chain.
+    Exited,
+}
+
+impl VtxoState {
+    fn name(&self) -> &'static str {
+        match self {
+            VtxoState::Spendable => "spendable",
+            VtxoState::Locked(_) => "locked",
+            VtxoState::Spent => "spent",
+            VtxoState::Exited => "exited",
+        }
+    }
+
+    fn holder(&self) -> Option<&str> {
+        match self {
+            VtxoState::Locked(holder) => holder.as_ref().map(OperationId::as_str),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for VtxoState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// All that a listing says about a VTXO; its exit chain stays on disk.
+#[derive(Clone, Debug)]
+pub struct VtxoRecord {
+    /// Transaction id and output index.
+    pub id: VtxoId,
+    /// Its value.
+    pub amount: Amount,
+    /// Which script it pays to.
+    pub policy: VtxoPolicyKind,
+    /// The key of ours that spends it.
+    pub user_pubkey: PublicKey,
+    /// The key of the server that cosigns.
+    pub server_pubkey: PublicKey,
+    /// From this height on the server can take it.
+    pub expiry_height: BlockHeight,
+    /// Blocks between an exit on chain and its claim.
+    pub exit_delta: BlockDelta,
+    /// The on-chain output that it hangs from.
+    pub chain_anchor: OutPoint,
+    /// How many transactions an exit has to publish.
+    pub exit_depth: u16,
+    /// The weight of those transactions together.
+    pub exit_tx_weight: Weight,
+    /// Whether it can be spent.
+    pub state: VtxoState,
+    /// Whether the server has its signed chain.
+    pub registered: bool,
+}
+
+impl VtxoRecord {
+    fn new(vtxo: &Vtxo<Full>, state: VtxoState) -> VtxoRecord {
+        VtxoRecord {
+            id: vtxo.id(),
+            amount: vtxo.amount(),
+            policy: vtxo.policy_type(),
+            user_pubkey: vtxo.user_pubkey(),
+            server_pubkey: vtxo.server_pubkey(),
+            expiry_height: vtxo.expiry_height(),
+            exit_delta: vtxo.exit_delta(),
+            chain_anchor: vtxo.chain_anchor(),
+            exit_depth: vtxo.exit_depth(),
+            exit_tx_weight: vtxo.transactions().map(|item| item.tx.weight()).sum(),
+            state,
+            registered: false,
+        }
+    }
+}
+
+const COLUMNS: &str = "bare, exit_depth, exit_tx_weight, state, holder, registered";
+
+fn record(row: &Row<'_>) -> Result<Arc<VtxoRecord>, Error> {
+    let bare: Vec<u8> = row.get(0)?;
+    let vtxo = Vtxo::<Bare>::deserialize(&bare).map_err(|error| Error::corrupt("VTXO", error))?;
+    let state: String = row.get(3)?;
+    let state = match state.as_str() {
+        "spendable" => VtxoState::Spendable,
+        "locked" => VtxoState::Locked(row.get::<_, Option<String>>(4)?.map(OperationId::from)),
+        "spent" => VtxoState::Spent,
+        "exited" => VtxoState::Exited,
+        other => return Err(Error::corrupt("VTXO state", other)),
+    };
+    Ok(Arc::new(VtxoRecord {
+        id: vtxo.id(),
+        amount: vtxo.amount(),
+        policy: vtxo.policy_type(),
+        user_pubkey: vtxo.user_pubkey(),
+        server_pubkey: vtxo.server_pubkey(),
+        expiry_height: vtxo.expiry_height(),
+        exit_delta: vtxo.exit_delta(),
+        chain_anchor: vtxo.chain_anchor(),
+        exit_depth: row.get(1)?,
+        exit_tx_weight: Weight::from_wu(row.get(2)?),
+        state,
+        registered: row.get(5)?,
+    }))
+}
+
+fn records(
+    connection: &Connection,
+    condition: &str,
+    values: impl rusqlite::Params,
+) -> Result<Vec<Arc<VtxoRecord>>, Error> {
+    let mut statement =
+        connection.prepare_cached(&format!("SELECT {COLUMNS} FROM vtxo WHERE {condition}"))?;
+    let mut rows = statement.query(values)?;
+    let mut found = Vec::new();
+    while let Some(row) = rows.next()? {
+        found.push(record(row)?);
+    }
+    Ok(found)
+}
+
+/// Every VTXO that is not spent.
+pub(super) fn all_live(connection: &Connection) -> Result<Vec<Arc<VtxoRecord>>, Error> {
+    records(connection, "state <> 'spent'", [])
+}
+
+/// Every VTXO that there ever was, expiry ascending, then amount descending.
+pub fn all(connection: &Connection) -> Result<Vec<Arc<VtxoRecord>>, Error> {
+    records(
+        connection,
+        "true ORDER BY expiry_height, amount DESC, id",
+        [],
+    )
+}
+
+/// The VTXO with this id, in whatever state.
+pub fn get(connection: &Connection, id: VtxoId) -> Result<Option<Arc<VtxoRecord>>, Error> {
+    Ok(records(connection, "id = ?1", [id.to_bytes()])?.pop())
+}
+
+/// The VTXOs that an operation holds.
+pub fn held_by(
+    connection: &Connection,
+    holder: &OperationId,
+) -> Result<Vec<Arc<VtxoRecord>>, Error> {
+    records(connection, "holder = ?1", [holder.as_str()])
+}
+
+/// The spendable VTXOs, soonest to expire first, the deepest first among equals (spec/wallet.md §6.1).
+///
+/// They come one by one to `take` until it answers false, so that selection reads no more rows than it needs.
+pub fn walk_spendable(
+    connection: &Connection,
+    mut take: impl FnMut(Arc<VtxoRecord>) -> bool,
+) -> Result<(), Error> {
+    let sql = format!(
+        "SELECT {COLUMNS} FROM vtxo WHERE state = 'spendable' ORDER BY expiry_height, exit_depth DESC, id"
+    );
+    let mut statement = connection.prepare_cached(&sql)?;
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        if !take(record(row)?) {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// Up to `limit` VTXOs of ours whose signed chain the server lacks or whose id is not in the recovery mailbox, in no order:
+/// some that the server refuses must not stand in the way of the others. It cannot know boards that are not registered.
+pub fn to_catch_up(connection: &Connection, limit: usize) -> Result<Vec<Arc<VtxoRecord>>, Error> {
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    records(
+        connection,
+        "(registered = 0 OR backed_up = 0) AND state IN ('spendable', 'locked')
+         AND (holder IS NULL OR holder NOT LIKE 'board.%') ORDER BY random() LIMIT ?1",
+        [limit],
+    )
+}
+
+/// The VTXO with its exit chain.
+///
+/// # Errors
+/// [`Error::Conflict`] when there is none with this id.
+pub fn full(connection: &Connection, id: VtxoId) -> Result<Vtxo<Full>, Error> {
+    let row: Option<(Vec<u8>, Vec<u8>)> = connection
+        .prepare_cached("SELECT bare, genesis FROM vtxo WHERE id = ?1")?
+        .query_row([id.to_bytes()], |row| Ok((row.get(0)?, row.get(1)?)))
+        .optional()?;
+    let (bare, genesis) =
+        row.ok_or_else(|| Error::Conflict(format!("the wallet has no VTXO {id}")))?;
+    Vtxo::<Full>::deserialize_with_genesis(&bare, &genesis)
+        .map_err(|error| Error::corrupt("VTXO", error))
+}
+
+/// Stores a VTXO unless its id is known already; answers whether it was new.
+pub fn insert(tx: &mut WriteTx<'_>, vtxo: &Vtxo<Full>, state: VtxoState) -> Result<bool, Error> {
+    let record = VtxoRecord::new(vtxo, state);
+    let inserted = tx
+        .prepare_cached(
+            "INSERT INTO vtxo (id, amount, expiry_height, exit_depth, exit_tx_weight, state, holder, bare, genesis)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9) ON CONFLICT (id) DO NOTHING",
+        )?
+        .execute(params![
+            record.id.to_bytes(),
+            record.amount.to_sat(),
+            record.expiry_height.to_u32(),
+            record.exit_depth,
+            record.exit_tx_weight.to_wu(),
+            record.state.name(),
+            record.state.holder(),
+            vtxo.to_bare().serialize(),
+            vtxo.serialize_genesis(),
+        ])?;
+    if inserted == 1 {
+        tx.vtxo_changed(Arc::new(record));
+    }
+    Ok(inserted == 1)
+}
+
+/// Takes a spendable VTXO for an operation. Taking again what the operation has already changes nothing.
+///
+/// # Errors
+/// [`Error::Conflict`] when it is spent, exited, unknown, or held by another.
+pub fn lock(tx: &mut WriteTx<'_>, id: VtxoId, holder: &OperationId) -> Result<(), Error> {
+    transition(tx, id, VtxoState::Locked(Some(holder.clone())), |state| {
+        matches!(state, VtxoState::Spendable) || *state == VtxoState::Locked(Some(holder.clone()))
+    })
+}
+
+/// Frees all that an operation holds. What it does not hold stays as it is.
+pub fn release(tx: &mut WriteTx<'_>, holder: &OperationId) -> Result<(), Error> {
+    for record in held_by(tx, holder)? {
+        set_state(tx, &record, VtxoState::Spendable)?;
+    }
+    Ok(())
+}
+
+/// Frees one VTXO, if the operation holds it.
+pub fn unlock(tx: &mut WriteTx<'_>, id: VtxoId, holder: &OperationId) -> Result<(), Error> {
+    let held = VtxoState::Locked(Some(holder.clone()));
+    match get(tx, id)? {
+        Some(record) if record.state == held => set_state(tx, &record, VtxoState::Spendable),
+        _ => Ok(()),
+    }
+}
+
+/// Takes a VTXO for an operation from whoever has it, because the server has given it to that operation.
+///
+/// # Errors
+/// [`Error::Conflict`] when it is on chain or unknown.
+pub fn seize(tx: &mut WriteTx<'_>, id: VtxoId, holder: &OperationId) -> Result<(), Error> {
+    transition(tx, id, VtxoState::Locked(Some(holder.clone())), |state| {
+        *state != VtxoState::Exited
+    })
+}
+
+/// Marks a VTXO as gone.
+///
+/// # Errors
+/// [`Error::Conflict`] when it is on chain or unknown.
+pub fn spend(tx: &mut WriteTx<'_>, id: VtxoId) -> Result<(), Error> {
+    transition(tx, id, VtxoState::Spent, |state| {
+        *state != VtxoState::Exited
+    })
+}
+
+fn transition(
+    tx: &mut WriteTx<'_>,
+    id: VtxoId,
+    to: VtxoState,
+    allowed: impl FnOnce(&VtxoState) -> bool,
+) -> Result<(), Error> {
+    let record =
+        get(tx, id)?.ok_or_else(|| Error::Conflict(format!("the wallet has no VTXO {id}")))?;
+    if record.state == to {
+        return Ok(());
+    }
+    if !allowed(&record.state) {
+        return Err(Error::Conflict(format!(
+            "VTXO {id} is {} and cannot become {to}",
+            record.state
+        )));
+    }
+    set_state(tx, &record, to)
+}
+
+fn set_state(tx: &mut WriteTx<'_>, record: &VtxoRecord, state: VtxoState) -> Result<(), Error> {
+    tx.prepare_cached("UPDATE vtxo SET state = ?2, holder = ?3 WHERE id = ?1")?
+        .execute(params![record.id.to_bytes(), state.name(), state.holder()])?;
+    tx.vtxo_changed(Arc::new(VtxoRecord {
+        state,
+        ..record.clone()
+    }));
+    Ok(())
+}
+
+/// Notes whether the server has the signed chains of these VTXOs.
+pub fn set_registered(tx: &mut WriteTx<'_>, ids: &[VtxoId], registered: bool) -> Result<(), Error> {
+    for id in ids {
+        tx.prepare_cached("UPDATE vtxo SET registered = ?2 WHERE id = ?1")?
+            .execute(params![id.to_bytes(), registered])?;
+        if let Some(record) = get(tx, *id)? {
+            tx.vtxo_changed(record);
+        }
+    }
+    Ok(())
+}
+
+/// Notes that the ids of these VTXOs are in the recovery mailbox.
+pub fn set_backed_up(tx: &WriteTx<'_>, ids: &[VtxoId]) -> Result<(), Error> {
+    for id in ids {
+        tx.prepare_cached("UPDATE vtxo SET backed_up = 1 WHERE id = ?1")?
+            .execute([id.to_bytes()])?;
+    }
+    Ok(())
+}

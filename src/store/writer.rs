@@ -1,0 +1,189 @@
+//! The one thread that writes, and its group commit.
+
+use std::ops::Deref;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use arc_swap::ArcSwap;
+use rusqlite::Connection;
+use tokio::sync::{mpsc, oneshot};
+
+use super::vtxo::VtxoRecord;
+use super::{Error, LiveVtxos};
+
+/// How many writes may share one commit.
+const MAX_BATCH: usize = 256;
+
+/// An open write transaction. Reads on it see all that was written before.
+pub struct WriteTx<'c> {
+    connection: &'c Connection,
+    changed: Vec<Arc<VtxoRecord>>,
+}
+
+impl WriteTx<'_> {
+    /// Notes a VTXO row as written, so that the snapshot follows when the transaction is durable.
+    pub(super) fn vtxo_changed(&mut self, record: Arc<VtxoRecord>) {
+        self.changed.push(record);
+    }
+}
+
+impl Deref for WriteTx<'_> {
+    type Target = Connection;
+
+    fn deref(&self) -> &Connection {
+        self.connection
+    }
+}
+
+/// A write that waits for its turn.
+trait Job: Send {
+    /// Runs the body; false means that its savepoint must be undone.
+    fn run(&mut self, tx: &mut WriteTx<'_>) -> bool;
+    /// Answers the caller, after the commit.
+    fn settle(self: Box<Self>, commit: Result<(), Error>);
+}
+
+struct WriteJob<T, E, F> {
+    body: Option<F>,
+    outcome: Option<Result<T, E>>,
+    reply: oneshot::Sender<Result<T, E>>,
+}
+
+impl<T, E, F> Job for WriteJob<T, E, F>
+where
+    F: FnOnce(&mut WriteTx<'_>) -> Result<T, E> + Send,
+    T: Send,
+    E: From<Error> + Send,
+{
+    fn run(&mut self, tx: &mut WriteTx<'_>) -> bool {
+        let Some(body) = self.body.take() else {
+            return false;
+        };
+        self.outcome = match catch_unwind(AssertUnwindSafe(|| body(tx))) {
+            Ok(outcome) => Some(outcome),
+            Err(_) => {
+                tracing::error!("a database write panicked; it was undone");
+                None
+            }
+        };
+        matches!(self.outcome, Some(Ok(_)))
+    }
+
+    fn settle(self: Box<Self>, commit: Result<(), Error>) {
+        let answer = match (self.outcome, commit) {
+            (Some(Err(error)), _) => Err(error),
+            (Some(Ok(value)), Ok(())) => Ok(value),
+            (_, Err(error)) => Err(error.into()),
+            (None, Ok(())) => Err(Error::Closed.into()),
+        };
+        // The caller may have stopped waiting; the write stands all the same.
+        let _ = self.reply.send(answer);
+    }
+}
+
+/// The writer thread and its queue.
+pub(super) struct Writer {
+    queue: Option<mpsc::Sender<Box<dyn Job>>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Writer {
+    pub(super) fn start(
+        connection: Connection,
+        live: Arc<ArcSwap<LiveVtxos>>,
+    ) -> Result<Writer, Error> {
+        let (queue, jobs) = mpsc::channel(4 * MAX_BATCH);
+        let thread = std::thread::Builder::new()
+            .name("store-writer".into())
+            .spawn(move || run(&connection, jobs, &live))
+            .map_err(|_| Error::Closed)?;
+        Ok(Writer {
+            queue: Some(queue),
+            thread: Some(thread),
+        })
+    }
+
+    pub(super) async fn write<T, E, F>(&self, body: F) -> Result<T, E>
+    where
+        F: FnOnce(&mut WriteTx<'_>) -> Result<T, E> + Send + 'static,
+        T: Send + 'static,
+        E: From<Error> + Send + 'static,
+    {
+        let (reply, answer) = oneshot::channel();
+        let job = Box::new(WriteJob {
+            body: Some(body),
+            outcome: None,
+            reply,
+        });
+        let queue = self.queue.as_ref().ok_or(Error::Closed)?;
+        queue.send(job).await.map_err(|_| Error::Closed)?;
+        answer.await.map_err(|_| Error::Closed)?
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        self.queue.take();
+        // The writer may itself hold the last handle, inside a closure; it must not wait for itself.
+        if let Some(thread) = self
+            .thread
+            .take()
+            .filter(|thread| thread.thread().id() != std::thread::current().id())
+        {
+            let _ = thread.join();
+        }
+    }
+}
+
+fn run(connection: &Connection, mut jobs: mpsc::Receiver<Box<dyn Job>>, live: &ArcSwap<LiveVtxos>) {
+    while let Some(first) = jobs.blocking_recv() {
+        let mut batch = vec![first];
+        while batch.len() < MAX_BATCH {
+            match jobs.try_recv() {
+                Ok(job) => batch.push(job),
+                Err(_) => break,
+            }
+        }
+        match commit(connection, &mut batch) {
+            Ok(changed) => {
+                if !changed.is_empty() {
+                    live.store(Arc::new(live.load().with(changed)));
+                }
+                batch.into_iter().for_each(|job| job.settle(Ok(())));
+            }
+            Err(error) => {
+                tracing::error!(%error, "database commit failed; nothing of it was written");
+                let text = error.to_string();
+                for job in batch {
+                    job.settle(Err(Error::Conflict(text.clone())));
+                }
+            }
+        }
+    }
+}
+
+/// Runs a batch in one transaction, and answers the VTXO rows that it changed.
+fn commit(
+    connection: &Connection,
+    batch: &mut [Box<dyn Job>],
+) -> Result<Vec<Arc<VtxoRecord>>, Error> {
+    let transaction =
+        rusqlite::Transaction::new_unchecked(connection, rusqlite::TransactionBehavior::Immediate)?;
+    let mut tx = WriteTx {
+        connection: &transaction,
+        changed: Vec::new(),
+    };
+    for job in batch {
+        let kept = tx.changed.len();
+        tx.execute_batch("SAVEPOINT job")?;
+        if !job.run(&mut tx) {
+            tx.changed.truncate(kept);
+            tx.execute_batch("ROLLBACK TO job")?;
+        }
+        tx.execute_batch("RELEASE job")?;
+    }
+    let changed = tx.changed;
+    transaction.commit()?;
+    Ok(changed)
+}
