@@ -1,5 +1,9 @@
 //! A self-custodial bitcoin wallet daemon for the Ark protocol, driven over HTTP.
 
+pub mod ark;
+pub mod chain;
 pub mod config;
 pub mod datadir;
+pub mod onchain;
 pub mod sandbox;
+pub mod store;

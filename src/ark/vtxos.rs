@@ -1,0 +1,63 @@
+//! The calls about VTXOs and their out-of-round spends (spec/wallet.md §4.0, §4.2).
+
+use ark_lib::arkoor::package::{ArkoorPackageCosignRequest, ArkoorPackageCosignResponse};
+use ark_lib::attestations::VtxoStatusAttestation;
+use ark_lib::vtxo::Full;
+use ark_lib::{ProtocolEncoding, Vtxo, VtxoId};
+use bitcoin::secp256k1::Keypair;
+use server_rpc::MAX_NB_REGISTER_VTXOS;
+use server_rpc::protos::{self, VtxoSpendState};
+
+use super::{Error, Server};
+
+impl Server {
+    /// Uploads the signed transaction chains of VTXOs, at most 1000. Uploading again changes nothing.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn register_chains(&self, vtxos: &[Vtxo<Full>]) -> Result<(), Error> {
+        for chunk in vtxos.chunks(MAX_NB_REGISTER_VTXOS) {
+            let request = protos::RegisterVtxoTransactionsRequest {
+                vtxos: chunk.iter().map(ProtocolEncoding::serialize).collect(),
+            };
+            self.call(|mut connection| async move {
+                connection.client.register_vtxo_transactions(request).await
+            })
+            .await?;
+        }
+        Ok(())
+    }
+
+    /// Asks for the server's signatures on an out-of-round spend. From its answer on, the server takes the inputs for
+    /// spent; the same spend asked again is answered again.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn cosign_arkoor(
+        &self,
+        request: ArkoorPackageCosignRequest<Vtxo<Full>>,
+    ) -> Result<ArkoorPackageCosignResponse, Error> {
+        let request = protos::ArkoorPackageCosignRequest::from(request);
+        let answer =
+            self.call(|mut connection| async move {
+                connection.client.request_arkoor_cosign(request).await
+            })
+            .await?;
+        ArkoorPackageCosignResponse::try_from(answer).map_err(Error::malformed)
+    }
+
+    /// Asks what the server holds of one of our VTXOs.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn vtxo_status(&self, id: VtxoId, key: &Keypair) -> Result<VtxoSpendState, Error> {
+        let request = protos::GetVtxoStatusRequest {
+            vtxo_id: id.to_bytes().to_vec(),
+            attestation: VtxoStatusAttestation::new(id, key).serialize(),
+        };
+        let answer = self
+            .call(|mut connection| async move { connection.client.get_vtxo_status(request).await })
+            .await?;
+        VtxoSpendState::try_from(answer.spend_state).map_err(Error::malformed)
+    }
+}

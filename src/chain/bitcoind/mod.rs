@@ -1,0 +1,220 @@
+//! The chain as our own bitcoind tells it. The node is trusted; it validates what it tells.
+
+mod blocks;
+mod hints;
+pub(super) mod rpc;
+mod spends;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+
+use bitcoin::consensus::encode::{deserialize_hex, serialize_hex};
+use bitcoin::{Block, BlockHash, Transaction, Txid};
+use bitcoin_ext::BlockHeight;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use url::Url;
+
+use self::hints::BlockHints;
+pub use self::rpc::BitcoindAuth;
+use self::rpc::{CallError, Rpc, code, optional};
+use self::spends::SpendIndex;
+use super::error::{Verdict, classify};
+use super::package::{PackageResult, package_verdict};
+use super::{BroadcastError, Error, Tip, TxStatus};
+
+/// The first version that relays zero-fee parents with their child (H39).
+const OLDEST_VERSION: u64 = 290_000;
+
+/// A bitcoind with `txindex=1`.
+pub(crate) struct Bitcoind {
+    rpc: Rpc,
+    hints: Option<BlockHints>,
+    spends: SpendIndex,
+}
+
+/// What the node says of a block.
+#[derive(Deserialize)]
+struct Header {
+    /// Negative when the block is not in the best chain.
+    confirmations: i64,
+    height: u32,
+    #[serde(rename = "nextblockhash")]
+    next: Option<BlockHash>,
+}
+
+impl Header {
+    fn in_best_chain(&self) -> bool {
+        self.confirmations > 0
+    }
+}
+
+impl Bitcoind {
+    pub(super) fn new(
+        url: Url,
+        auth: BitcoindAuth,
+        zmq: Option<String>,
+    ) -> Result<Bitcoind, Error> {
+        Ok(Bitcoind {
+            rpc: Rpc::new(url, auth)?,
+            hints: zmq.map(BlockHints::subscribe),
+            spends: SpendIndex::default(),
+        })
+    }
+
+    pub(super) fn url(&self) -> &str {
+        self.rpc.url()
+    }
+
+    /// Refuses a node that cannot serve us.
+    pub(super) async fn check(&self) -> Result<(), Error> {
+        #[derive(Deserialize)]
+        struct NetworkInfo {
+            version: u64,
+        }
+        let info: NetworkInfo = self.rpc.call("getnetworkinfo", json!([])).await?;
+        if info.version < OLDEST_VERSION {
+            return Err(Error::Config(format!(
+                "the bitcoind at {} is too old: it has version {}, and {OLDEST_VERSION} (29.0) is the first that relays \
+                 zero-fee packages",
+                self.url(),
+                info.version
+            )));
+        }
+        let indexes: BTreeMap<String, Value> = self.rpc.call("getindexinfo", json!([])).await?;
+        if !indexes.contains_key("txindex") {
+            return Err(Error::Config(format!(
+                "the bitcoind at {} has no transaction index: put txindex=1 into its bitcoin.conf and restart it",
+                self.url()
+            )));
+        }
+        Ok(())
+    }
+
+    /// Resolves when the node announces a block; never without ZMQ.
+    pub(super) async fn wait_for_block_hint(&self) {
+        match &self.hints {
+            Some(hints) => hints.next().await,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// The block of the best chain at a height.
+    pub(crate) async fn block_hash(&self, height: BlockHeight) -> Result<BlockHash, Error> {
+        let params = json!([height.to_u32()]);
+        Ok(self.rpc.call("getblockhash", params).await?)
+    }
+
+    pub(super) async fn tip(&self, last: Option<Tip>) -> Result<Tip, Error> {
+        let hash = self.rpc.call("getbestblockhash", json!([])).await?;
+        if let Some(last) = last.filter(|last| last.hash == hash) {
+            return Ok(last);
+        }
+        let header = self.known_header(hash).await?;
+        let height = BlockHeight::new(header.height);
+        Ok(Tip { height, hash })
+    }
+
+    pub(super) async fn transaction(&self, txid: Txid) -> Result<Option<Transaction>, Error> {
+        let call = self.rpc.call::<String>("getrawtransaction", json!([txid]));
+        let Some(hex) = optional(call.await)? else {
+            return Ok(None);
+        };
+        decode_transaction(&hex).map(Some)
+    }
+
+    pub(super) async fn status(&self, txid: Txid) -> Result<TxStatus, Error> {
+        #[derive(Deserialize)]
+        struct Located {
+            blockhash: Option<BlockHash>,
+        }
+        let call = self.rpc.call("getrawtransaction", json!([txid, 1]));
+        let located: Option<Located> = optional(call.await)?;
+        let Some(located) = located else {
+            return Ok(TxStatus::NotFound);
+        };
+        let Some(hash) = located.blockhash else {
+            return Ok(TxStatus::Mempool);
+        };
+        // The node looks in the mempool first, so what it finds in an abandoned block is nowhere else.
+        let header = self.known_header(hash).await?;
+        if !header.in_best_chain() {
+            return Ok(TxStatus::NotFound);
+        }
+        let height = BlockHeight::new(header.height);
+        Ok(TxStatus::Confirmed { height, hash })
+    }
+
+    pub(super) async fn broadcast(&self, txs: &[Transaction]) -> Result<(), BroadcastError> {
+        if let [single] = txs {
+            let params = json!([serialize_hex(single)]);
+            let sent: Result<Txid, CallError> = self.rpc.call("sendrawtransaction", params).await;
+            return sent.map(|_| ()).or_else(refusal);
+        }
+        let package: Vec<String> = txs.iter().map(serialize_hex).collect();
+        let submitted: Result<PackageResult, CallError> =
+            self.rpc.call("submitpackage", json!([package])).await;
+        match submitted {
+            Ok(result) => package_verdict(txs, &result),
+            Err(error) => refusal(error),
+        }
+    }
+
+    /// Estimates in sat/vB by target in blocks; without those that the node does not have.
+    pub(super) async fn fee_estimates(&self) -> Result<BTreeMap<u16, f64>, Error> {
+        #[derive(Deserialize)]
+        struct Estimate {
+            /// In bitcoin per 1000 vB.
+            feerate: Option<f64>,
+        }
+        let targets = [1, 3, 6];
+        let params = targets.map(|target| json!([target, "economical"]));
+        let answers = self.rpc.call_each::<Estimate>("estimatesmartfee", &params);
+        let mut estimates = BTreeMap::new();
+        for (target, estimate) in targets.into_iter().zip(answers.await?) {
+            if let Some(rate) = estimate?.feerate {
+                // Rounded to a satoshi, or the binary fraction would be rounded up later.
+                estimates.insert(target, (rate * 1e8).round() / 1e3);
+            }
+        }
+        Ok(estimates)
+    }
+
+    async fn header(&self, hash: BlockHash) -> Result<Option<Header>, Error> {
+        Ok(optional(
+            self.rpc.call("getblockheader", json!([hash])).await,
+        )?)
+    }
+
+    async fn known_header(&self, hash: BlockHash) -> Result<Header, Error> {
+        let header = self.header(hash).await?;
+        header.ok_or_else(|| Error::Invalid(format!("it does not know its own block {hash}")))
+    }
+
+    async fn block(&self, hash: BlockHash) -> Result<Block, Error> {
+        let hex: String = self.rpc.call("getblock", json!([hash, 0])).await?;
+        let block: Block =
+            deserialize_hex(&hex).map_err(|error| Error::Invalid(error.to_string()))?;
+        if block.block_hash() != hash {
+            return Err(Error::Invalid(format!("another block in place of {hash}")));
+        }
+        Ok(block)
+    }
+}
+
+fn decode_transaction(hex: &str) -> Result<Transaction, Error> {
+    deserialize_hex(hex).map_err(|error| Error::Invalid(error.to_string()))
+}
+
+/// What a failed submission says about the transaction.
+fn refusal(error: CallError) -> Result<(), BroadcastError> {
+    match error {
+        CallError::Refused(refusal) if refusal.code == code::ALREADY_IN_CHAIN => Ok(()),
+        CallError::Refused(refusal) => match classify(&refusal.message) {
+            Verdict::AlreadyKnown => Ok(()),
+            Verdict::Refused(refused) => Err(refused),
+        },
+        CallError::Failed(error) => Err(BroadcastError::Unavailable(error.to_string())),
+    }
+}

@@ -1,0 +1,323 @@
+//! JSON-RPC to bitcoind: login, time limit, and what a failed call means.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use reqwest::StatusCode;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use tokio::sync::Semaphore;
+use url::Url;
+use zeroize::Zeroizing;
+
+use super::super::error::innermost;
+use super::super::{CALL_TIMEOUT, Error};
+
+/// How many calls are under way at once. A node queues a few dozen and turns the others away.
+const PARALLEL_CALLS: usize = 8;
+
+/// How to log in to bitcoind.
+#[derive(Clone)]
+pub enum BitcoindAuth {
+    /// The cookie file that bitcoind writes anew at each start.
+    Cookie(PathBuf),
+    /// User name and password.
+    UserPass {
+        /// User name.
+        user: String,
+        /// Password.
+        password: Zeroizing<String>,
+    },
+}
+
+impl fmt::Debug for BitcoindAuth {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            BitcoindAuth::Cookie(path) => f.debug_tuple("Cookie").field(path).finish(),
+            BitcoindAuth::UserPass { user, .. } => {
+                let mut shown = f.debug_struct("UserPass");
+                shown.field("user", user).finish_non_exhaustive()
+            }
+        }
+    }
+}
+
+/// The error codes of bitcoind that mean something to us.
+pub(super) mod code {
+    /// The thing asked for does not exist.
+    pub(in super::super) const NOT_FOUND: i64 = -5;
+    /// The transaction's outputs are in the chain already.
+    pub(in super::super) const ALREADY_IN_CHAIN: i64 = -27;
+    /// The node is starting.
+    pub(super) const WARMING_UP: i64 = -28;
+}
+
+/// A call without a result.
+#[derive(Debug)]
+pub(in crate::chain) enum CallError {
+    /// No answer to the question.
+    Failed(Error),
+    /// The node answers that it will not.
+    Refused(Refusal),
+}
+
+/// The node's own words.
+#[derive(Debug, Deserialize)]
+pub(in crate::chain) struct Refusal {
+    pub(super) code: i64,
+    pub(super) message: String,
+}
+
+impl From<CallError> for Error {
+    fn from(error: CallError) -> Error {
+        match error {
+            CallError::Failed(error) => error,
+            CallError::Refused(Refusal { code, message }) => {
+                Error::Rejected(format!("{message} (code {code})"))
+            }
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct Request<'a> {
+    jsonrpc: &'static str,
+    id: usize,
+    method: &'a str,
+    params: &'a Value,
+}
+
+impl<'a> Request<'a> {
+    fn new(id: usize, method: &'a str, params: &'a Value) -> Request<'a> {
+        Request {
+            jsonrpc: "2.0",
+            id,
+            method,
+            params,
+        }
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(bound(deserialize = "T: DeserializeOwned"))]
+struct Reply<T> {
+    id: usize,
+    // Two layers, because `null` is an answer to some questions.
+    #[serde(default, deserialize_with = "present")]
+    result: Option<T>,
+    error: Option<Refusal>,
+}
+
+fn present<'de, T: Deserialize<'de>, D: serde::Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<T>, D::Error> {
+    T::deserialize(deserializer).map(Some)
+}
+
+impl<T> Reply<T> {
+    fn outcome(self) -> Result<T, CallError> {
+        match (self.error, self.result) {
+            (Some(refusal), _) if refusal.code == code::WARMING_UP => {
+                Err(CallError::Failed(Error::Unavailable(refusal.message)))
+            }
+            (Some(refusal), _) => Err(CallError::Refused(refusal)),
+            (None, Some(result)) => Ok(result),
+            (None, None) => Err(invalid("an answer without a result")),
+        }
+    }
+}
+
+fn invalid(what: impl fmt::Display) -> CallError {
+    CallError::Failed(Error::Invalid(what.to_string()))
+}
+
+/// The node's RPC interface. Calls go to it directly, never through a proxy, and take ten seconds at most.
+pub(in crate::chain) struct Rpc {
+    http: reqwest::Client,
+    url: Url,
+    auth: BitcoindAuth,
+    slots: Semaphore,
+}
+
+impl Rpc {
+    pub(in crate::chain) fn new(mut url: Url, auth: BitcoindAuth) -> Result<Rpc, Error> {
+        // A login in the URL would show up in messages.
+        let stripped = url.set_username("").and_then(|()| url.set_password(None));
+        stripped.map_err(|()| Error::Config(format!("{url} is no address of a bitcoind")))?;
+        let http = reqwest::Client::builder()
+            .no_proxy()
+            // Nodes close idle connections after 30 seconds; a call must not land on one that is just being closed.
+            .pool_idle_timeout(Duration::from_secs(15))
+            .build()
+            .map_err(|error| Error::Config(innermost(&error)))?;
+        Ok(Rpc {
+            http,
+            url,
+            auth,
+            slots: Semaphore::new(PARALLEL_CALLS),
+        })
+    }
+
+    pub(super) fn url(&self) -> &str {
+        self.url.as_str()
+    }
+
+    /// Calls a method. `params` is an array, or an object of named parameters.
+    pub(in crate::chain) async fn call<T: DeserializeOwned>(
+        &self,
+        method: &str,
+        params: Value,
+    ) -> Result<T, CallError> {
+        let request = Request::new(0, method, &params);
+        let reply: Reply<T> = self.post(&request).await?;
+        reply.outcome()
+    }
+
+    /// Calls a method once for each of `params`, in one request. The answers come in the same order.
+    pub(super) async fn call_each<T: DeserializeOwned>(
+        &self,
+        method: &str,
+        params: &[Value],
+    ) -> Result<Vec<Result<T, CallError>>, CallError> {
+        let numbered = params.iter().enumerate();
+        let batch: Vec<Request<'_>> = numbered
+            .map(|(id, params)| Request::new(id, method, params))
+            .collect();
+        let mut replies: Vec<Reply<T>> = self.post(&batch).await?;
+        replies.sort_by_key(|reply| reply.id);
+        if !replies.iter().map(|reply| reply.id).eq(0..params.len()) {
+            return Err(invalid("a batch with other answers than questions"));
+        }
+        Ok(replies.into_iter().map(Reply::outcome).collect())
+    }
+
+    async fn post<T: DeserializeOwned>(&self, body: &impl Serialize) -> Result<T, CallError> {
+        let answer = tokio::time::timeout(CALL_TIMEOUT, self.post_in_turn(body)).await;
+        answer.unwrap_or_else(|_| {
+            let seconds = CALL_TIMEOUT.as_secs();
+            let late = format!("no answer within {seconds} seconds");
+            Err(CallError::Failed(Error::Unavailable(late)))
+        })
+    }
+
+    async fn post_in_turn<T: DeserializeOwned>(
+        &self,
+        body: &impl Serialize,
+    ) -> Result<T, CallError> {
+        let unreachable =
+            |error: reqwest::Error| CallError::Failed(Error::Unavailable(innermost(&error)));
+        let _slot = self.slots.acquire().await;
+        let request = self.http.post(self.url.clone()).json(body);
+        let request = match &self.auth {
+            // Read each time, because a restarted node has a new one.
+            BitcoindAuth::Cookie(path) => {
+                let (user, password) = read_cookie(path).map_err(CallError::Failed)?;
+                request.basic_auth(user, Some(password.as_str()))
+            }
+            BitcoindAuth::UserPass { user, password } => {
+                request.basic_auth(user, Some(password.as_str()))
+            }
+        };
+        let response = request.send().await.map_err(unreachable)?;
+        let status = response.status();
+        if status == StatusCode::UNAUTHORIZED || status == StatusCode::FORBIDDEN {
+            return Err(CallError::Failed(self.locked_out(status)));
+        }
+        let body = response.bytes().await.map_err(unreachable)?;
+        serde_json::from_slice(&body).map_err(|error| {
+            // Refusals come as JSON whatever the status, so this is a failure of something on the way.
+            if status.is_success() {
+                invalid(error)
+            } else {
+                let text = String::from_utf8_lossy(&body);
+                let text = text.trim().chars().take(200).collect::<String>();
+                CallError::Failed(Error::Unavailable(format!("HTTP {status}: {text}")))
+            }
+        })
+    }
+
+    fn locked_out(&self, status: StatusCode) -> Error {
+        match &self.auth {
+            // A node that is just restarting has a new cookie in a moment.
+            BitcoindAuth::Cookie(path) => Error::Unavailable(format!(
+                "bitcoind refuses the cookie in {} (HTTP {status})",
+                path.display()
+            )),
+            BitcoindAuth::UserPass { user, .. } => Error::Config(format!(
+                "bitcoind refuses the password of user {user} (HTTP {status})"
+            )),
+        }
+    }
+}
+
+fn read_cookie(path: &Path) -> Result<(String, Zeroizing<String>), Error> {
+    let shown = path.display();
+    let content = std::fs::read_to_string(path).map(Zeroizing::new);
+    let content = content.map_err(|error| {
+        Error::Unavailable(format!(
+            "the cookie file {shown} cannot be read ({error}); is bitcoind running?"
+        ))
+    })?;
+    let (user, password) = content
+        .trim()
+        .split_once(':')
+        .ok_or_else(|| Error::Config(format!("{shown} is no cookie file of bitcoind")))?;
+    Ok((user.to_owned(), Zeroizing::new(password.to_owned())))
+}
+
+/// Turns the answer "there is no such thing" into `None`.
+pub(super) fn optional<T>(outcome: Result<T, CallError>) -> Result<Option<T>, CallError> {
+    match outcome {
+        Ok(found) => Ok(Some(found)),
+        Err(CallError::Refused(refusal)) if refusal.code == code::NOT_FOUND => {
+            if refusal.message.contains("being indexed") {
+                Err(CallError::Failed(Error::Unavailable(refusal.message)))
+            } else {
+                Ok(None)
+            }
+        }
+        Err(error) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn outcome<T: DeserializeOwned>(text: &str) -> Result<T, CallError> {
+        serde_json::from_str::<Reply<T>>(text).unwrap().outcome()
+    }
+
+    #[test]
+    fn null_is_an_answer_and_nothing_is_none() {
+        let null = outcome::<Option<u32>>(r#"{"id":0,"result":null,"error":null}"#);
+        assert!(matches!(null, Ok(None)));
+        let nothing = outcome::<Option<u32>>(r#"{"id":0}"#);
+        assert!(matches!(nothing, Err(CallError::Failed(Error::Invalid(_)))));
+    }
+
+    #[test]
+    fn a_node_that_cannot_say_yet_is_told_from_one_that_says_no() {
+        let refusal = |code: i64, message: &str| {
+            let reply =
+                serde_json::json!({ "id": 0, "error": { "code": code, "message": message } });
+            optional(outcome::<u32>(&reply.to_string()))
+        };
+        let unknown = refusal(-5, "No such mempool or blockchain transaction.");
+        assert!(matches!(unknown, Ok(None)));
+        for (code, message) in [
+            (-28, "Loading block index"),
+            (
+                -5,
+                "Blockchain transactions are still in the process of being indexed.",
+            ),
+        ] {
+            let error = Error::from(refusal(code, message).unwrap_err());
+            assert!(matches!(error, Error::Unavailable(_)), "{error}");
+        }
+        let error = Error::from(refusal(-8, "Block height out of range").unwrap_err());
+        assert!(matches!(error, Error::Rejected(_)), "{error}");
+    }
+}

@@ -1,0 +1,125 @@
+//! What only a bitcoind does: logins, refusals to serve us, restarts, word of new blocks.
+
+use std::time::Duration;
+
+use bitcoin::Network;
+use bitcoin::constants::genesis_block;
+
+use super::*;
+use crate::chain::lab::{FEE_RATE, NETWORK, Node, PASSWORD, USER, connect};
+use crate::chain::{BackendConfig, ChainConfig, ChainSource};
+
+async fn failure(backend: BackendConfig, network: Network) -> Error {
+    let config = ChainConfig {
+        backend,
+        fallback_fee_rate: FEE_RATE,
+    };
+    let connected = ChainSource::connect(&config, network).await;
+    connected.err().expect("the node must be refused")
+}
+
+fn password(password: &str) -> BitcoindAuth {
+    BitcoindAuth::UserPass {
+        user: USER.into(),
+        password: password.to_owned().into(),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn both_logins_work_and_wrong_ones_are_named() {
+    let Some(node) = Node::start_bare(&[]).await else {
+        return;
+    };
+    for auth in [node.cookie(), password(PASSWORD)] {
+        let chain = connect(node.backend(auth)).await;
+        let genesis = genesis_block(NETWORK).block_hash();
+        assert_eq!(chain.tip().await.unwrap().hash, genesis);
+    }
+    let error = failure(node.backend(password("wrong")), NETWORK).await;
+    assert!(matches!(error, Error::Config(_)), "{error}");
+    assert!(error.to_string().contains("the password of user lab"));
+    let nowhere = BitcoindAuth::Cookie("/nowhere/.cookie".into());
+    let error = failure(node.backend(nowhere), NETWORK).await;
+    assert!(error.to_string().contains("/nowhere/.cookie"), "{error}");
+    assert!(!format!("{:?}", password(PASSWORD)).contains(PASSWORD));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_of_another_network_or_without_index_is_refused_in_a_sentence() {
+    let Some(node) = Node::start_bare(&["-txindex=0"]).await else {
+        return;
+    };
+    let error = failure(node.backend(node.cookie()), Network::Signet).await;
+    assert!(error.to_string().contains("is not on signet"), "{error}");
+    let error = failure(node.backend(node.cookie()), NETWORK).await;
+    assert!(error.to_string().contains("put txindex=1"), "{error}");
+    assert!(!error.is_transient());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restarted_node_is_found_again_with_its_new_cookie() {
+    let Some(node) = Node::start_bare(&[]).await else {
+        return;
+    };
+    let backend = node.backend(node.cookie());
+    let BackendConfig::Bitcoind { url, auth, .. } = backend else {
+        unreachable!()
+    };
+    let source = Bitcoind::new(url, auth, None).unwrap();
+    let before = source.tip(None).await.unwrap();
+    let BitcoindAuth::Cookie(path) = node.cookie() else {
+        unreachable!()
+    };
+    let first = std::fs::read_to_string(&path).unwrap();
+    node.stop().await;
+    let away = source.tip(None).await.unwrap_err();
+    assert!(matches!(away, Error::Unavailable(_)), "{away}");
+    assert!(matches!(
+        source.broadcast(&[]).await,
+        Err(BroadcastError::Unavailable(_))
+    ));
+
+    node.start_again().await;
+    assert_ne!(std::fs::read_to_string(&path).unwrap(), first);
+    assert_eq!(source.tip(None).await.unwrap(), before);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn blocks_are_announced_also_after_a_restart() {
+    let Some(node) = Node::start_bare(&[]).await else {
+        return;
+    };
+    let BackendConfig::Bitcoind { url, auth, .. } = node.backend(node.cookie()) else {
+        unreachable!()
+    };
+    let zmq = Some(node.zmq.clone());
+    let chain = connect(BackendConfig::Bitcoind { url, auth, zmq }).await;
+    for _ in 0..2 {
+        let before = chain.tip().await.unwrap().height;
+        // A subscription takes effect some time after it was sent, so mine until one block is announced.
+        let announced = async {
+            loop {
+                chain.wait_for_block_hint().await;
+                if chain.tip().await.is_ok_and(|tip| tip.height > before) {
+                    break;
+                }
+            }
+        };
+        let mining = async {
+            loop {
+                node.mine(1).await;
+                tokio::time::sleep(Duration::from_millis(200)).await;
+            }
+        };
+        let announced = async {
+            tokio::select! {
+                () = announced => {}
+                () = mining => {}
+            }
+        };
+        let patience = Duration::from_secs(60);
+        tokio::time::timeout(patience, announced).await.unwrap();
+        node.stop().await;
+        node.start_again().await;
+    }
+}

@@ -1,0 +1,310 @@
+//! The chain as an Esplora server tells it.
+
+use std::collections::BTreeMap;
+
+use bdk_esplora::EsploraAsyncExt;
+use bdk_esplora::esplora_client::api::TxStatus as ApiStatus;
+use bdk_esplora::esplora_client::{AsyncClient, Builder, Error as ClientError};
+use bdk_wallet::chain::spk_client::{FullScanRequest, SyncRequest};
+use bdk_wallet::{KeychainKind, Update};
+use bitcoin::amount::CheckedSum;
+use bitcoin::{Amount, BlockHash, OutPoint, Transaction, Txid};
+use bitcoin_ext::BlockHeight;
+use url::Url;
+
+use super::error::{Verdict, classify, innermost};
+use super::package::package_verdict;
+use super::{BroadcastError, CALL_TIMEOUT, Error, Spend, Tip, TxStatus};
+
+/// How often an overloaded server is asked again within a call.
+const RETRIES: usize = 2;
+/// Consecutive unused addresses after which a full scan stops (spec/wallet.md §1.5).
+const STOP_GAP: usize = 50;
+/// Requests that a scan has open at once.
+const PARALLEL_REQUESTS: usize = 4;
+
+/// An Esplora HTTP API.
+pub(crate) struct Esplora {
+    client: AsyncClient,
+}
+
+impl Esplora {
+    pub(super) fn new(url: &str, socks5_proxy: Option<&str>) -> Result<Esplora, Error> {
+        let mut builder = Builder::new(&normalize_url(url)?)
+            .timeout(CALL_TIMEOUT.as_secs())
+            .max_retries(RETRIES);
+        if let Some(proxy) = socks5_proxy {
+            builder = builder.proxy(proxy);
+        }
+        let client = builder
+            .build_async()
+            .map_err(|error| Error::Config(describe(&error)))?;
+        Ok(Esplora { client })
+    }
+
+    pub(super) fn url(&self) -> &str {
+        self.client.url()
+    }
+
+    pub(super) async fn block_hash(&self, height: BlockHeight) -> Result<BlockHash, Error> {
+        limited(self.client.get_block_hash(height.to_u32())).await
+    }
+
+    /// Asks for the tip's hash, and for its height only when the hash is new.
+    pub(super) async fn tip(&self, last: Option<Tip>) -> Result<Tip, Error> {
+        let hash = limited(self.client.get_tip_hash()).await?;
+        if let Some(last) = last.filter(|last| last.hash == hash) {
+            return Ok(last);
+        }
+        // Height and hash must come from one answer: a block may arrive between two.
+        let blocks = limited(self.client.get_block_infos(None)).await?;
+        let newest = blocks.iter().max_by_key(|block| block.height);
+        newest
+            .map(|block| Tip {
+                height: BlockHeight::new(block.height),
+                hash: block.id,
+            })
+            .ok_or_else(|| Error::Invalid("it lists no blocks".into()))
+    }
+
+    pub(super) async fn transaction(&self, txid: Txid) -> Result<Option<Transaction>, Error> {
+        let transaction = limited(self.client.get_tx(&txid)).await?;
+        if transaction
+            .as_ref()
+            .is_some_and(|transaction| transaction.compute_txid() != txid)
+        {
+            return Err(Error::Invalid(format!(
+                "another transaction in place of {txid}"
+            )));
+        }
+        Ok(transaction)
+    }
+
+    pub(super) async fn status(&self, txid: Txid) -> Result<TxStatus, Error> {
+        // The /status path answers "unconfirmed" for unknown transactions as well.
+        match limited(self.client.get_tx_info(&txid)).await? {
+            None => Ok(TxStatus::NotFound),
+            Some(info) => status(&info.status),
+        }
+    }
+
+    pub(super) async fn spender(&self, outpoint: OutPoint) -> Result<Option<Spend>, Error> {
+        let output = limited(
+            self.client
+                .get_output_status(&outpoint.txid, u64::from(outpoint.vout)),
+        )
+        .await?;
+        let Some(output) = output.filter(|output| output.spent) else {
+            return Ok(None);
+        };
+        let txid = output
+            .txid
+            .ok_or_else(|| Error::Invalid(format!("{outpoint} is spent by nothing")))?;
+        let status = output
+            .status
+            .as_ref()
+            .map_or(Ok(TxStatus::Mempool), status)?;
+        Ok(Some(Spend { txid, status }))
+    }
+
+    pub(super) async fn broadcast(&self, txs: &[Transaction]) -> Result<(), BroadcastError> {
+        if let [single] = txs {
+            let sent = tokio::time::timeout(CALL_TIMEOUT, self.client.broadcast(single)).await;
+            return sent
+                .map_err(|_| BroadcastError::Unavailable(timed_out()))?
+                .or_else(refusal);
+        }
+        let submission = self.client.submit_package(txs, None, None);
+        match tokio::time::timeout(CALL_TIMEOUT, submission).await {
+            Err(_) => Err(BroadcastError::Unavailable(timed_out())),
+            Ok(Err(error)) => refusal(error),
+            Ok(Ok(result)) => package_verdict(txs, &result),
+        }
+    }
+
+    pub(super) async fn fee_estimates(&self) -> Result<BTreeMap<u16, f64>, Error> {
+        let estimates = limited(self.client.get_fee_estimates()).await?;
+        Ok(estimates.into_iter().collect())
+    }
+
+    /// Answers the on-chain wallet's question what became of the addresses it has given out.
+    pub(crate) async fn sync_wallet(
+        &self,
+        request: SyncRequest<(KeychainKind, u32)>,
+    ) -> Result<Update, Error> {
+        match self.client.sync(request, PARALLEL_REQUESTS).await {
+            Ok(response) => plausible(response.into()),
+            Err(error) => Err(convert(*error)),
+        }
+    }
+
+    /// Looks for all that a restored on-chain wallet ever received.
+    pub(crate) async fn scan_wallet(
+        &self,
+        request: FullScanRequest<KeychainKind>,
+    ) -> Result<Update, Error> {
+        let scan = self.client.full_scan(request, STOP_GAP, PARALLEL_REQUESTS);
+        match scan.await {
+            Ok(response) => plausible(response.into()),
+            Err(error) => Err(convert(*error)),
+        }
+    }
+}
+
+/// The base URL as the client wants it: with a scheme, without a slash at the end.
+fn normalize_url(url: &str) -> Result<String, Error> {
+    let url = url.trim();
+    let url = if url.contains("://") {
+        url.to_owned()
+    } else {
+        format!("https://{url}")
+    };
+    match Url::parse(&url) {
+        Ok(parsed) if matches!(parsed.scheme(), "http" | "https") => {
+            Ok(url.trim_end_matches('/').to_owned())
+        }
+        Ok(parsed) => Err(Error::Config(format!(
+            "an Esplora URL begins with http:// or https://, not {}://",
+            parsed.scheme()
+        ))),
+        Err(error) => Err(Error::Config(format!("{url} is no Esplora URL: {error}"))),
+    }
+}
+
+async fn limited<T>(call: impl Future<Output = Result<T, ClientError>>) -> Result<T, Error> {
+    match tokio::time::timeout(CALL_TIMEOUT, call).await {
+        Ok(answer) => answer.map_err(convert),
+        Err(_) => Err(Error::Unavailable(timed_out())),
+    }
+}
+
+fn timed_out() -> String {
+    format!("no answer within {} seconds", CALL_TIMEOUT.as_secs())
+}
+
+fn convert(error: ClientError) -> Error {
+    match &error {
+        ClientError::HttpResponse { status, .. } if is_overload(*status) => {
+            Error::Unavailable(describe(&error))
+        }
+        ClientError::HttpResponse { .. } => Error::Rejected(describe(&error)),
+        ClientError::Reqwest(cause) if !cause.is_decode() => Error::Unavailable(describe(&error)),
+        _ => Error::Invalid(describe(&error)),
+    }
+}
+
+fn is_overload(status: u16) -> bool {
+    status >= 500 || status == 408 || status == 429
+}
+
+fn describe(error: &ClientError) -> String {
+    match error {
+        ClientError::HttpResponse { status, message } => {
+            format!("HTTP {status}: {}", message.trim())
+        }
+        ClientError::Reqwest(error) => innermost(error),
+        other => other.to_string(),
+    }
+}
+
+/// Refuses amounts that cannot exist, so that adding them up cannot overflow.
+fn plausible(update: Update) -> Result<Update, Error> {
+    let total = |tx: &Transaction| tx.output.iter().map(|output| output.value).checked_sum();
+    let possible = |amount: Amount| amount <= Amount::MAX_MONEY;
+    let txs = &update.tx_update.txs;
+    let spent = &update.tx_update.txouts;
+    if txs.iter().all(|tx| total(tx).is_some_and(possible))
+        && spent.values().all(|output| possible(output.value))
+    {
+        Ok(update)
+    } else {
+        Err(Error::Invalid("an output of more than all bitcoin".into()))
+    }
+}
+
+fn status(status: &ApiStatus) -> Result<TxStatus, Error> {
+    match (status.confirmed, status.block_height, status.block_hash) {
+        (false, ..) => Ok(TxStatus::Mempool),
+        (true, Some(height), Some(hash)) => Ok(TxStatus::Confirmed {
+            height: BlockHeight::new(height),
+            hash,
+        }),
+        (true, ..) => Err(Error::Invalid("a confirmation without its block".into())),
+    }
+}
+
+/// What a failed submission says about the transaction. Servers pass a node's refusal on with various status codes, so the
+/// text is read first.
+fn refusal(error: ClientError) -> Result<(), BroadcastError> {
+    let ClientError::HttpResponse { status, message } = &error else {
+        return Err(BroadcastError::Unavailable(describe(&error)));
+    };
+    match classify(message.trim()) {
+        Verdict::AlreadyKnown => Ok(()),
+        Verdict::Refused(BroadcastError::Rejected(_)) if is_overload(*status) => {
+            Err(BroadcastError::Unavailable(describe(&error)))
+        }
+        Verdict::Refused(refused) => Err(refused),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn urls_get_a_scheme_and_lose_their_last_slash() {
+        for (given, used) in [
+            ("mempool.example/api/", "https://mempool.example/api"),
+            (" http://127.0.0.1:3002 ", "http://127.0.0.1:3002"),
+            ("https://mempool.example//", "https://mempool.example"),
+        ] {
+            assert_eq!(normalize_url(given).unwrap(), used);
+        }
+        for wrong in ["ftp://mempool.example", "", "http://"] {
+            assert!(
+                matches!(normalize_url(wrong), Err(Error::Config(_))),
+                "{wrong}"
+            );
+        }
+    }
+
+    fn response(status: u16, message: &str) -> ClientError {
+        ClientError::HttpResponse {
+            status,
+            message: message.into(),
+        }
+    }
+
+    #[test]
+    fn http_errors_tell_a_busy_server_from_a_refusal() {
+        for status in [429, 500, 503] {
+            assert!(matches!(
+                convert(response(status, "busy")),
+                Error::Unavailable(_)
+            ));
+        }
+        assert!(matches!(
+            convert(response(400, "bad txid")),
+            Error::Rejected(_)
+        ));
+    }
+
+    #[test]
+    fn a_refusal_counts_whatever_its_status_code() {
+        let spent = "sendrawtransaction RPC error -25: bad-txns-inputs-missingorspent";
+        assert_eq!(
+            refusal(response(500, spent)),
+            Err(BroadcastError::MissingOrSpent)
+        );
+        assert_eq!(refusal(response(400, "txn-already-in-mempool")), Ok(()));
+        assert!(matches!(
+            refusal(response(502, "bad gateway")),
+            Err(BroadcastError::Unavailable(_))
+        ));
+        assert!(matches!(
+            refusal(response(400, "dust")),
+            Err(BroadcastError::Rejected(_))
+        ));
+    }
+}

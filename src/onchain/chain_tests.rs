@@ -1,0 +1,261 @@
+//! The on-chain wallet on a chain: deposits, payments, restarts, reorganisations.
+
+use std::path::{Path, PathBuf};
+
+use bitcoin::{Amount, Psbt, Transaction, Txid};
+use bitcoin_ext::BlockHeight;
+use tempfile::TempDir;
+
+use super::*;
+use crate::chain::TxStatus;
+use crate::chain::lab::{FEE_RATE, Lab, NETWORK, on_each_backend};
+
+on_each_backend!(
+    money_in_is_money_left_and_money_out,
+    a_held_funding_survives_a_restart_and_the_sync_broadcasts_it_once_recorded,
+    a_restored_wallet_finds_everything_and_gives_out_new_addresses,
+    a_payment_that_was_double_spent_is_given_up,
+    a_payment_built_on_a_deposit_that_a_reorganisation_undid_is_given_up,
+    a_reorganisation_moves_confirmations,
+    callers_share_a_sync_that_began_after_they_asked,
+);
+
+/// Where a test keeps its databases.
+struct Desk(TempDir);
+
+impl Desk {
+    fn new() -> Desk {
+        Desk(tempfile::tempdir().unwrap())
+    }
+
+    fn database(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+}
+
+/// The same seed's wallet, in its own database, after its first scan.
+async fn open(lab: &Lab, database: &Path, start: ScanStart) -> OnchainWallet {
+    let root = Xpriv::new_master(NETWORK, &[5; 32]).unwrap();
+    let store = Store::open(database).unwrap();
+    let wallet = OnchainWallet::load(store, lab.connect().await, &root, NETWORK, start);
+    let wallet = wallet.await.unwrap();
+    if start != ScanStart::Tip {
+        wallet.sync().await.unwrap();
+    }
+    wallet
+}
+
+/// Pays confirmed coins to fresh addresses of the wallet.
+async fn fund(lab: &Lab, wallet: &OnchainWallet, coins: &[u64]) {
+    for sats in coins {
+        let address = wallet.next_address().await.unwrap();
+        lab.pay(address.script_pubkey(), *sats).await;
+    }
+    lab.mine(1).await;
+    wallet.sync().await.unwrap();
+}
+
+async fn record(wallet: &OnchainWallet, transaction: &Transaction, operation: &'static str) {
+    let (recording, transaction) = (wallet.clone(), transaction.clone());
+    wallet
+        .0
+        .store
+        .write(move |tx| recording.record(tx, &transaction, Some(operation)))
+        .await
+        .unwrap();
+}
+
+async fn hold(wallet: &OnchainWallet, funding: Funding, operation: &'static str) -> Psbt {
+    wallet
+        .0
+        .store
+        .write(move |tx| funding.hold(tx, operation))
+        .await
+        .unwrap()
+}
+
+async fn money_in_is_money_left_and_money_out(lab: Lab) {
+    let desk = Desk::new();
+    let wallet = open(&lab, &desk.database("db.sqlite"), ScanStart::Tip).await;
+    let address = wallet.next_address().await.unwrap();
+    let deposit = lab.pay(address.script_pubkey(), 1_000_000).await;
+    wallet.sync().await.unwrap();
+    assert_eq!(wallet.balance().untrusted_pending.to_sat(), 1_000_000);
+    assert_eq!(wallet.utxos()[0].confirmation_height, None);
+
+    lab.mine(1).await;
+    wallet.sync().await.unwrap();
+    assert_eq!(wallet.balance().confirmed.to_sat(), 1_000_000);
+    let height = wallet.0.chain.last_tip().unwrap().height;
+    assert!(wallet.utxos()[0].confirmation_height >= Some(height));
+
+    let amount = Amount::from_sat(100_000);
+    let faucet = lab.address();
+    let first = wallet.send(faucet.clone(), amount, FEE_RATE).await.unwrap();
+    // The second spends the unconfirmed change of the first.
+    let both = [(faucet.clone(), amount), (faucet, amount)];
+    let second = wallet.send_many(&both, FEE_RATE).await.unwrap();
+    let mut sent = [first, second];
+    sent.sort();
+    assert_eq!(lab.mempool().await, sent);
+    let before = wallet.balance();
+    assert_eq!(before.total(), before.trusted_pending);
+
+    lab.mine(1).await;
+    wallet.sync().await.unwrap();
+    assert_eq!(wallet.balance().confirmed, before.total());
+    let history = wallet.transactions();
+    let ids: Vec<Txid> = history.iter().map(|entry| entry.txid).collect();
+    assert_eq!(ids[0], deposit);
+    assert_eq!(ids.len(), 3);
+    let fees: Amount = history[1..].iter().map(|entry| entry.fee.unwrap()).sum();
+    assert_eq!(
+        wallet.balance().total() + amount * 3 + fees,
+        Amount::from_sat(1_000_000)
+    );
+    assert!(history.iter().all(|entry| entry.confirmation.is_some()));
+}
+
+async fn a_held_funding_survives_a_restart_and_the_sync_broadcasts_it_once_recorded(lab: Lab) {
+    let desk = Desk::new();
+    let path = desk.database("db.sqlite");
+    let wallet = open(&lab, &path, ScanStart::Tip).await;
+    fund(&lab, &wallet, &[60_000, 60_000]).await;
+    let script = lab.address().script_pubkey();
+    let amount = FundingAmount::Exact(Amount::from_sat(50_000));
+    let fund = || wallet.prepare_funding(script.clone(), amount, FEE_RATE);
+    let (first, second) = tokio::join!(fund(), fund());
+    let first = hold(&wallet, first.unwrap(), "board.1").await;
+    let second = hold(&wallet, second.unwrap(), "board.2").await;
+    assert_ne!(
+        first.unsigned_tx.input[0].previous_output,
+        second.unsigned_tx.input[0].previous_output
+    );
+    drop(wallet);
+
+    let wallet = open(&lab, &path, ScanStart::Tip).await;
+    wallet.sync().await.unwrap();
+    assert!(lab.mempool().await.is_empty());
+    let drained = wallet.drain(lab.address(), FEE_RATE).await;
+    assert!(matches!(drained, Err(Error::InsufficientFunds { .. })));
+
+    let txid = first.unsigned_tx.compute_txid();
+    let transaction = wallet.sign(first).unwrap();
+    assert_eq!(transaction.compute_txid(), txid);
+    record(&wallet, &transaction, "board.1").await;
+    wallet.catch_up().await.unwrap();
+    let status = wallet.0.chain.status(txid).await.unwrap();
+    assert_eq!(status, TxStatus::NotFound);
+
+    wallet.rebroadcast(now() + 1).await.unwrap();
+    assert_eq!(lab.mempool().await, [txid]);
+    lab.mine(1).await;
+    wallet.sync().await.unwrap();
+    assert_eq!(wallet.utxos().len(), 2);
+}
+
+async fn a_restored_wallet_finds_everything_and_gives_out_new_addresses(lab: Lab) {
+    let desk = Desk::new();
+    let wallet = open(&lab, &desk.database("old.sqlite"), ScanStart::Tip).await;
+    fund(&lab, &wallet, &[10_000, 20_000]).await;
+    let sent = wallet
+        .send(lab.address(), Amount::from_sat(15_000), FEE_RATE)
+        .await
+        .unwrap();
+    let next = wallet.next_address().await.unwrap();
+
+    let restored = open(&lab, &desk.database("new.sqlite"), ScanStart::Full).await;
+    assert_eq!(restored.balance(), wallet.balance());
+    assert!(
+        restored
+            .transactions()
+            .iter()
+            .any(|entry| entry.txid == sent)
+    );
+    assert_eq!(restored.next_address().await.unwrap(), next);
+    // Height 120 is where the labs begin.
+    let start = ScanStart::From(BlockHeight::new(120));
+    let restored = open(&lab, &desk.database("late.sqlite"), start).await;
+    assert_eq!(restored.balance(), wallet.balance());
+}
+
+async fn a_payment_that_was_double_spent_is_given_up(lab: Lab) {
+    let desk = Desk::new();
+    let wallet = open(&lab, &desk.database("a.sqlite"), ScanStart::Tip).await;
+    fund(&lab, &wallet, &[60_000]).await;
+    let script = lab.address().script_pubkey();
+    let amount = FundingAmount::Exact(Amount::from_sat(50_000));
+    let funding = wallet
+        .prepare_funding(script, amount, FEE_RATE)
+        .await
+        .unwrap();
+    let transaction = wallet.sign(funding.psbt().clone()).unwrap();
+    record(&wallet, &transaction, "board.1").await;
+    wallet.catch_up().await.unwrap();
+    drop(funding);
+
+    let twin = open(&lab, &desk.database("b.sqlite"), ScanStart::Full).await;
+    let to = twin.next_address().await.unwrap();
+    let other = twin.drain(to, FEE_RATE).await.unwrap();
+    lab.mine(1).await;
+    wallet.next_address().await.unwrap();
+    wallet.sync().await.unwrap();
+    wallet.rebroadcast(now() + 1).await.unwrap();
+    let ids: Vec<Txid> = wallet
+        .transactions()
+        .iter()
+        .map(|entry| entry.txid)
+        .collect();
+    assert!(!ids.contains(&transaction.compute_txid()));
+    assert!(ids.contains(&other));
+}
+
+async fn a_payment_built_on_a_deposit_that_a_reorganisation_undid_is_given_up(lab: Lab) {
+    let desk = Desk::new();
+    let wallet = open(&lab, &desk.database("db.sqlite"), ScanStart::Tip).await;
+    fund(&lab, &wallet, &[60_000]).await;
+    let deposit = lab.transaction(wallet.transactions()[0].txid).await;
+    wallet
+        .send(lab.address(), Amount::from_sat(20_000), FEE_RATE)
+        .await
+        .unwrap();
+
+    let conflict = lab.conflict(&deposit).await;
+    lab.reorg_to(conflict).await;
+    wallet.sync().await.unwrap();
+    wallet.rebroadcast(now() + 1).await.unwrap();
+    assert_eq!(wallet.balance(), OnchainBalance::default());
+    assert!(wallet.transactions().is_empty());
+}
+
+async fn a_reorganisation_moves_confirmations(lab: Lab) {
+    let desk = Desk::new();
+    let wallet = open(&lab, &desk.database("db.sqlite"), ScanStart::Tip).await;
+    fund(&lab, &wallet, &[10_000]).await;
+    let before = wallet.transactions()[0].confirmation.unwrap();
+    lab.mine(2).await;
+    wallet.sync().await.unwrap();
+    lab.reorg(3).await;
+    wallet.sync().await.unwrap();
+    let after = wallet.transactions()[0].confirmation.unwrap();
+    assert_ne!(before.hash, after.hash);
+    assert!(after.height >= BlockHeight::new(121));
+    assert_eq!(wallet.balance().confirmed.to_sat(), 10_000);
+}
+
+async fn callers_share_a_sync_that_began_after_they_asked(lab: Lab) {
+    let desk = Desk::new();
+    let wallet = open(&lab, &desk.database("db.sqlite"), ScanStart::Tip).await;
+    let syncs = (0..20).map(|_| {
+        let wallet = wallet.clone();
+        tokio::spawn(async move { wallet.sync().await })
+    });
+    for sync in futures::future::join_all(syncs).await {
+        sync.unwrap().unwrap();
+    }
+    let started = wallet
+        .0
+        .syncs_started
+        .load(std::sync::atomic::Ordering::SeqCst);
+    assert!(started < 20, "{started} syncs for 20 callers");
+}

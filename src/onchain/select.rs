@@ -1,0 +1,160 @@
+//! Building an unsigned transaction from given coins.
+
+use std::cmp::Reverse;
+use std::collections::HashSet;
+
+use bdk_wallet::coin_selection::{
+    BranchAndBoundCoinSelection, CoinSelectionAlgorithm, InsufficientFunds,
+    LargestFirstCoinSelection, SingleRandomDraw,
+};
+use bdk_wallet::error::CreateTxError;
+use bdk_wallet::{LocalOutput, TxOrdering, Wallet};
+use bitcoin::{Amount, FeeRate, OutPoint, Psbt, ScriptBuf, Weight};
+
+use super::Error;
+
+/// The weight that spending one of our coins adds to a transaction: outpoint, empty script, sequence, and one signature.
+const INPUT_WEIGHT: Weight = Weight::from_wu(41 * 4 + 66);
+
+/// What to build.
+pub(super) struct Plan {
+    pub(super) outputs: Outputs,
+    pub(super) fee_rate: FeeRate,
+    pub(super) max_inputs: usize,
+}
+
+/// What a transaction pays.
+pub(super) enum Outputs {
+    /// These amounts, in this order; the rest is change.
+    Pay(Vec<(ScriptBuf, Amount)>),
+    /// All to one script.
+    Drain(ScriptBuf),
+}
+
+impl Plan {
+    /// Refuses what no coins could pay.
+    pub(super) fn check(&self) -> Result<(), Error> {
+        let Outputs::Pay(recipients) = &self.outputs else {
+            return Ok(());
+        };
+        if recipients.is_empty() {
+            return Err(Error::NoRecipients);
+        }
+        let mut total = Amount::ZERO;
+        for (script, amount) in recipients {
+            let (amount, minimum) = (*amount, script.minimal_non_dust());
+            if amount < minimum {
+                return Err(Error::Dust { amount, minimum });
+            }
+            total = total
+                .checked_add(amount)
+                .filter(|total| *total <= Amount::MAX_MONEY)
+                .ok_or_else(|| Error::Transaction("more than all bitcoin".into()))?;
+        }
+        Ok(())
+    }
+}
+
+/// Builds what `plan` says from `coins`, with any change to `change`.
+pub(super) fn build(
+    wallet: &mut Wallet,
+    mut coins: Vec<LocalOutput>,
+    plan: &Plan,
+    change: &ScriptBuf,
+) -> Result<Psbt, Error> {
+    let recipients = match &plan.outputs {
+        Outputs::Pay(recipients) => recipients,
+        Outputs::Drain(script) => {
+            let spending = plan.fee_rate.fee_wu(INPUT_WEIGHT).unwrap_or(Amount::MAX);
+            coins.retain(|coin| coin.txout.value > spending);
+            coins.sort_by_key(|coin| Reverse(coin.txout.value));
+            coins.truncate(plan.max_inputs);
+            return drain(wallet, &coins, script, plan.fee_rate);
+        }
+    };
+
+    let allowed: HashSet<OutPoint> = coins.iter().map(|coin| coin.outpoint).collect();
+    let mut others: Vec<OutPoint> = wallet.list_unspent().map(|coin| coin.outpoint).collect();
+    others.retain(|outpoint| !allowed.contains(outpoint));
+    let payment = Payment {
+        recipients,
+        others,
+        change,
+        fee_rate: plan.fee_rate,
+    };
+    let psbt = payment.build(
+        wallet,
+        BranchAndBoundCoinSelection::<SingleRandomDraw>::default(),
+    )?;
+    if psbt.inputs.len() <= plan.max_inputs {
+        return Ok(psbt);
+    }
+    let psbt = payment.build(wallet, LargestFirstCoinSelection)?;
+    if psbt.inputs.len() <= plan.max_inputs {
+        Ok(psbt)
+    } else {
+        Err(Error::TooManyInputs {
+            limit: plan.max_inputs,
+        })
+    }
+}
+
+struct Payment<'a> {
+    recipients: &'a [(ScriptBuf, Amount)],
+    /// Coins that must not be spent.
+    others: Vec<OutPoint>,
+    change: &'a ScriptBuf,
+    fee_rate: FeeRate,
+}
+
+impl Payment<'_> {
+    fn build(
+        &self,
+        wallet: &mut Wallet,
+        selection: impl CoinSelectionAlgorithm,
+    ) -> Result<Psbt, Error> {
+        let mut builder = wallet.build_tx().coin_selection(selection);
+        builder
+            .set_recipients(self.recipients.to_vec())
+            // BDK would put the change on the oldest unused address, which somebody may have been asked to pay to.
+            .drain_to(self.change.clone())
+            .unspendable(self.others.clone())
+            .ordering(TxOrdering::Untouched)
+            .fee_rate(self.fee_rate)
+            .only_witness_utxo();
+        builder.finish().map_err(convert)
+    }
+}
+
+fn drain(
+    wallet: &mut Wallet,
+    coins: &[LocalOutput],
+    script: &ScriptBuf,
+    fee_rate: FeeRate,
+) -> Result<Psbt, Error> {
+    if coins.is_empty() {
+        return Err(Error::InsufficientFunds {
+            needed: script.minimal_non_dust(),
+            available: Amount::ZERO,
+        });
+    }
+    let outpoints: Vec<OutPoint> = coins.iter().map(|coin| coin.outpoint).collect();
+    let mut builder = wallet.build_tx();
+    builder
+        .add_utxos(&outpoints)
+        .map_err(|error| Error::Transaction(error.to_string()))?
+        .manually_selected_only()
+        .drain_to(script.clone())
+        .fee_rate(fee_rate)
+        .only_witness_utxo();
+    builder.finish().map_err(convert)
+}
+
+fn convert(error: CreateTxError) -> Error {
+    match error {
+        CreateTxError::CoinSelection(InsufficientFunds { needed, available }) => {
+            Error::InsufficientFunds { needed, available }
+        }
+        other => Error::Transaction(other.to_string()),
+    }
+}
