@@ -7,3 +7,4 @@ pub mod datadir;
 pub mod onchain;
 pub mod sandbox;
 pub mod store;
+pub mod wallet;

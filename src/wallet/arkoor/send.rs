@@ -1,0 +1,308 @@
+//! The steps of a payment.
+
+use std::time::Duration;
+
+use ark_lib::VtxoId;
+use ark_lib::address::VtxoDelivery;
+use bitcoin::SignedAmount;
+use server_rpc::protos::VtxoSpendState;
+
+use crate::ark;
+use crate::store::movement::{self, MovementStatus};
+use crate::store::operation::{OperationId, OperationKind};
+use crate::store::vtxo::{self, VtxoState};
+use crate::wallet::operation::{Flow, Next, Step, Tries, back_off};
+use crate::wallet::{CommitPoint, Error, Result, Wallet, clock};
+
+use super::{ArkoorSend, EncodedVtxo, Payment, Signed};
+
+/// Failures after which a payment that the server cannot know of yet is called off.
+const MAX_FAILURES_BEFORE_COSIGN: u32 = 3;
+
+impl Flow for ArkoorSend {
+    const KIND: OperationKind = OperationKind::ArkoorSend;
+
+    async fn step(
+        self,
+        wallet: &Wallet,
+        id: &OperationId,
+        tries: Tries,
+    ) -> Result<Step<ArkoorSend>> {
+        match self {
+            ArkoorSend::RegisterInputs(payment) => {
+                register_inputs(wallet, id, payment, tries).await
+            }
+            ArkoorSend::Cosign(payment) => cosign(wallet, id, payment, tries).await,
+            ArkoorSend::Doubted { payment, refusal } => {
+                settle_doubt(wallet, id, payment, refusal).await
+            }
+            ArkoorSend::RegisterOutputs(signed) => register_outputs(wallet, signed).await,
+            ArkoorSend::Deliver(signed) => deliver(wallet, id, signed).await,
+        }
+    }
+
+    fn answers_caller(&self) -> bool {
+        false
+    }
+}
+
+async fn register_inputs(
+    wallet: &Wallet,
+    id: &OperationId,
+    mut payment: Payment,
+    tries: Tries,
+) -> Result<Step<ArkoorSend>> {
+    let wanted = payment.inputs.clone();
+    let all = payment.uploaded;
+    // What the server has already need not go over the wire again, unless it has just said that it lacks it.
+    let missing = wallet
+        .store
+        .read(move |connection| {
+            let lacks = |id: &VtxoId| {
+                Ok::<_, Error>(
+                    all || vtxo::get(connection, *id)?.is_none_or(|record| !record.registered),
+                )
+            };
+            let ids = wanted
+                .into_iter()
+                .filter_map(|id| lacks(&id).map(|lacks| lacks.then_some(id)).transpose());
+            ids.map(|id| Ok(vtxo::full(connection, id?)?))
+                .collect::<Result<Vec<_>>>()
+        })
+        .await?;
+    if !missing.is_empty() {
+        match wallet.server.register_chains(&missing).await {
+            Ok(()) => payment.uploaded = true,
+            Err(ark::Error::Rejected { message, .. }) => {
+                return Ok(abort(
+                    id,
+                    Error::conflict(
+                        "server_refused",
+                        format!("the Ark server refuses the coins: {message}"),
+                    ),
+                ));
+            }
+            Err(error) if tries.failed >= MAX_FAILURES_BEFORE_COSIGN && payment.doubts == 0 => {
+                return Ok(abort(id, error.into()));
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+    let uploaded: Vec<VtxoId> = missing.iter().map(ark_lib::Vtxo::id).collect();
+    Ok(Step::commit(
+        CommitPoint::SendInputsRegistered,
+        Next::State(ArkoorSend::Cosign(payment)),
+        move |tx| Ok(vtxo::set_registered(tx, &uploaded, true)?),
+    ))
+}
+
+async fn cosign(
+    wallet: &Wallet,
+    id: &OperationId,
+    mut payment: Payment,
+    tries: Tries,
+) -> Result<Step<ArkoorSend>> {
+    let unsigned = wallet.build_payment(&payment).await?;
+    let response = match wallet
+        .server
+        .cosign_arkoor(unsigned.package.cosign_request())
+        .await
+    {
+        Ok(response) => response,
+        Err(ark::Error::Rejected { message, .. }) => {
+            // At the very first try, with the chains uploaded just before, a refusal proves that nothing happened.
+            if !tries.earlier && payment.doubts == 0 && payment.uploaded {
+                return Ok(abort(id, refused(&message)));
+            }
+            // An earlier try may still be on its way through the server; give it time before asking what became of it.
+            let pause = if tries.earlier || payment.doubts > 0 {
+                back_off(payment.doubts + 1)
+            } else {
+                Duration::ZERO
+            };
+            payment.doubts = payment.doubts.saturating_add(1);
+            let doubted = ArkoorSend::Doubted {
+                payment,
+                refusal: message,
+            };
+            return Ok(Step::commit(
+                CommitPoint::SendDoubted,
+                Next::Later(doubted, pause),
+                |_| Ok(()),
+            ));
+        }
+        Err(error) => return Err(error.into()),
+    };
+    let outputs = unsigned.finish(response)?;
+    for output in outputs.outgoing.iter().chain(&outputs.change) {
+        wallet.check_own_output(output).await?;
+    }
+    let change: Vec<VtxoId> = outputs.change.iter().map(ark_lib::Vtxo::id).collect();
+    let next = ArkoorSend::RegisterOutputs(Signed {
+        destination: payment.destination,
+        outgoing: outputs.outgoing.into_iter().map(EncodedVtxo).collect(),
+        change: change.clone(),
+    });
+    let (id, inputs, stored) = (id.clone(), payment.inputs, outputs.change);
+    Ok(Step::commit(
+        CommitPoint::SendCosigned,
+        Next::State(next),
+        move |tx| {
+            inputs
+                .iter()
+                .try_for_each(|input| vtxo::spend(tx, *input))?;
+            for piece in &stored {
+                vtxo::insert(tx, piece, VtxoState::Spendable)?;
+            }
+            if let Some(movement) = movement::id_of_operation(tx, &id)? {
+                movement::add_outputs(tx, movement, &change, clock::now_millis())?;
+            }
+            Ok(())
+        },
+    ))
+}
+
+/// Asks the server what it holds of an input. A payment's inputs are spent together or not at all, so one tells for all.
+async fn settle_doubt(
+    wallet: &Wallet,
+    id: &OperationId,
+    mut payment: Payment,
+    refusal: String,
+) -> Result<Step<ArkoorSend>> {
+    let Some(input) = payment.inputs.first().copied() else {
+        return Ok(abort(id, refused(&refusal)));
+    };
+    let index = wallet
+        .store
+        .read(move |connection| {
+            let owner = vtxo::full(connection, input)?.user_pubkey();
+            crate::store::key::index_of(connection, &owner)
+        })
+        .await?;
+    let index = index.ok_or_else(|| {
+        Error::internal(anyhow::anyhow!(
+            "the key of VTXO {input} is not in the key table"
+        ))
+    })?;
+    match wallet
+        .server
+        .vtxo_status(input, &wallet.keys.vtxo_key(index)?)
+        .await?
+    {
+        VtxoSpendState::Spendable if payment.uploaded => Ok(abort(id, refused(&refusal))),
+        // It may lack the signed chains that it had once: give it all of them again, and ask again.
+        VtxoSpendState::Spendable | VtxoSpendState::Unregistered => {
+            payment.uploaded = true;
+            Ok(Step::commit(
+                CommitPoint::SendDoubted,
+                Next::State(ArkoorSend::RegisterInputs(payment)),
+                |_| Ok(()),
+            ))
+        }
+        VtxoSpendState::Spent => {
+            // Spent by this payment: then asking for the same spend again brings the signatures.
+            tracing::warn!(%refusal, "the server refuses to sign, yet holds the payment's inputs for spent; asking again");
+            Ok(Step::commit(
+                CommitPoint::SendDoubted,
+                Next::State(ArkoorSend::Cosign(payment)),
+                |_| Ok(()),
+            ))
+        }
+        other => Err(Error::unavailable(
+            "server_unavailable",
+            format!("the Ark server holds an input for {other:?}: {refusal}"),
+        )),
+    }
+}
+
+async fn register_outputs(wallet: &Wallet, signed: Signed) -> Result<Step<ArkoorSend>> {
+    let ids = signed.change.clone();
+    let change = wallet
+        .store
+        .read(move |connection| {
+            ids.into_iter()
+                .map(|id| vtxo::full(connection, id))
+                .collect::<Result<Vec<_>, _>>()
+        })
+        .await?;
+    let outgoing = signed.outgoing.iter().map(|vtxo| vtxo.0.clone());
+    let all: Vec<_> = outgoing.chain(change).collect();
+    let registered = match wallet.server.register_chains(&all).await {
+        Ok(()) => signed.change.clone(),
+        // The payee can do it as well, or exit; the payment is made.
+        Err(error @ ark::Error::Rejected { .. }) => {
+            tracing::warn!(%error, "the server refuses the new signed chains; the payment goes on");
+            Vec::new()
+        }
+        Err(error) => return Err(error.into()),
+    };
+    Ok(Step::commit(
+        CommitPoint::SendOutputsRegistered,
+        Next::State(ArkoorSend::Deliver(signed)),
+        move |tx| Ok(vtxo::set_registered(tx, &registered, true)?),
+    ))
+}
+
+/// Posts to the payee's mailboxes; one that takes it is enough. A post is repeatable, so trying each in turn is one step.
+async fn deliver(wallet: &Wallet, id: &OperationId, signed: Signed) -> Result<Step<ArkoorSend>> {
+    let outgoing: Vec<_> = signed.outgoing.iter().map(|vtxo| vtxo.0.clone()).collect();
+    let mut failure = None;
+    for way in signed.destination.delivery() {
+        let VtxoDelivery::ServerMailbox { blinded_id } = way else {
+            continue;
+        };
+        match wallet.server.post_arkoor(blinded_id, &outgoing).await {
+            Ok(()) => {
+                failure = None;
+                break;
+            }
+            Err(error) => failure = Some(error),
+        }
+    }
+    if let Some(error) = failure {
+        return Err(error.into());
+    }
+    let id = id.clone();
+    Ok(Step::commit(
+        CommitPoint::SendDelivered,
+        Next::Done,
+        move |tx| {
+            if let Some(movement) = movement::id_of_operation(tx, &id)? {
+                movement::finish(
+                    tx,
+                    movement,
+                    MovementStatus::Successful,
+                    None,
+                    clock::now_millis(),
+                )?;
+            }
+            Ok(())
+        },
+    ))
+}
+
+fn refused(refusal: &str) -> Error {
+    Error::conflict(
+        "server_refused",
+        format!("the Ark server refuses the payment, nothing was paid: {refusal}"),
+    )
+}
+
+/// The payment did not happen, and that is certain: the inputs are free again.
+fn abort(id: &OperationId, reason: Error) -> Step<ArkoorSend> {
+    let id = id.clone();
+    Step::commit(CommitPoint::SendAborted, Next::Failed(reason), move |tx| {
+        vtxo::release(tx, &id)?;
+        if let Some(movement) = movement::id_of_operation(tx, &id)? {
+            let nothing = Some(SignedAmount::ZERO);
+            movement::finish(
+                tx,
+                movement,
+                MovementStatus::Failed,
+                nothing,
+                clock::now_millis(),
+            )?;
+        }
+        Ok(())
+    })
+}

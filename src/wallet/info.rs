@@ -1,0 +1,85 @@
+//! What there is to say about the wallet and its peers.
+
+use std::sync::Arc;
+
+use ark_lib::ArkInfo;
+use bitcoin::Network;
+use bitcoin::bip32::Fingerprint;
+use bitcoin_ext::BlockHeight;
+
+use crate::store::vtxo::{self, VtxoRecord};
+use crate::wallet::{Error, Result, Wallet};
+
+impl Wallet {
+    /// The fingerprint of m/350', by which people and files name the wallet.
+    pub fn fingerprint(&self) -> Fingerprint {
+        self.keys.fingerprint()
+    }
+
+    /// The bitcoin network.
+    pub fn network(&self) -> Network {
+        self.network
+    }
+
+    /// Whether the Ark server was there, and safe, a moment ago.
+    pub fn is_connected(&self) -> bool {
+        self.server.is_connected()
+    }
+
+    /// The server's parameters as last heard; `None` before the first contact since the start.
+    pub fn ark_info(&self) -> Option<Arc<ArkInfo>> {
+        self.server.info()
+    }
+
+    /// The height of the newest block, asked of the chain.
+    ///
+    /// # Errors
+    /// `chain_unavailable`.
+    pub async fn tip(&self) -> Result<BlockHeight> {
+        Ok(self.chain.tip().await?.height)
+    }
+
+    /// The height that the background loop saw last, so that a payment does not wait for the chain's answer; without the
+    /// loop, the chain is asked.
+    ///
+    /// # Errors
+    /// `chain_unavailable`.
+    pub(super) async fn recent_tip(&self) -> Result<BlockHeight> {
+        match self.chain.last_tip() {
+            Some(tip) if !self.settings.manual_sync => Ok(tip.height),
+            _ => self.tip().await,
+        }
+    }
+
+    /// The VTXOs that are spendable or locked, expiry ascending, then amount descending.
+    pub fn vtxos(&self) -> Vec<Arc<VtxoRecord>> {
+        let live = self.store.live_vtxos();
+        live.iter()
+            .filter(|record| record.state != vtxo::VtxoState::Exited)
+            .cloned()
+            .collect()
+    }
+
+    /// Every VTXO that there ever was, in the same order.
+    ///
+    /// # Errors
+    /// Only the database's.
+    pub async fn all_vtxos(&self) -> Result<Vec<Arc<VtxoRecord>>> {
+        Ok(self.store.read(vtxo::all).await?)
+    }
+
+    /// The parameters of a server that is there.
+    ///
+    /// # Errors
+    /// `server_unavailable` when it is not.
+    pub(super) fn connected_info(&self) -> Result<Arc<ArkInfo>> {
+        let away = || {
+            let message = "the Ark server cannot be reached now; nothing was done, try again when the wallet is connected";
+            Error::unavailable("server_unavailable", message)
+        };
+        self.server
+            .info()
+            .filter(|_| self.server.is_connected())
+            .ok_or_else(away)
+    }
+}

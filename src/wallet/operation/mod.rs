@@ -1,0 +1,147 @@
+//! Operations: everything that moves money in more than one write.
+//!
+//! An operation is a row with a typed state. One task per unfinished operation takes its steps: a step reads the state,
+//! makes at most one remote call, and answers what to write. The executor writes that together with the next state in one
+//! transaction, so a process that dies anywhere leaves a state whose step can be taken again. Nothing else recovers: a
+//! restart loads the unfinished rows and drives them on.
+//!
+//! ```text
+//!            start ──▶ [state] ──step──▶ Commit ──▶ [next state] … ──▶ done | failed
+//!                        │ ▲
+//!                        │ └── wait: the next block, a new connection, a nudge, the back-off in the row
+//!                        └──▶ error: nothing written but the reason and the time of the next try
+//! ```
+//!
+//! A request starts an operation and waits for its outcome for a while. The operation does not belong to the request: a
+//! client that hangs up changes nothing.
+
+mod driver;
+mod registry;
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tokio::sync::watch;
+
+use crate::store::WriteTx;
+use crate::wallet::{CommitPoint, Error, Result, Wallet};
+
+pub use crate::store::operation::{OperationId, OperationKind};
+pub(super) use driver::{back_off, enlist};
+pub(super) use registry::{Progress, Registry, answer};
+
+/// What one kind of operation does; implemented by its state type.
+pub(super) trait Flow: Serialize + DeserializeOwned + Clone + Send + Sync + 'static {
+    /// The kind in the operation table.
+    const KIND: OperationKind;
+
+    /// Takes the step of this state. It may be taken any number of times.
+    ///
+    /// # Errors
+    /// A passing failure: the step is taken again later. What can never work is no error but a [`Step::Commit`] to
+    /// [`Next::Failed`].
+    fn step(
+        self,
+        wallet: &Wallet,
+        id: &OperationId,
+        tries: Tries,
+    ) -> impl Future<Output = Result<Step<Self>>> + Send;
+
+    /// Whether the caller who started the operation can have its answer in this state already.
+    fn answers_caller(&self) -> bool;
+}
+
+/// How often the step of the present state was taken before.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Tries {
+    /// Failures of this step, also before a restart.
+    pub failed: u32,
+    /// Whether an earlier try may have reached the server: a try failed, or the process was restarted in this state.
+    pub earlier: bool,
+}
+
+/// What a step leads to.
+pub(super) enum Step<F> {
+    /// Write this, and go on.
+    Commit {
+        /// The name of the write.
+        point: CommitPoint,
+        /// Where it leads.
+        next: Next<F>,
+        /// What is written beside the operation itself, in the same transaction.
+        writes: Writes,
+    },
+    /// Nothing to do before the next block.
+    AwaitBlock,
+    /// Nothing to do before the server's rounds go on, there is a block, or this time has passed.
+    AwaitRound(Duration),
+}
+
+/// Where a commit leads.
+pub(super) enum Next<F> {
+    /// To another state.
+    State(F),
+    /// To another state, whose step is not due before this time has passed.
+    Later(F, Duration),
+    /// To the good end.
+    Done,
+    /// To the bad end, for this reason; the writes must have set free or accounted for all that the operation held.
+    Failed(Error),
+}
+
+/// Rows that go with a step.
+pub(super) type Writes = Box<dyn FnOnce(&mut WriteTx<'_>) -> Result<()> + Send>;
+
+impl<F> Step<F> {
+    /// A write under a name.
+    pub(super) fn commit(
+        point: CommitPoint,
+        next: Next<F>,
+        writes: impl FnOnce(&mut WriteTx<'_>) -> Result<()> + Send + 'static,
+    ) -> Step<F> {
+        Step::Commit {
+            point,
+            next,
+            writes: Box::new(writes),
+        }
+    }
+}
+
+/// How an operation stands when its caller gets an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Answer {
+    /// It is done, or far enough for the caller.
+    Settled,
+    /// It is safely stored and goes on by itself.
+    Pending,
+}
+
+impl Wallet {
+    /// Writes a new operation with all that belongs to its start, and drives it on from there.
+    ///
+    /// `body` runs in the transaction and answers the first state. What comes back follows the operation.
+    pub(super) async fn start<F: Flow>(
+        self: &Arc<Wallet>,
+        id: OperationId,
+        point: CommitPoint,
+        body: impl FnOnce(&mut WriteTx<'_>, &OperationId) -> Result<F> + Send + 'static,
+    ) -> Result<watch::Receiver<Progress>> {
+        let wallet = Arc::clone(self);
+        // On a task of its own: from the commit on, somebody must drive it, also when the caller is gone by then.
+        let task = tokio::spawn(async move { driver::start(wallet, id, point, body).await });
+        task.await.map_err(Error::internal)?
+    }
+
+    /// Drives an operation that was [enlisted](enlist).
+    pub(super) async fn take_up(self: &Arc<Wallet>, id: OperationId) -> Result<()> {
+        driver::take_up(self, id).await
+    }
+
+    /// Drives all that a former run of the process left unfinished.
+    pub(super) async fn resume_operations(self: &Arc<Wallet>) -> Result<()> {
+        driver::resume(self).await
+    }
+}
