@@ -7,4 +7,5 @@ pub mod datadir;
 pub mod onchain;
 pub mod sandbox;
 pub mod store;
+pub mod sync;
 pub mod wallet;
