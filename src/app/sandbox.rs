@@ -1,0 +1,266 @@
+//! `arkwalletd sandbox`: a whole regtest world in one process, with two wallets that pay each other.
+//!
+//! The world is [`crate::sandbox`]: a chain behind an Esplora API, and an Ark server. On it run two daemons as an operator would
+//! run them, each with its own datadir and token. The first is funded and boarded. With `--datadir` all of it stays for the next
+//! run; without, it lives in a temporary folder.
+
+use std::io::Write;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use bitcoin::{Amount, FeeRate};
+use url::Url;
+
+use super::{Access, Daemon, DaemonOptions, STOP_DEADLINE, Signals};
+use crate::cli::{LogArgs, SandboxArgs};
+use crate::config::{ConfigFile, NetworkName};
+use crate::datadir::DataDir;
+use crate::http::auth::Secret;
+use crate::logging;
+use crate::sandbox::ark::Params;
+use crate::sandbox::chain::BitcoindConfig;
+use crate::sandbox::{Sandbox, SandboxHandle};
+use crate::wallet::lifecycle::CreateWallet;
+use crate::wallet::{BoardAmount, Wallet};
+
+/// Where Ark wallets look for a server unless they are told otherwise.
+const ARK_PORT: u16 = 3535;
+/// What the first wallet gets on chain, and how much of it is boarded.
+const FUNDS: Amount = Amount::from_sat(1_000_000);
+const BOARD: Amount = Amount::from_sat(500_000);
+/// How long the first board may take.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Runs the sandbox until a signal says stop.
+///
+/// # Errors
+/// A port is taken, or the folder cannot be used.
+pub async fn run(datadir: Option<PathBuf>, args: SandboxArgs, log: &LogArgs) -> anyhow::Result<()> {
+    let mut signals = Signals::install()?;
+    // Dropped at the end, and with it the folder.
+    let mut temporary = None;
+    let folder = match datadir {
+        Some(folder) => folder,
+        None => temporary.insert(tempfile::tempdir()?).path().to_owned(),
+    };
+    let folder = DataDir::open(&folder)
+        .with_context(|| format!("cannot use the folder {}", folder.display()))?;
+    // The terminal belongs to what the user came for; the rest is in the file.
+    let log = LogArgs {
+        quiet: !log.verbose,
+        logfile: log.logfile.clone(),
+        ..*log
+    };
+    logging::init(&log, &folder)?;
+
+    let running = tokio::select! {
+        running = Running::start(folder.path(), &args) => running?,
+        () = signals.next() => return Ok(()),
+    };
+    let printed = running.describe(temporary.is_none());
+    std::io::stdout().write_all(printed.as_bytes())?;
+    signals.next().await;
+    tokio::select! {
+        stopped = running.stop() => stopped,
+        () = signals.next() => Ok(()),
+    }
+}
+
+/// The world and the two daemons in it.
+struct Running {
+    world: SandboxHandle,
+    payer: Party,
+    payee: Party,
+    /// An address of the second wallet, for the printed example.
+    address: String,
+}
+
+struct Party {
+    daemon: Daemon,
+    datadir: PathBuf,
+    token: String,
+}
+
+impl Running {
+    async fn start(folder: &Path, args: &SandboxArgs) -> anyhow::Result<Running> {
+        let first = args.bind.address()?;
+        let port = |offset: u16| {
+            first
+                .port()
+                .checked_add(offset)
+                .context("--port is too high: the sandbox uses the two ports above it")
+        };
+        let (second_port, world_port) = (port(1)?, port(2)?);
+        let sandbox = Sandbox {
+            data_dir: Some(folder.join("world")),
+            http_port: world_port,
+            ark_port: ARK_PORT,
+            ark: Params::demo(),
+            bitcoind: args.bitcoind.as_ref().map(node),
+            ..Sandbox::default()
+        };
+        let world = sandbox.start().await?;
+        let payer = Party::start(folder.join("wallet-1"), first, &world).await?;
+        let payee = Party::start(
+            folder.join("wallet-2"),
+            SocketAddr::new(first.ip(), second_port),
+            &world,
+        )
+        .await?;
+        fund(&payer.wallet()?, &world).await?;
+        let address = payee.wallet()?.next_address().await?.to_string();
+        Ok(Running {
+            world,
+            payer,
+            payee,
+            address,
+        })
+    }
+
+    fn describe(&self, kept: bool) -> String {
+        let (one, other) = (&self.payer, &self.payee);
+        let (url_one, url_other) = (one.url(), other.url());
+        let folder = one.datadir.parent().unwrap_or(&one.datadir).display();
+        let fate = if kept {
+            "kept for the next run"
+        } else {
+            "removed when this ends"
+        };
+        format!(
+            r#"
+A bitcoin regtest, an Ark server and two wallets are running. Stop them with Ctrl-C.
+
+  wallet 1     {url_one}   {board} sat boarded; API at /api/v1, document at /swagger-ui
+  token 1      {token_one}
+  wallet 2     {url_other}   empty
+  token 2      {token_other}
+  Ark server   {ark}
+  chain        {esplora} (Esplora)
+  control      {control}   e.g. POST /mine {{"n": 1}}, POST /faucet {{"address": "…", "amount_sat": 10000}}
+  files        {folder}, {fate}
+
+Paste these, one after the other:
+
+  curl -s -H 'Authorization: Bearer {token_one}' {url_one}/api/v1/wallet/balance
+  curl -s -H 'Authorization: Bearer {token_other}' -X POST {url_other}/api/v1/wallet/addresses/next
+  curl -s -H 'Authorization: Bearer {token_one}' -H 'Content-Type: application/json' {url_one}/api/v1/wallet/send -d '{{"destination": "{address}", "amount_sat": 21000}}'
+  curl -s -H 'Authorization: Bearer {token_other}' {url_other}/api/v1/wallet/balance
+  curl -s -H 'Authorization: Bearer {token_one}' {url_one}/api/v1/history; curl -s -H 'Authorization: Bearer {token_other}' {url_other}/api/v1/history
+
+"#,
+            board = BOARD.to_sat(),
+            token_one = one.token,
+            token_other = other.token,
+            ark = self.world.ark_url,
+            esplora = self.world.esplora_url,
+            control = self.world.control_url,
+            address = self.address,
+        )
+    }
+
+    async fn stop(self) -> anyhow::Result<()> {
+        self.payer.daemon.stop().await?;
+        self.payee.daemon.stop().await?;
+        self.world.stop().await;
+        Ok(())
+    }
+}
+
+impl Party {
+    /// Starts a daemon, and makes its wallet at the first run.
+    async fn start(
+        path: PathBuf,
+        bind: SocketAddr,
+        world: &SandboxHandle,
+    ) -> anyhow::Result<Party> {
+        let datadir = DataDir::open(&path)?;
+        let options = DaemonOptions {
+            datadir: datadir.clone(),
+            bind,
+            access: Access::Token,
+            allowed_origins: Vec::new(),
+            expose_mnemonic: true,
+            stop_deadline: STOP_DEADLINE,
+        };
+        let daemon = Daemon::start(options).await?;
+        if daemon.wallets().loaded().is_none() {
+            let config = ConfigFile {
+                server_address: Some(world.ark_url.clone()),
+                esplora_address: Some(world.esplora_url.clone()),
+                ..ConfigFile::default()
+            };
+            let request = CreateWallet {
+                network: NetworkName::Regtest,
+                config,
+                mnemonic: None,
+                birthday: None,
+                force: false,
+            };
+            daemon.wallets().create(request).await?;
+        }
+        let token = Secret::load(&datadir.auth_token())?
+            .context("the daemon has made its token")?
+            .to_token();
+        Ok(Party {
+            daemon,
+            datadir: path,
+            token,
+        })
+    }
+
+    fn url(&self) -> String {
+        format!("http://{}", self.daemon.address())
+    }
+
+    fn wallet(&self) -> anyhow::Result<Arc<Wallet>> {
+        self.daemon.wallets().loaded().context("the wallet is open")
+    }
+}
+
+/// The node behind an URL of the form `http://user:password@host:port`.
+fn node(url: &Url) -> BitcoindConfig {
+    let mut bare = url.clone();
+    // Only URLs that cannot have a login refuse to lose it.
+    let _ = bare.set_username("");
+    let _ = bare.set_password(None);
+    BitcoindConfig {
+        url: bare.to_string(),
+        user: url.username().to_owned(),
+        password: url.password().unwrap_or_default().to_owned(),
+    }
+}
+
+/// Gives a new wallet coins, and boards them.
+async fn fund(wallet: &Arc<Wallet>, world: &SandboxHandle) -> anyhow::Result<()> {
+    if !wallet.history(None).await?.is_empty() {
+        return Ok(());
+    }
+    let address = wallet.next_onchain_address().await?;
+    world
+        .faucet
+        .pay(
+            address.script_pubkey(),
+            FUNDS,
+            FeeRate::from_sat_per_vb_u32(2),
+        )
+        .await?;
+    world.chain.mine(1).await?;
+    wallet.sync_onchain().await?;
+    wallet.board(BoardAmount::Exact(BOARD)).await?;
+    let mut tips = world.chain.subscribe_tips();
+    let boarded = async {
+        world.chain.mine(1).await?;
+        while !wallet.pending_boards().await?.is_empty() {
+            wallet.sync().await;
+            // A board that needs another block gets it from the miner, which mines what is in the mempool.
+            let _ = tokio::time::timeout(Duration::from_millis(100), tips.changed()).await;
+        }
+        anyhow::Ok(())
+    };
+    tokio::time::timeout(PATIENCE, boarded)
+        .await
+        .context("the first board did not finish")?
+}

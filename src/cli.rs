@@ -1,0 +1,179 @@
+//! The command line of `arkwalletd`: flags, their environment variables, and the subcommands (spec/http.md §1.1 and §1.2).
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+
+use clap::builder::BoolishValueParser;
+use clap::{Args, Parser, Subcommand};
+use url::Url;
+
+use crate::http::auth::Secret;
+
+/// A self-custodial bitcoin wallet daemon for the Ark protocol.
+///
+/// Without a subcommand it runs the daemon in the foreground.
+#[derive(Debug, Parser)]
+#[command(name = "arkwalletd", version)]
+pub struct Cli {
+    /// Data directory [default: ~/.arkwalletd].
+    #[arg(long, global = true, env = "BARKD_DATADIR", value_name = "DIR")]
+    pub datadir: Option<PathBuf>,
+    /// What is logged, and where.
+    #[command(flatten)]
+    pub log: LogArgs,
+    /// Where the daemon listens.
+    #[command(flatten)]
+    pub bind: BindArgs,
+    /// Whom the daemon answers.
+    #[command(flatten)]
+    pub access: AccessArgs,
+    /// What to do instead of running the daemon.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+}
+
+/// What is logged, and where.
+#[derive(Debug, Args)]
+pub struct LogArgs {
+    /// Log every detail.
+    #[arg(short, long, global = true, env = "BARK_VERBOSE",
+        conflicts_with = "quiet", value_parser = BoolishValueParser::new())]
+    pub verbose: bool,
+    /// Log nothing to the terminal.
+    #[arg(short, long, global = true, env = "BARK_QUIET", value_parser = BoolishValueParser::new())]
+    pub quiet: bool,
+    /// Log file [default: <datadir>/debug.log].
+    #[arg(
+        long,
+        global = true,
+        env = "BARK_LOGFILE",
+        value_name = "FILE",
+        conflicts_with = "no_logfile"
+    )]
+    pub logfile: Option<PathBuf>,
+    /// Write no log file.
+    #[arg(long, global = true, env = "BARK_NO_LOGFILE", value_parser = BoolishValueParser::new())]
+    pub no_logfile: bool,
+}
+
+/// Where the daemon listens.
+#[derive(Debug, Clone, Args)]
+pub struct BindArgs {
+    /// Port of the REST API.
+    #[arg(long, env = "BARKD_BIND_PORT", default_value_t = 3000)]
+    pub port: u16,
+    /// IP address of the REST API.
+    #[arg(long, env = "BARKD_BIND_HOST", default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST), value_name = "IP")]
+    pub host: IpAddr,
+}
+
+impl BindArgs {
+    /// The socket address; port 0 is a mistake on the command line, as nobody could tell where the daemon ended up.
+    pub fn address(&self) -> anyhow::Result<SocketAddr> {
+        anyhow::ensure!(self.port != 0, "--port must not be 0");
+        Ok(SocketAddr::new(self.host, self.port))
+    }
+}
+
+/// Whom the daemon answers.
+#[derive(Debug, Args)]
+pub struct AccessArgs {
+    /// Origins of web pages that may call the API, comma separated.
+    #[arg(
+        long,
+        env = "BARKD_ALLOWED_ORIGINS",
+        value_delimiter = ',',
+        value_name = "ORIGIN"
+    )]
+    pub allowed_origins: Vec<String>,
+    /// Let `GET /wallet/mnemonic` hand out the seed words.
+    #[arg(long, env = "BARKD_EXPOSE_MNEMONIC", value_parser = BoolishValueParser::new())]
+    pub expose_mnemonic: bool,
+    /// Answer without a bearer token; refused unless the daemon listens on loopback.
+    // No variable, on purpose: an inherited environment must not switch authentication off.
+    #[arg(long)]
+    pub no_auth: bool,
+    /// Answer everybody who can reach the port, from anywhere, without a bearer token.
+    #[arg(long)]
+    pub dangerously_allow_remote_no_auth: bool,
+}
+
+/// The subcommands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Show or replace the bearer token of the REST API.
+    #[command(subcommand)]
+    Secret(SecretCommand),
+    /// Print the OpenAPI document of the REST API.
+    Openapi,
+    /// Run a daemon on a private regtest chain with its own Ark server.
+    Sandbox(SandboxArgs),
+}
+
+/// What to do with the bearer token.
+#[derive(Debug, Subcommand)]
+pub enum SecretCommand {
+    /// Print the token.
+    Show,
+    /// Replace the token and print the new one; a running daemon keeps the old one until it restarts.
+    Refresh {
+        /// The secret inside the token, 64 hex characters; random if not given.
+        #[arg(long, value_name = "HEX")]
+        secret: Option<Secret>,
+    },
+}
+
+/// Options of `arkwalletd sandbox`.
+#[derive(Debug, Args)]
+pub struct SandboxArgs {
+    /// Where the sandbox's daemon listens.
+    #[command(flatten)]
+    pub bind: BindArgs,
+    /// Use this bitcoind in regtest mode instead of the built-in chain, as http://user:password@127.0.0.1:18443.
+    #[arg(long, value_name = "URL")]
+    pub bitcoind: Option<Url>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(args: &[&str]) -> Result<Cli, clap::Error> {
+        Cli::try_parse_from([&["arkwalletd"], args].concat())
+    }
+
+    #[test]
+    fn the_definition_is_sound() {
+        use clap::CommandFactory;
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn port_zero_is_refused_and_names_are_no_hosts() {
+        assert!(parse(&["--port", "0"]).unwrap().bind.address().is_err());
+        assert!(parse(&["--host", "localhost"]).is_err());
+        assert_eq!(
+            parse(&[]).unwrap().bind.address().unwrap(),
+            "127.0.0.1:3000".parse().unwrap()
+        );
+    }
+
+    #[test]
+    fn log_files_are_named_or_forbidden() {
+        assert!(parse(&["--logfile", "a", "--no-logfile"]).is_err());
+        assert!(parse(&["-v", "-q"]).is_err());
+        assert!(
+            parse(&["secret", "show", "--datadir", "d", "-q"])
+                .unwrap()
+                .log
+                .quiet
+        );
+    }
+
+    #[test]
+    fn a_secret_is_64_hex_characters() {
+        let refresh = |secret: &str| parse(&["secret", "refresh", "--secret", secret]);
+        assert!(refresh(&"2a".repeat(32)).is_ok());
+        assert_eq!(refresh("2a").unwrap_err().exit_code(), 2);
+    }
+}

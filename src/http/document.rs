@@ -1,0 +1,63 @@
+//! The OpenAPI document, put together from the routes.
+
+use utoipa::openapi::OpenApi;
+use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
+use utoipa::{Modify, OpenApi as _};
+
+#[derive(utoipa::OpenApi)]
+#[openapi(
+    info(
+        title = "arkwalletd REST API",
+        description = "A self-custodial bitcoin wallet for the Ark protocol, driven over HTTP.\n\nAnswers are JSON, amounts are in satoshis. \
+                       Failed requests answer with `message` for people, `code` for programs, and the `request_id` under which the daemon \
+                       logs them."
+    ),
+    security(("bearer" = [])),
+    modifiers(&BearerScheme),
+    tags(
+        (name = "bitcoin", description = "The bitcoin network."),
+        (name = "wallet", description = "The wallet: balance, VTXOs, addresses, payments."),
+        (name = "boards", description = "Move on-chain bitcoin into the Ark."),
+        (name = "onchain", description = "The on-chain wallet."),
+        (name = "fees", description = "What things cost, before they are done."),
+        (name = "history", description = "What happened to the balance."),
+    )
+)]
+struct Base;
+
+struct BearerScheme;
+
+impl Modify for BearerScheme {
+    fn modify(&self, document: &mut OpenApi) {
+        let scheme = HttpBuilder::new()
+            .scheme(HttpAuthScheme::Bearer)
+            .bearer_format("AuthToken")
+            .description(Some("The token that `arkwalletd secret show` prints."))
+            .build();
+        document
+            .components
+            .get_or_insert_default()
+            .add_security_scheme("bearer", SecurityScheme::Http(scheme));
+    }
+}
+
+/// The document of the whole API.
+pub fn openapi() -> OpenApi {
+    let mut document = Base::openapi();
+    document.merge(super::open().into_openapi());
+    document.merge(super::api().into_openapi());
+    document
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_committed_document_is_current() {
+        let current = super::openapi().to_pretty_json().unwrap();
+        let committed = include_str!("../../openapi/openapi.json");
+        assert!(
+            committed.trim_end() == current,
+            "run `cargo run -- openapi > openapi/openapi.json`"
+        );
+    }
+}

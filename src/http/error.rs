@@ -1,0 +1,221 @@
+//! What a caller is told when a request fails, and the only place where the kind of a mistake becomes a status.
+//!
+//! Handlers return an [`ApiError`]; [`render`] turns it into `{"message", "code", "request_id"}` once the request's id is
+//! known. `code` is a stable word for programs, `message` a sentence for people. What went wrong inside us goes to the log,
+//! never into the body.
+
+use std::any::Any;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Json;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+
+use crate::wallet;
+
+/// A failed request.
+#[derive(Debug, Clone)]
+pub struct ApiError {
+    status: StatusCode,
+    code: &'static str,
+    message: String,
+    resources: Vec<String>,
+    /// For the log alone.
+    cause: Option<String>,
+}
+
+#[derive(Serialize)]
+struct Body<'a> {
+    message: &'a str,
+    code: &'static str,
+    request_id: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    resources: Option<&'a [String]>,
+}
+
+impl ApiError {
+    /// An answer with `status`, which must be 4xx or 5xx.
+    pub(super) fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
+        debug_assert!(status.is_client_error() || status.is_server_error());
+        Self {
+            status,
+            code,
+            message: message.into(),
+            resources: Vec::new(),
+            cause: None,
+        }
+    }
+
+    /// 400: the request cannot be carried out as it stands.
+    pub(super) fn bad_request(code: &'static str, message: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, code, message)
+    }
+
+    /// 401: the token is missing or wrong.
+    pub(super) fn unauthorized(code: &'static str, message: impl Into<String>) -> Self {
+        Self::new(StatusCode::UNAUTHORIZED, code, message)
+    }
+
+    /// 403: we do not talk to this web page.
+    pub(super) fn forbidden(code: &'static str, message: impl Into<String>) -> Self {
+        Self::new(StatusCode::FORBIDDEN, code, message)
+    }
+
+    /// 404: there is no such thing.
+    pub(super) fn not_found(code: &'static str, message: impl Into<String>) -> Self {
+        Self::new(StatusCode::NOT_FOUND, code, message)
+    }
+
+    /// 422: the route needs a wallet and none is loaded.
+    pub(super) fn no_wallet() -> Self {
+        Self::new(
+            StatusCode::UNPROCESSABLE_ENTITY,
+            "no_wallet",
+            "No wallet set",
+        )
+    }
+
+    /// 500, with a cause for the log.
+    pub(super) fn internal(cause: impl Into<String>) -> Self {
+        let mut error = Self::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "internal",
+            "Something went wrong inside the daemon.",
+        );
+        error.cause = Some(cause.into());
+        error
+    }
+
+    /// 503: the answer took too long. What was begun goes on.
+    pub(super) fn timed_out(deadline: Duration) -> Self {
+        Self::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "timed_out",
+            format!(
+                "There was no answer within {} seconds; the operation may still complete.",
+                deadline.as_secs()
+            ),
+        )
+    }
+
+    /// 500 for a handler that panicked.
+    pub(super) fn panicked(panic: &(dyn Any + Send)) -> Self {
+        let text = panic
+            .downcast_ref::<&str>()
+            .copied()
+            .or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+        Self::internal(format!("panic: {}", text.unwrap_or("without a text")))
+    }
+
+    /// Names what the error is about.
+    pub(super) fn about(mut self, resource: impl Into<String>) -> Self {
+        self.resources.push(resource.into());
+        self
+    }
+
+    /// The stable word for programs.
+    pub fn code(&self) -> &'static str {
+        self.code
+    }
+}
+
+impl From<wallet::Error> for ApiError {
+    fn from(error: wallet::Error) -> Self {
+        use wallet::ErrorKind::{
+            BadRequest, Conflict, Internal, NotFound, NotSupported, Unavailable,
+        };
+        let status = match error.kind() {
+            // What this release cannot do is, for the caller, a request that cannot be carried out.
+            BadRequest | NotSupported => StatusCode::BAD_REQUEST,
+            NotFound => StatusCode::NOT_FOUND,
+            Conflict => StatusCode::CONFLICT,
+            Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+            Internal => return Self::internal(chain(&error)),
+        };
+        let cause = status.is_server_error().then(|| chain(&error));
+        Self {
+            resources: error.resources().to_vec(),
+            cause,
+            ..Self::new(status, error.code(), error.message())
+        }
+    }
+}
+
+fn chain(error: &wallet::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = std::error::Error::source(error);
+    while let Some(error) = source {
+        text = format!("{text}: {error}");
+        source = error.source();
+    }
+    text
+}
+
+/// Carries the error to [`render`], which knows the request's id.
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        let status = self.status;
+        let mut response = status.into_response();
+        response.extensions_mut().insert(Arc::new(self));
+        response
+    }
+}
+
+/// Writes the body of a failed answer and logs it if the fault is on our side. Headers that were set on the way stay.
+pub(super) fn render(answer: Response, request_id: &str) -> Response {
+    let Some(error) = answer.extensions().get::<Arc<ApiError>>().cloned() else {
+        return answer;
+    };
+    if error.status.is_server_error() {
+        let cause = error.cause.as_deref().unwrap_or(&error.message);
+        tracing::warn!(
+            status = error.status.as_u16(),
+            code = error.code,
+            cause,
+            "request failed"
+        );
+    }
+    let body = Body {
+        message: &error.message,
+        code: error.code,
+        request_id,
+        resources: (error.status == StatusCode::NOT_FOUND).then_some(&error.resources),
+    };
+    let (mut parts, _) = answer.into_parts();
+    let (own, body) = Json(body).into_response().into_parts();
+    parts.headers.remove(header::CONTENT_LENGTH);
+    parts.headers.extend(own.headers);
+    Response::from_parts(parts, body)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kinds_become_statuses() {
+        let status = |error: wallet::Error| ApiError::from(error).status.as_u16();
+        assert_eq!(status(wallet::Error::bad_request("c", "m")), 400);
+        assert_eq!(status(wallet::Error::not_found("c", "m", "id")), 404);
+        assert_eq!(status(wallet::Error::conflict("c", "m")), 409);
+        assert_eq!(status(wallet::Error::unavailable("c", "m")), 503);
+        assert_eq!(status(wallet::Error::internal(anyhow::anyhow!("x"))), 500);
+    }
+
+    #[tokio::test]
+    async fn causes_stay_out_of_the_body() {
+        let error = wallet::Error::internal(anyhow::anyhow!("/home/me/db.sqlite: disk full"));
+        let answer = render(ApiError::from(error).into_response(), "r1");
+        assert_eq!(answer.status(), 500);
+        let bytes = axum::body::to_bytes(answer.into_body(), 10_000)
+            .await
+            .unwrap();
+        let body: serde_json::Value = serde_json::from_slice(&bytes).unwrap();
+        assert_eq!(body["code"], "internal");
+        assert_eq!(body["request_id"], "r1");
+        assert!(!body.to_string().contains("db.sqlite"));
+        assert!(body.get("resources").is_none());
+    }
+}

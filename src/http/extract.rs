@@ -1,0 +1,137 @@
+//! How requests are read: axum's extractors with JSON errors, checked amounts, and effects that outlive the connection.
+
+use std::future::Future;
+
+use axum::extract::rejection::{JsonRejection, PathRejection, QueryRejection};
+use axum::extract::{FromRequest, FromRequestParts, Request};
+use axum::http::StatusCode;
+use axum::http::request::Parts;
+use axum::response::{IntoResponse, Response};
+use bitcoin::Amount;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use tracing::Instrument;
+use utoipa::ToSchema;
+
+use super::error::ApiError;
+
+/// A JSON body, of a request or of an answer.
+pub(super) struct Json<T>(pub(super) T);
+
+impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
+        let axum::Json(value) = axum::Json::from_request(request, state)
+            .await
+            .map_err(body_error)?;
+        Ok(Self(value))
+    }
+}
+
+impl<T: Serialize> IntoResponse for Json<T> {
+    fn into_response(self) -> Response {
+        axum::Json(self.0).into_response()
+    }
+}
+
+fn body_error(rejection: JsonRejection) -> ApiError {
+    let status = rejection.status();
+    let code = match status {
+        StatusCode::UNSUPPORTED_MEDIA_TYPE => "unsupported_media_type",
+        StatusCode::PAYLOAD_TOO_LARGE => "body_too_large",
+        StatusCode::UNPROCESSABLE_ENTITY => "invalid_body",
+        _ => "malformed_body",
+    };
+    ApiError::new(status, code, rejection.body_text())
+}
+
+/// The parameters after the question mark.
+pub(super) struct Query<T>(pub(super) T);
+
+impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Query<T> {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        let query: Result<_, QueryRejection> =
+            axum::extract::Query::from_request_parts(parts, state).await;
+        let axum::extract::Query(value) =
+            query.map_err(|e| ApiError::bad_request("invalid_query", e.body_text()))?;
+        Ok(Self(value))
+    }
+}
+
+/// The parameters in the path.
+pub(super) struct Path<T>(pub(super) T);
+
+impl<S: Send + Sync, T: DeserializeOwned + Send> FromRequestParts<S> for Path<T> {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        let path: Result<_, PathRejection> =
+            axum::extract::Path::from_request_parts(parts, state).await;
+        let axum::extract::Path(value) =
+            path.map_err(|e| ApiError::bad_request("invalid_path", e.body_text()))?;
+        Ok(Self(value))
+    }
+}
+
+/// An amount in a request, in satoshis. It becomes an [`Amount`] only through [`AmountSat::check`].
+#[derive(Debug, Clone, Copy, Deserialize, ToSchema)]
+#[serde(transparent)]
+#[schema(value_type = u64)]
+pub(super) struct AmountSat(u64);
+
+impl AmountSat {
+    /// The amount, if it is more than nothing and no more than there will ever be.
+    pub(super) fn check(self) -> Result<Amount, ApiError> {
+        payable(Amount::from_sat(self.0))
+    }
+}
+
+/// `amount`, if it is more than nothing and no more than there will ever be.
+pub(super) fn payable(amount: Amount) -> Result<Amount, ApiError> {
+    match amount {
+        Amount::ZERO => Err(ApiError::bad_request(
+            "invalid_amount",
+            "The amount must be at least 1 sat.",
+        )),
+        amount if amount > Amount::MAX_MONEY => Err(ApiError::bad_request(
+            "invalid_amount",
+            "The amount must be at most 21 million bitcoin.",
+        )),
+        amount => Ok(amount),
+    }
+}
+
+/// Runs `effect` to its end, even if the client hangs up meanwhile: payments must not stop halfway.
+pub(super) async fn detached<T, F>(effect: F) -> Result<T, ApiError>
+where
+    T: Send + 'static,
+    F: Future<Output = Result<T, crate::wallet::Error>> + Send + 'static,
+{
+    match tokio::spawn(effect.in_current_span()).await {
+        Ok(outcome) => outcome.map_err(ApiError::from),
+        Err(e) => match e.try_into_panic() {
+            Ok(panic) => Err(ApiError::panicked(&*panic)),
+            Err(_) => Err(ApiError::internal("the runtime is shutting down")),
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn amounts_have_bounds() {
+        assert!(AmountSat(0).check().is_err());
+        assert_eq!(AmountSat(1).check().unwrap(), Amount::ONE_SAT);
+        assert_eq!(
+            AmountSat(2_100_000_000_000_000).check().unwrap(),
+            Amount::MAX_MONEY
+        );
+        assert!(AmountSat(2_100_000_000_000_001).check().is_err());
+        assert!(AmountSat(u64::MAX).check().is_err());
+    }
+}

@@ -1,0 +1,152 @@
+//! The REST API: it reads a request, makes one call to the wallet, and writes the answer (spec/http.md §2 and §3).
+//!
+//! A request passes, from the outside in: CORS, the id and deadline of [`request`], the guard of [`origin`], the panic
+//! catcher, the router (404), the token check of [`auth`], the method (405), and then its handler: path, query, body,
+//! wallet, argument checks. Errors leave as [`error::ApiError`].
+
+pub mod auth;
+pub mod error;
+pub mod origin;
+
+mod bitcoin;
+mod boards;
+mod document;
+mod extract;
+mod fee_rates;
+mod fees;
+mod history;
+mod onchain;
+mod request;
+mod schema;
+#[cfg(test)]
+mod tests;
+mod wallet;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::http::{HeaderValue, Method, StatusCode, Uri, header};
+use axum::middleware::{from_fn, from_fn_with_state};
+use axum::response::IntoResponse;
+use tower_http::catch_panic::CatchPanicLayer;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+use utoipa_swagger_ui::SwaggerUi;
+
+pub use document::openapi;
+
+use self::auth::Secret;
+use self::error::ApiError;
+use crate::wallet::Wallet;
+use crate::wallet::lifecycle::WalletSlot;
+
+/// The largest body that is read, in bytes.
+const MAX_BODY: usize = 2 * 1024 * 1024;
+
+/// How the API is offered.
+#[derive(Debug)]
+pub struct Options {
+    /// The bearer token's secret; `None` switches authentication off.
+    pub secret: Option<Secret>,
+    /// Where we listen.
+    pub bind: SocketAddr,
+    /// Without authentication: whether any `Host` is fine.
+    pub any_host: bool,
+    /// Origins of other web pages that may call us.
+    pub allowed_origins: Vec<HeaderValue>,
+    /// Whether the seed words may be asked for.
+    pub expose_mnemonic: bool,
+}
+
+/// What the handlers share.
+#[derive(Clone)]
+struct App {
+    wallets: Arc<WalletSlot>,
+    expose_mnemonic: bool,
+}
+
+impl App {
+    /// The loaded wallet, or the 422 that says that there is none.
+    fn wallet(&self) -> Result<Arc<Wallet>, ApiError> {
+        self.wallets.loaded().ok_or_else(ApiError::no_wallet)
+    }
+}
+
+/// The whole API over the daemon's wallet.
+pub fn router(wallets: Arc<WalletSlot>, options: Options) -> Router {
+    let guard = origin::Guard {
+        bind: options.bind,
+        any_host: options.any_host,
+        allowed_origins: options.allowed_origins.clone(),
+    };
+    let guard = options.secret.is_none().then(|| Arc::new(guard));
+    let app = App {
+        wallets,
+        expose_mnemonic: options.expose_mnemonic,
+    };
+    let (api, _) = api().split_for_parts();
+    let api = api
+        .method_not_allowed_fallback(method_not_allowed)
+        .route_layer(from_fn_with_state(options.secret, auth::require_token))
+        .with_state(app);
+    let (open, _) = open().split_for_parts();
+    let open = open
+        .merge(SwaggerUi::new("/swagger-ui").url("/api-docs/openapi.json", openapi()))
+        .method_not_allowed_fallback(method_not_allowed);
+    api.merge(open)
+        .fallback(unknown_path)
+        .layer(DefaultBodyLimit::max(MAX_BODY))
+        .layer(CatchPanicLayer::custom(
+            |panic: Box<dyn std::any::Any + Send>| ApiError::panicked(&*panic).into_response(),
+        ))
+        .layer(from_fn_with_state(guard, origin::refuse_foreign_pages))
+        .layer(from_fn(request::handle))
+        .layer(origin::cors(&options.allowed_origins))
+}
+
+/// The routes behind the token.
+fn api() -> OpenApiRouter<App> {
+    let v1 = OpenApiRouter::new()
+        .merge(bitcoin::routes())
+        .merge(wallet::routes())
+        .merge(boards::routes())
+        .merge(onchain::routes())
+        .merge(fee_rates::routes())
+        .merge(fees::routes())
+        .merge(history::routes());
+    OpenApiRouter::new().nest("/api/v1", v1)
+}
+
+/// The routes that everybody may use.
+fn open() -> OpenApiRouter {
+    OpenApiRouter::new().routes(routes!(ping))
+}
+
+/// Ping
+///
+/// Answers as soon as the daemon serves requests.
+#[utoipa::path(get, path = "/ping", operation_id = "ping", security(()), extensions(("x-hidden" = json!(true))),
+    responses((status = 200, description = "The daemon is up", body = String, content_type = "text/plain")))]
+async fn ping() -> impl IntoResponse {
+    (
+        [(header::CONTENT_TYPE, "text/plain; charset=utf-8")],
+        "pong",
+    )
+}
+
+async fn unknown_path(uri: Uri) -> ApiError {
+    ApiError::not_found(
+        "unknown_path",
+        format!("There is nothing at {}", uri.path()),
+    )
+}
+
+async fn method_not_allowed(method: Method, uri: Uri) -> ApiError {
+    ApiError::new(
+        StatusCode::METHOD_NOT_ALLOWED,
+        "method_not_allowed",
+        format!("{} does not answer {method}", uri.path()),
+    )
+}

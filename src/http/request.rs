@@ -1,0 +1,73 @@
+//! Around each request: an id, a span, a deadline, and the last step that turns an [`ApiError`] into its JSON body.
+
+use std::time::{Duration, Instant};
+
+use axum::extract::Request;
+use axum::http::{HeaderMap, HeaderName, HeaderValue};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use tracing::Instrument;
+
+use super::error::{self, ApiError};
+
+/// The header in which the id of a request comes and goes.
+pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// After this a client gets an answer, whatever its request is still doing. Longer than any wait of the wallet.
+const DEADLINE: Duration = Duration::from_secs(120);
+
+/// Names the request, runs it, and finishes its answer.
+pub(super) async fn handle(request: Request, next: Next) -> Response {
+    let id = given_id(request.headers()).unwrap_or_else(new_id);
+    let method = request.method().clone();
+    let path = request.uri().path().to_owned();
+    let span = tracing::info_span!("request", id = %id, %method, path);
+    async move {
+        let started = Instant::now();
+        let answer = tokio::time::timeout(DEADLINE, next.run(request)).await;
+        let answer = answer.unwrap_or_else(|_| ApiError::timed_out(DEADLINE).into_response());
+        let mut answer = error::render(answer, &id);
+        tracing::debug!(
+            status = answer.status().as_u16(),
+            milliseconds = started.elapsed().as_millis(),
+            "answered"
+        );
+        if let Ok(id) = HeaderValue::from_str(&id) {
+            answer.headers_mut().insert(REQUEST_ID, id);
+        }
+        answer
+    }
+    .instrument(span)
+    .await
+}
+
+/// The client's own id, if it is short and plain enough to be repeated in a log.
+fn given_id(headers: &HeaderMap) -> Option<String> {
+    let id = headers.get(REQUEST_ID)?.to_str().ok()?;
+    let plain = |c: u8| c.is_ascii_alphanumeric() || matches!(c, b'-' | b'_' | b'.');
+    ((1..=64).contains(&id.len()) && id.bytes().all(plain)).then(|| id.to_owned())
+}
+
+fn new_id() -> String {
+    format!("{:032x}", rand::random::<u128>())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_plain_ids_are_taken_over() {
+        let given = |id: &str| {
+            given_id(&HeaderMap::from_iter([(
+                REQUEST_ID,
+                HeaderValue::from_str(id).unwrap(),
+            )]))
+        };
+        assert_eq!(given("order-17.a_b"), Some("order-17.a_b".to_owned()));
+        assert_eq!(given("a b"), None);
+        assert_eq!(given(""), None);
+        assert_eq!(given(&"a".repeat(65)), None);
+        assert_eq!(new_id().len(), 32);
+    }
+}

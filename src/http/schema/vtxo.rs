@@ -1,0 +1,130 @@
+//! VTXOs.
+
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::aliases::{VtxoAliases, VtxoStateAlias};
+use crate::wallet::{VtxoRecord, VtxoState};
+
+/// A VTXO of the wallet.
+#[derive(Serialize, ToSchema)]
+pub(in crate::http) struct WalletVtxoInfo {
+    #[serde(flatten)]
+    vtxo: VtxoInfo,
+    /// Whether it can be spent.
+    state: WalletVtxoState,
+    #[serde(flatten)]
+    aliases: VtxoAliases,
+}
+
+/// Whether a VTXO can be spent, under both of its names.
+#[derive(Serialize, ToSchema)]
+pub(in crate::http) struct WalletVtxoState {
+    #[serde(flatten)]
+    state: VtxoStateInfo,
+    #[serde(flatten)]
+    alias: VtxoStateAlias,
+}
+
+/// What a VTXO is.
+#[derive(Serialize, ToSchema)]
+pub(in crate::http) struct VtxoInfo {
+    /// Its name, `txid:vout`.
+    id: String,
+    /// Its value, in satoshis.
+    amount_sat: u64,
+    /// The kind of policy under which it can be spent.
+    policy_type: String,
+    /// The owner's public key.
+    user_pubkey: String,
+    /// The Ark server's public key.
+    server_pubkey: String,
+    /// The height from which on the server may sweep it.
+    expiry_height: u32,
+    /// Blocks between the confirmation of an exit and the claim.
+    exit_delta: u16,
+    /// The output on the chain from which it hangs, `txid:vout`.
+    chain_anchor: String,
+    /// How many transactions an exit has to publish.
+    #[schema(required = false)]
+    exit_depth: Option<u16>,
+}
+
+/// Whether a VTXO can be spent.
+#[derive(Serialize, ToSchema)]
+#[serde(tag = "type", rename_all = "kebab-case")]
+pub(in crate::http) enum VtxoStateInfo {
+    /// It can.
+    Spendable,
+    /// It was.
+    Spent,
+    /// An operation holds it.
+    Locked {
+        /// The operation.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        action_id: Option<String>,
+    },
+    /// It was taken on chain.
+    Exited,
+}
+
+impl From<&VtxoRecord> for WalletVtxoInfo {
+    fn from(record: &VtxoRecord) -> Self {
+        Self {
+            vtxo: VtxoInfo {
+                id: record.id.to_string(),
+                amount_sat: record.amount.to_sat(),
+                policy_type: record.policy.to_string(),
+                user_pubkey: record.user_pubkey.to_string(),
+                server_pubkey: record.server_pubkey.to_string(),
+                expiry_height: record.expiry_height.into(),
+                exit_delta: record.exit_delta.into(),
+                chain_anchor: record.chain_anchor.to_string(),
+                exit_depth: Some(record.exit_depth),
+            },
+            state: (&record.state).into(),
+            aliases: record.into(),
+        }
+    }
+}
+
+impl From<&VtxoState> for WalletVtxoState {
+    fn from(state: &VtxoState) -> Self {
+        Self {
+            state: state.into(),
+            alias: state.into(),
+        }
+    }
+}
+
+impl From<&VtxoState> for VtxoStateInfo {
+    fn from(state: &VtxoState) -> Self {
+        match state {
+            VtxoState::Spendable => Self::Spendable,
+            VtxoState::Spent => Self::Spent,
+            VtxoState::Exited => Self::Exited,
+            VtxoState::Locked(holder) => Self::Locked {
+                action_id: holder.as_ref().map(ToString::to_string),
+            },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn states_carry_their_name_and_no_empty_keys() {
+        let shown = |state: VtxoState| serde_json::to_value(VtxoStateInfo::from(&state)).unwrap();
+        assert_eq!(shown(VtxoState::Spendable), json!({"type": "spendable"}));
+        assert_eq!(shown(VtxoState::Locked(None)), json!({"type": "locked"}));
+        let holder = "board.1".to_owned().into();
+        assert_eq!(
+            shown(VtxoState::Locked(Some(holder))),
+            json!({"type": "locked", "action_id": "board.1"})
+        );
+    }
+}
