@@ -1,0 +1,287 @@
+//! The published contract: barkd's generated client reads every answer, and the published documents describe it.
+//!
+//! Every other test is part of this one: the harness holds each successful answer against the documents.
+
+use std::collections::BTreeSet;
+use std::fmt::Debug;
+
+use bark_rest_client::apis::{
+    bitcoin_api, boards_api, default_api, fees_api, history_api, onchain_api, wallet_api,
+};
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+
+use crate::support::{Daemon, Reply, World, assert_conserved, complaints};
+
+/// A request of the client, from JSON.
+fn request<T: DeserializeOwned>(body: Value) -> T {
+    serde_json::from_value(body).unwrap()
+}
+
+/// What the client read.
+#[track_caller]
+fn read<T, E: Debug>(operation: &str, answer: Result<T, E>) -> T {
+    answer.unwrap_or_else(|error| panic!("the client cannot read {operation}: {error:?}"))
+}
+
+/// The operations that our document declares.
+fn declared() -> BTreeSet<String> {
+    let document = serde_json::to_value(arkwalletd::http::openapi()).unwrap();
+    let paths = document["paths"].as_object().unwrap();
+    paths
+        .values()
+        .flat_map(|operations| operations.as_object().unwrap().values())
+        .filter_map(|operation| Some(operation["operationId"].as_str()?.to_owned()))
+        .collect()
+}
+
+/// A board, payments in both directions, one that failed, and payments on the chain.
+async fn lively(world: &World) -> (Daemon, Daemon) {
+    let daemon = Daemon::start_with(&["--expose-mnemonic"], &[]).await;
+    daemon.create_wallet(world).await;
+    let other = Daemon::with_wallet(world).await;
+    daemon.fund_and_board(world, 50_000).await;
+    daemon.send(&other.address().await, 20_000).await.ok();
+    other.wait_for_spendable(20_000).await;
+    other.send(&daemon.address().await, 5_000).await.ok();
+    daemon.wait_for_spendable(35_000).await;
+    world.fault(json!({
+        "target": "RequestArkoorCosign",
+        "action": {"type": "status", "code": 3, "message": "not today"}
+    }));
+    let refused = daemon.send(&other.address().await, 1_000).await;
+    refused.refused(409, "server_refused");
+    world.no_faults();
+    daemon.fund(world, 100_000).await;
+    (daemon, other)
+}
+
+#[tokio::test]
+#[expect(deprecated, reason = "deprecated routes are part of the contract")]
+async fn the_generated_client_reads_every_answer() {
+    let world = World::new().await;
+    let (daemon, other) = lively(&world).await;
+    let client = daemon.generated_client();
+    let mut called = BTreeSet::new();
+    macro_rules! call {
+        ($api:ident :: $operation:ident ( $($argument:expr),* )) => {{
+            called.insert(stringify!($operation).to_owned());
+            read(stringify!($operation), $api::$operation(&client $(, $argument)*).await)
+        }};
+    }
+    let faucet = world.sandbox.faucet.address().to_string();
+
+    call!(default_api::ping());
+    call!(bitcoin_api::tip());
+    assert!(call!(wallet_api::connected()).connected);
+    call!(wallet_api::ark_info());
+    call!(wallet_api::mnemonic());
+    call!(wallet_api::sync());
+    call!(wallet_api::sync_mailbox());
+    call!(wallet_api::peek_address(0));
+    let address = call!(wallet_api::address()).address.to_string();
+
+    let vtxos = call!(wallet_api::vtxos(None));
+    let all = call!(wallet_api::vtxos(Some(true)));
+    assert!(all.len() > vtxos.len(), "something was spent");
+    let id = json!(vtxos)[0]["id"].as_str().unwrap().to_owned();
+    call!(wallet_api::get_vtxo(&id));
+    call!(wallet_api::get_vtxo_encoded(&id));
+    call!(wallet_api::balance());
+
+    let movements = json!(call!(history_api::list(None, None)));
+    let mut told: Vec<_> = movements
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|movement| {
+            (
+                movement["subsystem"]["kind"].as_str(),
+                movement["status"].as_str(),
+            )
+        })
+        .collect();
+    told.reverse();
+    assert_eq!(
+        told,
+        [
+            (Some("board"), Some("successful")),
+            (Some("send"), Some("successful")),
+            (Some("receive"), Some("successful")),
+            (Some("send"), Some("failed")),
+        ]
+    );
+    assert_eq!(json!(call!(wallet_api::history())), movements);
+    assert_eq!(json!(call!(wallet_api::movements())), movements);
+    let filtered = call!(history_api::list(Some("ark"), Some(&address)));
+    assert!(filtered.is_empty());
+    call!(history_api::update_metadata(1, Some(json!({"note": "x"}))));
+
+    call!(fees_api::onchain_fee_rates());
+    call!(onchain_api::onchain_sync());
+    call!(onchain_api::onchain_balance());
+    let own = call!(onchain_api::onchain_address())
+        .address
+        .assume_checked();
+    call!(onchain_api::onchain_send(request(
+        json!({"destination": faucet, "amount_sat": 1_000})
+    )));
+    call!(onchain_api::onchain_send_many(request(
+        json!({"destinations": [format!("{own}:2000 sat"), format!("{faucet}:0.00003 BTC")], "immediate": null})
+    )));
+    assert!(!call!(onchain_api::onchain_utxos()).is_empty());
+    assert_eq!(call!(onchain_api::onchain_transactions()).len(), 5);
+
+    call!(boards_api::board_amount(request(
+        json!({"amount_sat": 10_000})
+    )));
+    call!(boards_api::board_all());
+    assert_eq!(call!(boards_api::get_pending_boards()).len(), 2);
+    world.mine(1).await;
+    daemon.settled().await;
+    let payment =
+        json!({"destination": other.address().await, "amount_sat": 3_000, "comment": null});
+    call!(wallet_api::send(request(payment)));
+    other.wait_for_spendable(18_000).await;
+    daemon.fund(&world, 10_000).await;
+    assert_conserved(&world, &[&daemon, &other]).await;
+    world.fund_server(100_000).await;
+    let start = call!(wallet_api::next_round()).start_time;
+    assert!(json!(start).as_str().unwrap() > "2026");
+    let id = json!(call!(wallet_api::vtxos(None)))[0]["id"].clone();
+    call!(wallet_api::refresh_vtxos(request(json!({"vtxos": [id]}))));
+    call!(wallet_api::refresh_counterparty());
+    call!(wallet_api::refresh_all());
+    assert_eq!(call!(wallet_api::pending_rounds()).len(), 3);
+    call!(fees_api::board_fee(20_000));
+    call!(fees_api::send_onchain_fee(5_000, &faucet));
+    call!(fees_api::offboard_all_fee(&faucet));
+    call!(fees_api::offboard_fee(request(
+        json!({"address": faucet, "vtxos": [id]})
+    )));
+    call!(fees_api::lightning_send_fee(1_000));
+    call!(fees_api::lightning_receive_fee(1_000));
+    call!(wallet_api::offboard_vtxos(request(
+        json!({"vtxos": [id], "address": faucet})
+    )));
+    call!(wallet_api::send_onchain(request(
+        json!({"destination": faucet, "amount_sat": 2_000})
+    )));
+    let id = json!(call!(wallet_api::vtxos(None)))[0]["id"].clone();
+    call!(wallet_api::refresh_delegated(request(
+        json!({"vtxos": [id], "height": null})
+    )));
+    call!(wallet_api::offboard_all(request(json!({"address": null}))));
+    call!(onchain_api::onchain_drain(request(
+        json!({"destination": faucet})
+    )));
+    let fingerprint = call!(wallet_api::wallet_exists()).fingerprint;
+    let deleted = call!(wallet_api::wallet_delete(request(
+        json!({"dangerous": true, "fingerprint": fingerprint})
+    )));
+    assert!(deleted.deleted);
+    let creation = json!({
+        "network": "regtest", "ark_server": world.sandbox.ark_url, "mnemonic": null, "birthday_height": null,
+        "chain_source": {"esplora": {"url": world.sandbox.esplora_url}},
+    });
+    call!(wallet_api::create_wallet(request(creation)));
+
+    assert_eq!(called, declared(), "every route is called, and no other");
+}
+
+#[tokio::test]
+async fn the_documentation_s_keys_are_served_too() {
+    let world = World::new().await;
+    let (daemon, _other) = lively(&world).await;
+    let balance = daemon.get("/wallet/balance").await.ok();
+    for (alias, key) in [
+        ("pending_round_sat", "pending_in_round_sat"),
+        (
+            "pending_lightning_outbound_sat",
+            "pending_lightning_send_sat",
+        ),
+        (
+            "pending_lightning_inbound_sat",
+            "claimable_lightning_receive_sat",
+        ),
+    ] {
+        assert_eq!(balance[alias], balance[key], "{alias}");
+        assert!(balance[alias].is_u64(), "{alias}");
+    }
+    let info = daemon.get("/wallet/ark-info").await.ok();
+    assert_eq!(info["pubkey"], info["server_pubkey"]);
+    assert_eq!(info["round_interval_secs"], 3_600);
+    assert_eq!(info["board_fees"], info["fees"]["board"]);
+    let lightning = json!({"enabled": true, "cltv_expiry_delta": info["htlc_expiry_delta"]});
+    assert_eq!(info["lightning"], lightning);
+
+    let vtxos = daemon.get("/wallet/vtxos?all=true").await.ok();
+    for vtxo in vtxos.as_array().unwrap() {
+        assert_eq!(
+            vtxo["vtxo"],
+            json!({
+                "id": vtxo["id"], "amount_sat": vtxo["amount_sat"], "expiry_height": vtxo["expiry_height"],
+                "spec": vtxo["policy_type"],
+            })
+        );
+        let state = vtxo["state"]["type"].as_str().unwrap();
+        assert_eq!(vtxo["state"], json!({"type": state, state: {}}));
+    }
+    for movement in daemon.history().await {
+        assert_eq!(movement["timestamp"], movement["time"]["created_at"]);
+        assert_eq!(movement["amount_sat"], movement["effective_balance_sat"]);
+        assert_eq!(movement["fee_sat"], movement["offchain_fee_sat"]);
+        assert_eq!(movement["inputs"], movement["input_vtxos"]);
+        assert_eq!(movement["outputs"], movement["output_vtxos"]);
+    }
+    assert_eq!(daemon.history().await[0]["movement_type"], "arkoor_send");
+}
+
+#[tokio::test]
+async fn an_answer_that_breaks_the_contract_is_noticed() {
+    let reply = |status: u16, body: Value| {
+        let kind = reqwest::header::HeaderValue::from_static("application/json");
+        let headers = [(reqwest::header::CONTENT_TYPE, kind)]
+            .into_iter()
+            .collect();
+        Reply {
+            status,
+            headers,
+            body,
+        }
+    };
+    let wrong = [
+        ("GET", "/bitcoin/tip", 200, json!({"tip_height": -1})),
+        ("GET", "/bitcoin/tip?x=1", 200, json!({})),
+        ("GET", "/bitcoin/tip", 204, json!({"tip_height": 1})),
+        ("GET", "/history", 200, json!({})),
+        ("GET", "/history", 200, json!([{"id": 1}])),
+        (
+            "GET",
+            "/wallet/addresses/index/3",
+            200,
+            json!({"address": 1}),
+        ),
+        ("POST", "/wallet/send", 202, json!({})),
+        ("POST", "/wallet/sync", 200, json!({})),
+        ("GET", "/no/such/route", 200, Value::Null),
+    ];
+    for (method, path, status, body) in wrong {
+        let said = complaints(method, &format!("/api/v1{path}"), &reply(status, body));
+        assert!(!said.is_empty(), "{method} {path}");
+    }
+    let right = [
+        (
+            "GET",
+            "/bitcoin/tip",
+            200,
+            json!({"tip_height": 1, "more": true}),
+        ),
+        ("GET", "/bitcoin/tip", 503, json!({})),
+        ("POST", "/wallet/sync", 200, Value::Null),
+    ];
+    for (method, path, status, body) in right {
+        let said = complaints(method, &format!("/api/v1{path}"), &reply(status, body));
+        assert!(said.is_empty(), "{said:?}");
+    }
+}

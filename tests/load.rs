@@ -1,0 +1,91 @@
+//! Many payments at once, from a wallet of many coins.
+
+use std::collections::HashSet;
+
+use futures::future::join_all;
+use serde_json::{Value, json};
+
+use crate::support::{Daemon, World, assert_conserved, eventually};
+
+/// Coins that the payer has at least.
+const COINS: u64 = 1_000;
+/// What each of them is worth, in sat.
+const COIN: u64 = 400;
+/// Payments at once.
+const PAYMENTS: u64 = 200;
+
+#[tokio::test]
+async fn two_hundred_payments_at_once_from_a_thousand_coins() {
+    let world = World::new().await;
+    let pieces = [("BARK_CHANGE_VTXO_SPLIT_FACTOR", "3")];
+    let payer = Daemon::start_with(&[], &pieces).await;
+    payer.create_wallet(&world).await;
+    let payee = Daemon::with_wallet(&world).await;
+    let owned = fill(&world, &payer).await;
+
+    // Less than a coin, more than one, more than two: some leave change, some take several coins.
+    let amounts: Vec<u64> = (0..PAYMENTS).map(|i| 300 + i % 5 * 150).collect();
+    let to = payee.address().await;
+    let replies = join_all(amounts.iter().map(|sats| payer.send(&to, *sats))).await;
+    let mut movements = HashSet::new();
+    for reply in replies {
+        assert!(matches!(reply.status, 200 | 202), "{reply:?}");
+        movements.insert(reply.body["movement_id"].as_u64().expect("a number"));
+    }
+    assert_eq!(movements.len(), amounts.len(), "each has its own movement");
+
+    let paid = amounts.iter().sum();
+    payee.wait_for_spendable(paid).await;
+    payer.settled().await;
+    assert_eq!(payer.balance("spendable_sat").await, owned - paid);
+    let history = payer.history().await;
+    let spent: Vec<&str> = history
+        .iter()
+        .flat_map(|movement| movement["input_vtxos"].as_array().expect("a list"))
+        .map(|id| id.as_str().expect("an id"))
+        .collect();
+    let distinct: HashSet<&str> = spent.iter().copied().collect();
+    assert_eq!(distinct.len(), spent.len(), "no coin was used twice");
+    for movement in &history {
+        assert_eq!(movement["status"], "successful", "{movement:#}");
+    }
+    assert_conserved(&world, &[&payer, &payee]).await;
+}
+
+/// Gives the payer its coins, and answers what they are worth together.
+///
+/// A board is paid to the payer itself in quarters: a quarter is the payment, the others are the change; then each of these
+/// in the same way, until there are enough. The server keeps its first answer back until all payments of a generation have
+/// picked their coins, so that none picks the quarters of its neighbour.
+async fn fill(world: &World, payer: &Daemon) -> u64 {
+    let mut coins = 1;
+    while coins < COINS {
+        coins *= 4;
+    }
+    let owned = coins * COIN;
+    payer.fund_and_board(world, owned).await;
+    let own = payer.address().await;
+    let mut have = 1;
+    while have < coins {
+        let delay = 100 + 5 * have;
+        world.fault(
+            json!({"target": "RequestArkoorCosign", "action": {"type": "delay", "ms": delay}}),
+        );
+        let quarter = owned / have / 4;
+        for reply in join_all((0..have).map(|_| payer.send(&own, quarter))).await {
+            assert!(matches!(reply.status, 200 | 202), "{reply:?}");
+        }
+        world.no_faults();
+        payer.wait_for_spendable(owned).await;
+        have *= 4;
+    }
+    payer.settled().await;
+    eventually("the payer has its coins", async || {
+        let vtxos = payer.get("/wallet/vtxos").await.ok();
+        let spendable = |vtxo: &&Value| vtxo["state"]["type"] == "spendable";
+        let found = vtxos.as_array().expect("a list").iter().filter(spendable);
+        (found.count() as u64 >= COINS).then_some(())
+    })
+    .await;
+    owned
+}

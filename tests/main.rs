@@ -1,0 +1,21 @@
+//! Capability tests: the real program over HTTP, against a sandbox in this process.
+
+#![allow(clippy::unwrap_used, reason = "in a test, a panic is the report")]
+
+mod support;
+
+mod boards;
+mod connection;
+mod contract;
+mod crash;
+mod disconnect;
+mod errors;
+mod lifecycle;
+mod load;
+mod node;
+mod onchain;
+mod payments;
+mod peer;
+mod process;
+mod receiving;
+mod rounds;

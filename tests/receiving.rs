@@ -1,0 +1,137 @@
+//! Receiving through the mailbox (spec/wallet.md §4.3, §4.4).
+
+use arkwalletd::sandbox::ark::Params;
+use arkwalletd::sandbox::chain::Reorg;
+use serde_json::json;
+
+use crate::support::{Daemon, World, assert_conserved, eventually};
+
+async fn pair(world: &World) -> (Daemon, Daemon) {
+    let (payer, payee) = (
+        Daemon::with_wallet(world).await,
+        Daemon::with_wallet(world).await,
+    );
+    payer.fund_and_board(world, 50_000).await;
+    (payer, payee)
+}
+
+#[tokio::test]
+async fn what_comes_twice_counts_once() {
+    let world = World::new().await;
+    let (payer, payee) = pair(&world).await;
+    world.fault(json!({"target": "mailbox.post", "times": 1, "action": {"type": "duplicate"}}));
+    payer.send(&payee.address().await, 1_000).await.ok();
+    payee.wait_for_spendable(1_000).await;
+    let checkpoint = payee.post_empty("/wallet/sync/mailbox").await.ok()["checkpoint"]
+        .as_u64()
+        .unwrap();
+    assert!(checkpoint > 0);
+    assert_eq!(payee.history().await.len(), 1);
+    assert_conserved(&world, &[&payer, &payee]).await;
+}
+
+#[tokio::test]
+async fn what_came_while_the_daemon_was_away_is_there_when_it_is_back() {
+    let world = World::with(Params {
+        max_read_mailbox_items: 2,
+        ..Params::free()
+    })
+    .await;
+    let (payer, mut payee) = pair(&world).await;
+    let to = payee.address().await;
+    assert!(payee.stop().await.success());
+    for _ in 0..5 {
+        payer.send(&to, 1_000).await.ok();
+    }
+    payee.restart(None).await;
+    payee.wait_for_spendable(5_000).await;
+    assert_eq!(payee.history().await.len(), 5);
+    assert_conserved(&world, &[&payer, &payee]).await;
+}
+
+#[tokio::test]
+async fn a_stream_that_breaks_is_opened_again() {
+    let world = World::new().await;
+    let (payer, payee) = pair(&world).await;
+    world.fault(json!({"target": "SubscribeMailbox", "times": 3, "action": {"type": "cut_stream_after", "messages": 0}}));
+    world.sandbox.ark.restart().await;
+    let to = payee.address().await;
+    payer.wait_for_connected(true).await;
+    for _ in 0..3 {
+        payer.send(&to, 1_000).await.ok();
+    }
+    payee.wait_for_spendable(3_000).await;
+    assert_conserved(&world, &[&payer, &payee]).await;
+}
+
+/// W1: an anchor that is not confirmed decides nothing. The payment waits, and nothing of it is lost.
+#[tokio::test]
+async fn a_payment_whose_anchor_is_not_confirmed_waits_for_the_block() {
+    let world = World::new().await;
+    let (payer, payee) = pair(&world).await;
+    unconfirm_the_board(&world, &payer).await;
+    payer.send(&payee.address().await, 1_000).await.ok();
+    let read = payee.post_empty("/wallet/sync/mailbox").await.ok()["checkpoint"]
+        .as_u64()
+        .unwrap();
+    assert!(read > 0, "the message is worked off");
+    assert_eq!(payee.balance("spendable_sat").await, 0);
+    assert!(payee.history().await.is_empty());
+    let txid = board_txid(&payer).await;
+    world.sandbox.chain.unhold(txid).await.unwrap();
+    world.mine(1).await;
+    payee.wait_for_spendable(1_000).await;
+    assert_eq!(payee.history().await.len(), 1);
+    assert_conserved(&world, &[&payer, &payee]).await;
+}
+
+/// The funding transaction of a daemon's only board.
+pub async fn board_txid(daemon: &Daemon) -> bitcoin::Txid {
+    let history = daemon.history().await;
+    let board = history
+        .iter()
+        .find(|movement| movement["subsystem"]["kind"] == "board")
+        .expect("a board");
+    let anchor: bitcoin::OutPoint = board["metadata"]["chain_anchor"]
+        .as_str()
+        .unwrap()
+        .parse()
+        .unwrap();
+    anchor.txid
+}
+
+/// Takes the block with a daemon's board out of the chain; the transaction stays in the mempool.
+pub async fn unconfirm_the_board(world: &World, daemon: &Daemon) {
+    let txid = board_txid(daemon).await;
+    let height = world
+        .sandbox
+        .chain
+        .tx(txid)
+        .await
+        .unwrap()
+        .unwrap()
+        .block
+        .unwrap()
+        .height;
+    let depth = world.height().await - height + 1;
+    let chain = &world.sandbox.chain;
+    let left_out = if world.is_simulated() {
+        chain.hold(txid).await.unwrap();
+        Reorg::Keep
+    } else {
+        // A node holds only what is in its mempool, but puts there what a reorganisation drops.
+        Reorg::Drop(vec![txid])
+    };
+    chain.reorg(depth, left_out).await.unwrap();
+    eventually("the board is unconfirmed", async || {
+        world
+            .sandbox
+            .chain
+            .tx(txid)
+            .await
+            .unwrap()
+            .is_some_and(|tx| tx.block.is_none())
+            .then_some(())
+    })
+    .await;
+}

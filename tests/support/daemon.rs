@@ -1,0 +1,402 @@
+//! The real program, in a folder of its own.
+
+use std::path::{Path, PathBuf};
+use std::process::{ExitStatus, Stdio};
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::process::{Child, Command};
+
+use super::PATIENCE;
+use super::http::Reply;
+use super::node::free_port;
+use super::published;
+use super::wait::eventually;
+use super::world::World;
+
+/// The token of a secret of 32 bytes 0x2a (spec/http.md §2.1).
+const TOKEN: &str = "ACoqKioqKioqKioqKioqKioqKioqKioqKioqKioqKioq";
+
+/// A running `arkwalletd`, or the `barkd` that it has to get along with.
+pub struct Daemon {
+    program: PathBuf,
+    folder: TempDir,
+    port: u16,
+    child: Child,
+    http: reqwest::Client,
+    token: Option<String>,
+}
+
+impl Daemon {
+    /// Starts a daemon without a wallet.
+    pub async fn start() -> Daemon {
+        Daemon::start_with(&[], &[]).await
+    }
+
+    /// Starts a daemon without a wallet, with further flags and environment.
+    pub async fn start_with(flags: &[&str], environment: &[(&str, &str)]) -> Daemon {
+        Daemon::launch_program(program(), flags, environment).await
+    }
+
+    /// Starts barkd 0.8.0, unchanged, with a wallet in the world.
+    pub async fn barkd(world: &World) -> Daemon {
+        let environment = [("BARK_DAEMON_SYNC_INTERVAL_SECS", "1")];
+        let daemon = Daemon::launch_program(barkd(), &[], &environment).await;
+        daemon.create_wallet(world).await;
+        daemon
+    }
+
+    async fn launch_program(
+        program: PathBuf,
+        flags: &[&str],
+        environment: &[(&str, &str)],
+    ) -> Daemon {
+        let folder = TempDir::new().expect("a temporary folder");
+        std::fs::write(folder.path().join("auth_token"), TOKEN).expect("the folder is writable");
+        let port = free_port();
+        let child = spawn(&program, folder.path(), port, flags, environment);
+        let http = reqwest::Client::builder()
+            .pool_max_idle_per_host(0)
+            .build()
+            .expect("a client");
+        let mut daemon = Daemon {
+            program,
+            folder,
+            port,
+            child,
+            http,
+            token: Some(TOKEN.to_owned()),
+        };
+        daemon.wait_until_ready().await;
+        daemon
+    }
+
+    /// Starts a daemon and makes a wallet in the world.
+    pub async fn with_wallet(world: &World) -> Daemon {
+        let daemon = Daemon::start().await;
+        daemon.create_wallet(world).await;
+        daemon
+    }
+
+    /// Makes a wallet in the world.
+    pub async fn create_wallet(&self, world: &World) {
+        self.post("/wallet/create", creation(world)).await.ok();
+    }
+
+    /// The token that it is asked with.
+    pub fn token(&self) -> &str {
+        self.token.as_deref().unwrap_or_default()
+    }
+
+    /// Where its files are.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// The port that it serves.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Talks with another token from now on, or without one.
+    pub fn use_token(&mut self, token: Option<&str>) {
+        self.token = token.map(str::to_owned);
+    }
+
+    /// Asks it to stop, and answers its exit status.
+    pub async fn stop(&mut self) -> ExitStatus {
+        let pid = self
+            .child
+            .id()
+            .and_then(|pid| i32::try_from(pid).ok())
+            .expect("it runs");
+        let pid = rustix::process::Pid::from_raw(pid).expect("a process id");
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM)
+            .expect("it can be signalled");
+        tokio::time::timeout(PATIENCE, self.child.wait())
+            .await
+            .expect("it stops in time")
+            .expect("it has a status")
+    }
+
+    /// Waits until it has died by itself.
+    pub async fn death(&mut self) -> ExitStatus {
+        tokio::time::timeout(PATIENCE, self.child.wait())
+            .await
+            .expect("it dies in time")
+            .expect("it has a status")
+    }
+
+    /// Starts it again on the same folder; with a failpoint, if one is given, that kills it there.
+    pub async fn restart(&mut self, failpoint: Option<&str>) {
+        self.restart_with(failpoint, &[]).await;
+    }
+
+    /// Starts it again with further environment.
+    pub async fn restart_with(&mut self, failpoint: Option<&str>, environment: &[(&str, &str)]) {
+        self.launch(failpoint, environment);
+        self.wait_until_ready().await;
+    }
+
+    /// Starts it again with a failpoint that may kill it before it is ready.
+    pub fn restart_to_die(&mut self, failpoint: &str) {
+        self.launch(Some(failpoint), &[]);
+    }
+
+    fn launch(&mut self, failpoint: Option<&str>, environment: &[(&str, &str)]) {
+        let points = failpoint.map(|point| format!("{point}=return"));
+        let points = points.unwrap_or_default();
+        let mut all = vec![("FAILPOINTS", points.as_str())];
+        all.extend(environment);
+        self.port = free_port();
+        self.child = spawn(&self.program, self.folder.path(), self.port, &[], &all);
+    }
+
+    async fn wait_until_ready(&mut self) {
+        let url = format!("http://127.0.0.1:{}/ping", self.port);
+        let http = self.http.clone();
+        let log = self.folder.path().join("stderr.log");
+        let child = &mut self.child;
+        eventually("the daemon answers /ping", async || {
+            if let Some(status) = child.try_wait().expect("it can be looked at") {
+                panic!(
+                    "the daemon ended at its start, {status}: {}",
+                    std::fs::read_to_string(&log).unwrap_or_default()
+                );
+            }
+            http.get(&url)
+                .send()
+                .await
+                .ok()
+                .filter(|answer| answer.status().is_success())
+                .map(drop)
+        })
+        .await;
+    }
+
+    fn request(&self, method: reqwest::Method, path: &str) -> reqwest::RequestBuilder {
+        let request = self
+            .http
+            .request(method, format!("http://127.0.0.1:{}{path}", self.port));
+        match &self.token {
+            Some(token) => request.bearer_auth(token),
+            None => request,
+        }
+    }
+
+    /// Sends a request below `/api/v1` and answers whatever comes back.
+    pub async fn try_send(
+        &self,
+        method: &str,
+        path: &str,
+        body: Option<Value>,
+    ) -> Result<Reply, reqwest::Error> {
+        let path = format!("/api/v1{path}");
+        self.answer(method, &path, |request| match body {
+            Some(body) => request.json(&body),
+            None => request,
+        })
+        .await
+    }
+
+    /// Sends a request that is built by hand.
+    pub async fn raw(
+        &self,
+        method: &str,
+        path: &str,
+        shape: impl FnOnce(reqwest::RequestBuilder) -> reqwest::RequestBuilder,
+    ) -> Reply {
+        self.answer(method, path, shape).await.expect("an answer")
+    }
+
+    /// Sends a request. What our program answers has to be what the published documents say.
+    async fn answer(
+        &self,
+        method: &str,
+        path: &str,
+        shape: impl FnOnce(reqwest::RequestBuilder) -> reqwest::RequestBuilder,
+    ) -> Result<Reply, reqwest::Error> {
+        let request = self.request(method.parse().expect("a method"), path);
+        let reply = Reply::read(shape(request).send().await?).await;
+        if self.program == program() {
+            let complaints = published::complaints(method, path, &reply);
+            assert!(complaints.is_empty(), "{complaints:#?} {:#}", reply.body);
+        }
+        Ok(reply)
+    }
+
+    /// GET below `/api/v1`.
+    pub async fn get(&self, path: &str) -> Reply {
+        self.try_send("GET", path, None).await.expect("an answer")
+    }
+
+    /// POST of JSON below `/api/v1`.
+    pub async fn post(&self, path: &str, body: Value) -> Reply {
+        self.try_send("POST", path, Some(body))
+            .await
+            .expect("an answer")
+    }
+
+    /// POST without a body below `/api/v1`.
+    pub async fn post_empty(&self, path: &str) -> Reply {
+        self.try_send("POST", path, None).await.expect("an answer")
+    }
+
+    /// A client that was generated from barkd's own document.
+    pub fn generated_client(&self) -> bark_rest_client::apis::configuration::Configuration {
+        bark_rest_client::apis::configuration::Configuration {
+            base_path: format!("http://127.0.0.1:{}", self.port),
+            bearer_access_token: self.token.clone(),
+            ..Default::default()
+        }
+    }
+
+    /// One number of the off-chain balance.
+    pub async fn balance(&self, part: &str) -> u64 {
+        let balance = self.get("/wallet/balance").await.ok();
+        balance[part]
+            .as_u64()
+            .unwrap_or_else(|| panic!("no {part} in {balance:#}"))
+    }
+
+    /// A fresh Ark address.
+    pub async fn address(&self) -> String {
+        let answer = self.post_empty("/wallet/addresses/next").await.ok();
+        answer["address"].as_str().expect("an address").to_owned()
+    }
+
+    /// The history, newest first.
+    pub async fn history(&self) -> Vec<Value> {
+        self.get("/history")
+            .await
+            .ok()
+            .as_array()
+            .expect("a list")
+            .clone()
+    }
+
+    /// Puts coins into the on-chain wallet.
+    pub async fn fund(&self, world: &World, sats: u64) {
+        let address = self.post_empty("/onchain/addresses/next").await.ok();
+        world
+            .pay(address["address"].as_str().expect("an address"), sats)
+            .await;
+        world.mine(1).await;
+        self.post_empty("/onchain/sync").await.ok();
+    }
+
+    /// Boards from the on-chain wallet, and waits until the coins can be spent.
+    pub async fn board(&self, world: &World, sats: u64) {
+        self.post("/boards/board-amount", json!({"amount_sat": sats}))
+            .await
+            .ok();
+        world.mine(1).await;
+        self.settled().await;
+    }
+
+    /// Funds and boards with plenty left for on-chain fees.
+    pub async fn fund_and_board(&self, world: &World, sats: u64) {
+        self.fund(world, sats + 20_000).await;
+        self.board(world, sats).await;
+    }
+
+    /// Waits until no board and no movement is pending.
+    pub async fn settled(&self) {
+        eventually("nothing is pending any more", async || {
+            let boards = self.get("/boards/pending").await.ok();
+            let pending = self
+                .history()
+                .await
+                .iter()
+                .any(|movement| movement["status"] == "pending");
+            (boards.as_array().is_some_and(Vec::is_empty) && !pending).then_some(())
+        })
+        .await;
+    }
+
+    /// Pays an Ark address.
+    pub async fn send(&self, to: &str, sats: u64) -> Reply {
+        self.post(
+            "/wallet/send",
+            json!({"destination": to, "amount_sat": sats}),
+        )
+        .await
+    }
+
+    /// Waits until this much can be spent.
+    pub async fn wait_for_spendable(&self, sats: u64) {
+        let mut last = 0;
+        eventually(&format!("{sats} sat can be spent"), async || {
+            last = self.balance("spendable_sat").await;
+            (last == sats).then_some(())
+        })
+        .await;
+    }
+
+    /// Waits until the Ark server counts as connected, or not.
+    pub async fn wait_for_connected(&self, connected: bool) {
+        eventually("the connection is told truly", async || {
+            (self.get("/wallet/connected").await.ok()["connected"] == connected).then_some(())
+        })
+        .await;
+    }
+}
+
+/// The body that makes a wallet in the world.
+fn creation(world: &World) -> Value {
+    json!({
+        "network": "regtest",
+        "ark_server": world.sandbox.ark_url,
+        "chain_source": world.chain_source(),
+    })
+}
+
+fn spawn(
+    program: &Path,
+    folder: &Path,
+    port: u16,
+    flags: &[&str],
+    environment: &[(&str, &str)],
+) -> Child {
+    let log = std::fs::OpenOptions::new()
+        .create(true)
+        .append(true)
+        .open(folder.join("stderr.log"));
+    Command::new(program)
+        .arg("--datadir")
+        .arg(folder)
+        .args(["--port", &port.to_string(), "--verbose"])
+        .args(flags)
+        .envs(environment.iter().copied())
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(log.expect("a log file"))
+        .kill_on_drop(true)
+        .spawn()
+        .expect("the program starts")
+}
+
+/// The program under test.
+pub fn program() -> PathBuf {
+    PathBuf::from(env!("CARGO_BIN_EXE_arkwalletd"))
+}
+
+/// The peer that `tests/run` installs.
+fn barkd() -> PathBuf {
+    let path = std::env::var_os("ARKWALLETD_BARKD").map_or_else(
+        || {
+            let home = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
+            let cache = home
+                .or_else(|| Some(std::env::home_dir()?.join(".cache")))
+                .expect("a home folder");
+            cache.join("arkwalletd/bark-cli/bin/barkd")
+        },
+        PathBuf::from,
+    );
+    assert!(
+        path.exists(),
+        "there is no barkd at {}; ./tests/run installs it",
+        path.display()
+    );
+    path
+}

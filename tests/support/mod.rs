@@ -1,0 +1,19 @@
+//! The harness: a world (chain, faucet, Ark server) inside the test, and daemons that are the real program, driven over HTTP.
+
+mod daemon;
+mod http;
+mod money;
+mod node;
+mod published;
+mod wait;
+mod world;
+
+pub use daemon::{Daemon, program};
+pub use http::Reply;
+pub use money::{assert_conserved, assert_history_adds_up};
+pub use published::complaints;
+pub use wait::eventually;
+pub use world::World;
+
+/// How long anything that is bound to happen may take.
+pub const PATIENCE: std::time::Duration = std::time::Duration::from_secs(30);

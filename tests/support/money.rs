@@ -1,0 +1,58 @@
+//! The money invariant: what came in is the balance, what went out, and fees.
+
+use serde_json::Value;
+
+use super::daemon::Daemon;
+use super::world::World;
+
+/// The parts of the balance, which are disjoint.
+const PARTS: [&str; 9] = [
+    "spendable_sat",
+    "needs_refresh_sat",
+    "pending_lightning_send_sat",
+    "claimable_lightning_receive_sat",
+    "pending_in_round_sat",
+    "pending_board_sat",
+    "pending_arkoor_send_sat",
+    "pending_offboard_sat",
+    "pending_exit_sat",
+];
+
+/// All that a wallet owns off chain.
+async fn total(daemon: &Daemon) -> i64 {
+    let balance = daemon.get("/wallet/balance").await.ok();
+    PARTS
+        .iter()
+        .map(|part| {
+            balance[part]
+                .as_i64()
+                .unwrap_or_else(|| panic!("no {part} in {balance:#}"))
+        })
+        .sum()
+}
+
+/// Asserts that a wallet's movements add up to what it owns. It has to be at rest.
+pub async fn assert_history_adds_up(daemon: &Daemon) {
+    let history = daemon.history().await;
+    let booked: i64 = history
+        .iter()
+        .map(|movement| {
+            movement["effective_balance_sat"]
+                .as_i64()
+                .expect("a number")
+        })
+        .sum();
+    assert_eq!(booked, total(daemon).await, "{:#}", Value::from(history));
+}
+
+/// Asserts for a whole world at rest: each wallet's books are right, and together the wallets own exactly what the server owes.
+pub async fn assert_conserved(world: &World, daemons: &[&Daemon]) {
+    let mut owned = 0;
+    for daemon in daemons {
+        assert_history_adds_up(daemon).await;
+        owned += total(daemon).await;
+    }
+    let ledger = world.sandbox.ark.ledger().expect("the server has a ledger");
+    let owed = ledger.spendable.amount.to_sat() + ledger.unregistered.amount.to_sat();
+    assert_eq!(owned, i64::try_from(owed).expect("an amount"), "{ledger:?}");
+}

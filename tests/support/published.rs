@@ -1,0 +1,229 @@
+//! What the published documents of the API say about answers: every successful answer of every test has to fit them.
+//!
+//! The documents are not ours to keep, so they are read from where cargo keeps the crates that carry them: 0.8.0 is there
+//! because the generated client depends on it, 0.1.4 after `cargo info bark-rest@0.1.4`, which is tried when it is missing.
+//! Our own document is held to the same test.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
+
+use jsonschema::{Draft, Validator};
+use serde_json::{Value, json};
+
+use super::http::Reply;
+
+/// Where the documents contradict what barkd itself answers: a place, and what it should say.
+static CORRECTIONS: LazyLock<Vec<(&str, Value)>> = LazyLock::new(|| {
+    vec![
+        // Declared as a number, but served as null when the server sets no limit (spec/http.md §4.1).
+        (
+            "/components/schemas/ArkInfo/properties/max_vtxo_amount/type",
+            json!(["integer", "null"]),
+        ),
+    ]
+});
+
+/// Successful statuses that the published documents do not know, and the one whose form they have to have.
+const STATUSES: &[(&str, &str, &str)] = &[
+    // The payment is stored and goes on by itself; barkd waits without end.
+    ("/api/v1/wallet/send", "202", "200"),
+];
+
+/// Routes that no document declares.
+const UNDECLARED: &[(&str, &str)] = &[
+    // An older name of /wallet/create, which barkd does not declare either (spec/http.md §3.14).
+    ("POST", "/api/v1/wallet"),
+];
+
+/// The oldest document, which does not know the routes that came later.
+const OLDEST: &str = "0.1.4";
+
+static DOCUMENTS: LazyLock<Vec<Document>> = LazyLock::new(|| {
+    let newest = manifest_of_dependency("bark-rest");
+    let newest = newest.parent().expect("a manifest lies in a folder");
+    let oldest = newest.with_file_name(format!("bark-rest-{OLDEST}"));
+    if !oldest.exists() {
+        // The ordinary client puts it there. Without a network the other documents have to do.
+        let fetched = Command::new(cargo())
+            .args(["info", "--quiet", &format!("bark-rest@{OLDEST}")])
+            .output();
+        drop(fetched);
+    }
+    let mut documents = vec![
+        Document::new(
+            "ours",
+            serde_json::to_value(arkwalletd::http::openapi()).expect("it is JSON"),
+        ),
+        Document::read("0.8.0", newest),
+    ];
+    if oldest.exists() {
+        documents.push(Document::read(OLDEST, &oldest));
+    } else {
+        let unattended = std::env::var_os("CI").is_some();
+        assert!(!unattended, "cargo cannot fetch bark-rest {OLDEST}");
+        eprintln!("bark-rest {OLDEST} is not there; answers are not held against its document");
+    }
+    documents
+});
+
+/// A document, with the validators that were needed so far.
+struct Document {
+    version: &'static str,
+    document: Value,
+    validators: Mutex<HashMap<String, Arc<Validator>>>,
+}
+
+/// What is wrong with an answer, by all documents; empty when it fits.
+pub fn complaints(method: &str, path: &str, reply: &Reply) -> Vec<String> {
+    let path = path.split('?').next().unwrap_or_default();
+    let concerned = path.starts_with("/api/v1/") && ["GET", "POST", "DELETE"].contains(&method);
+    if !concerned || !(200..300).contains(&reply.status) {
+        return Vec::new();
+    }
+    DOCUMENTS
+        .iter()
+        .flat_map(|document| {
+            document
+                .complaints(method, path, reply)
+                .into_iter()
+                .map(|complaint| {
+                    format!(
+                        "{method} {path}, document {}: {complaint}",
+                        document.version
+                    )
+                })
+        })
+        .collect()
+}
+
+impl Document {
+    fn new(version: &'static str, document: Value) -> Document {
+        Document {
+            version,
+            document,
+            validators: Mutex::default(),
+        }
+    }
+
+    /// The document that a crate carries.
+    fn read(version: &'static str, folder: &Path) -> Document {
+        let file = folder.join("openapi.json");
+        let text = std::fs::read_to_string(&file)
+            .unwrap_or_else(|error| panic!("{} cannot be read: {error}", file.display()));
+        let mut document: Value = serde_json::from_str(&text).expect("a document is JSON");
+        for (place, correction) in CORRECTIONS.iter() {
+            let wrong = document.pointer_mut(place);
+            *wrong.expect("what is corrected is there") = correction.clone();
+        }
+        Document::new(version, document)
+    }
+
+    fn complaints(&self, method: &str, path: &str, reply: &Reply) -> Vec<String> {
+        let Some((template, operation)) = self.operation(method, path) else {
+            let known = self.version == OLDEST || UNDECLARED.contains(&(method, path));
+            return if known {
+                Vec::new()
+            } else {
+                vec!["there is no such route".to_owned()]
+            };
+        };
+        let status = reply.status.to_string();
+        let responses = &operation["responses"];
+        let mut response = &responses[&status];
+        if response.is_null() {
+            let stands_for = STATUSES
+                .iter()
+                .find(|(route, ours, _)| (*route, *ours) == (template, &status));
+            response = stands_for.map_or(response, |(_, _, theirs)| &responses[*theirs]);
+        }
+        if response.is_null() {
+            return vec![format!("status {status} is not declared")];
+        }
+        let schema = &response["content"]["application/json"]["schema"];
+        if schema.is_null() {
+            let empty = reply.body.is_null();
+            return if empty {
+                Vec::new()
+            } else {
+                vec!["the body should be empty".to_owned()]
+            };
+        }
+        let kind = reply.headers.get("content-type");
+        if kind.is_none_or(|kind| kind != "application/json") {
+            return vec![format!("the content type is {kind:?}")];
+        }
+        match self.validator(schema).validate(&reply.body) {
+            Ok(()) => Vec::new(),
+            Err(errors) => errors
+                .map(|error| format!("{}: {error}", error.instance_path))
+                .collect(),
+        }
+    }
+
+    /// The operation behind a path, and the path as the document writes it. A literal path goes before one with parameters.
+    fn operation(&self, method: &str, path: &str) -> Option<(&str, &Value)> {
+        let paths = self.document["paths"]
+            .as_object()
+            .expect("a document has paths");
+        paths
+            .iter()
+            .filter(|(template, _)| fits(template, path))
+            .filter_map(|(template, operations)| {
+                let operation = operations.get(method.to_ascii_lowercase())?;
+                Some((template.as_str(), operation))
+            })
+            .min_by_key(|(template, _)| template.matches('{').count())
+    }
+
+    fn validator(&self, schema: &Value) -> Arc<Validator> {
+        let mut validators = self
+            .validators
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let validator = validators.entry(schema.to_string()).or_insert_with(|| {
+            let mut root = schema.clone();
+            root["components"] = self.document["components"].clone();
+            let validator = jsonschema::options()
+                .with_draft(Draft::Draft202012)
+                .should_validate_formats(true)
+                .build(&root);
+            Arc::new(validator.expect("the document's schemas are right"))
+        });
+        Arc::clone(validator)
+    }
+}
+
+/// Whether `path` is an instance of `template`.
+fn fits(template: &str, path: &str) -> bool {
+    let (template, path) = (template.split('/'), path.split('/'));
+    template.clone().count() == path.clone().count()
+        && template
+            .zip(path)
+            .all(|(expected, given)| expected.starts_with('{') || expected == given)
+}
+
+/// Where cargo keeps a package that this one depends on, however deep.
+fn manifest_of_dependency(name: &str) -> PathBuf {
+    let output = Command::new(cargo())
+        .args(["metadata", "--format-version", "1", "--offline"])
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .output()
+        .expect("cargo can be run");
+    let metadata: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|_| {
+        panic!(
+            "cargo metadata: {}",
+            String::from_utf8_lossy(&output.stderr)
+        )
+    });
+    let packages = metadata["packages"].as_array().expect("there are packages");
+    let package = packages.iter().find(|package| package["name"] == name);
+    let manifest = package.and_then(|package| package["manifest_path"].as_str());
+    manifest.expect("the package is a dependency").into()
+}
+
+/// The cargo that runs this test.
+fn cargo() -> String {
+    std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned())
+}

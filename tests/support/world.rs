@@ -1,0 +1,123 @@
+//! The world outside the daemon.
+
+use std::str::FromStr;
+use std::time::Duration;
+
+use arkwalletd::sandbox::ark::{Params, RoundOutcome};
+use arkwalletd::sandbox::chain::AutoMine;
+use arkwalletd::sandbox::{Sandbox, SandboxHandle};
+use bitcoin::address::NetworkUnchecked;
+use bitcoin::{Address, Amount, FeeRate};
+
+use super::node::Node;
+
+/// A chain, a faucet and an Ark server. Blocks are mined only when a test asks for them.
+pub struct World {
+    /// The running sandbox.
+    pub sandbox: SandboxHandle,
+    /// The real node under it, in the runs that have one.
+    pub node: Option<Node>,
+}
+
+impl World {
+    /// A world without fees.
+    pub async fn new() -> World {
+        World::with(Params::free()).await
+    }
+
+    /// A world whose server has these parameters.
+    pub async fn with(ark: Params) -> World {
+        let node = Node::if_wanted();
+        let auto_mine = AutoMine {
+            on: false,
+            delay: Duration::ZERO,
+        };
+        let bitcoind = node.as_ref().map(Node::config);
+        let sandbox = Sandbox {
+            ark,
+            auto_mine,
+            bitcoind,
+            ..Sandbox::default()
+        };
+        World {
+            sandbox: sandbox.start().await.expect("the sandbox starts"),
+            node,
+        }
+    }
+
+    /// Where a daemon finds the chain, in the words of `POST /wallet/create`: the real node where there is one.
+    pub fn chain_source(&self) -> serde_json::Value {
+        match &self.node {
+            Some(node) => node.chain_source(false),
+            None => serde_json::json!({"esplora": {"url": self.sandbox.esplora_url}}),
+        }
+    }
+
+    /// Whether the chain is a simulation; then it can be told to forget transactions, which a node cannot.
+    pub fn is_simulated(&self) -> bool {
+        self.node.is_none()
+    }
+
+    /// Mines blocks.
+    pub async fn mine(&self, blocks: u32) {
+        self.sandbox
+            .chain
+            .mine(blocks)
+            .await
+            .expect("blocks can be mined");
+    }
+
+    /// The height of the chain.
+    pub async fn height(&self) -> u32 {
+        self.sandbox
+            .chain
+            .tip()
+            .await
+            .expect("the chain has a tip")
+            .height
+    }
+
+    /// Pays an on-chain address, without mining.
+    pub async fn pay(&self, address: &str, sats: u64) {
+        let address = Address::<NetworkUnchecked>::from_str(address)
+            .expect("a bitcoin address")
+            .assume_checked();
+        let rate = FeeRate::from_sat_per_vb_u32(2);
+        let paid = self
+            .sandbox
+            .faucet
+            .pay(address.script_pubkey(), Amount::from_sat(sats), rate)
+            .await;
+        paid.expect("the faucet has coins");
+    }
+
+    /// Gives the Ark server coins to fund rounds and offboards with.
+    pub async fn fund_server(&self, sats: u64) {
+        let address = self.sandbox.ark.coin_address().to_string();
+        for _ in 0..5 {
+            self.pay(&address, sats).await;
+        }
+        self.mine(1).await;
+    }
+
+    /// Runs a round; answers whether it came to something.
+    pub async fn round(&self) -> bool {
+        let outcome = self.sandbox.ark.trigger_round().await;
+        matches!(outcome, Ok(RoundOutcome::Finished { .. }))
+    }
+
+    /// Makes the Ark server misbehave, as `POST /control/faults` would.
+    pub fn fault(&self, rule: serde_json::Value) {
+        let rule = serde_json::from_value(rule).expect("a fault rule");
+        self.sandbox
+            .ark
+            .faults()
+            .add(rule)
+            .expect("a rule that can act");
+    }
+
+    /// Ends all misbehaviour.
+    pub fn no_faults(&self) {
+        self.sandbox.ark.faults().clear();
+    }
+}
