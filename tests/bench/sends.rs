@@ -1,0 +1,143 @@
+//! What a payment costs: time, of which some is the Ark server's, and the disk.
+
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::json;
+
+use crate::process::Daemon;
+use crate::proxy::Proxy;
+
+/// Payments whose time is taken.
+const TIMED: usize = 200;
+/// Payments under the eyes of strace, which slows them down.
+const TRACED: u32 = 50;
+/// What each pays, in sat.
+const AMOUNT: u64 = 1_000;
+
+/// Times in milliseconds: the median, and what 99 of 100 stay below.
+struct Times {
+    p50: f64,
+    p99: f64,
+}
+
+impl Times {
+    fn of(mut times: Vec<Duration>) -> Times {
+        times.sort();
+        let rank = |share: usize| times[(times.len() - 1) * share / 100].as_secs_f64() * 1_000.0;
+        Times {
+            p50: rank(50),
+            p99: rank(99),
+        }
+    }
+}
+
+/// What a payment costs.
+pub struct Cost {
+    /// From the request to the answer.
+    total: Times,
+    /// Of it, while the Ark server worked on a call.
+    server: Times,
+    /// The rest.
+    own: Times,
+    /// Calls to the Ark server.
+    calls: f64,
+    /// Bytes written to disk.
+    written: f64,
+    /// Flushes to disk, `None` where strace cannot be had.
+    pub flushes: Option<f64>,
+}
+
+impl Cost {
+    /// All but the flushes, under their names.
+    pub fn rows(&self) -> [(&'static str, f64); 8] {
+        [
+            ("payment, ms, median", self.total.p50),
+            ("payment, ms, p99", self.total.p99),
+            ("of it the Ark server, ms, median", self.server.p50),
+            ("of it the Ark server, ms, p99", self.server.p99),
+            ("of it the daemon, ms, median", self.own.p50),
+            ("of it the daemon, ms, p99", self.own.p99),
+            ("calls to the Ark server per payment", self.calls),
+            ("KiB written to disk per payment", self.written / 1024.0),
+        ]
+    }
+}
+
+/// Pays an address again and again, one payment after the other.
+pub async fn measure(daemon: &Daemon, proxy: &Proxy, to: &str) -> Cost {
+    for _ in 0..10 {
+        pay(daemon, to).await;
+    }
+    let (mut total, mut server, mut own) = (Vec::new(), Vec::new(), Vec::new());
+    let mut calls = 0;
+    let written = daemon.written();
+    for _ in 0..TIMED {
+        let begun = Instant::now();
+        pay(daemon, to).await;
+        let ended = Instant::now();
+        let (busy, count) = proxy.busy(begun, ended);
+        total.push(ended - begun);
+        server.push(busy);
+        own.push(ended - begun - busy);
+        calls += count;
+    }
+    let timed = u32::try_from(TIMED).map_or(f64::MAX, f64::from);
+    Cost {
+        total: Times::of(total),
+        server: Times::of(server),
+        own: Times::of(own),
+        calls: u32::try_from(calls).map_or(f64::MAX, f64::from) / timed,
+        written: (daemon.written() - written) / timed,
+        flushes: flushes(daemon, to).await,
+    }
+}
+
+async fn pay(daemon: &Daemon, to: &str) {
+    let request = json!({"destination": to, "amount_sat": AMOUNT});
+    daemon.post("/wallet/send", Some(request)).await;
+}
+
+/// Calls of fsync and fdatasync per payment.
+async fn flushes(daemon: &Daemon, to: &str) -> Option<f64> {
+    let log = daemon.folder().join("strace.log");
+    let mut strace = trace(daemon.pid(), &log)?;
+    for _ in 0..TRACED {
+        pay(daemon, to).await;
+    }
+    let pid = i32::try_from(strace.id()).ok().and_then(Pid::from_raw)?;
+    kill_process(pid, Signal::INT).ok()?;
+    strace.wait().ok()?;
+    let text = std::fs::read_to_string(&log).ok()?;
+    let begun = text.lines().filter(|line| line.contains("sync("));
+    Some(f64::from(u32::try_from(begun.count()).ok()?) / f64::from(TRACED))
+}
+
+/// Starts strace, and waits until it has a hold of all threads.
+fn trace(pid: u32, log: &Path) -> Option<Child> {
+    let mut strace = Command::new("strace")
+        .args(["-f", "-qq", "-e", "trace=fsync,fdatasync", "-p"])
+        .arg(pid.to_string())
+        .arg("-o")
+        .arg(log)
+        .stdin(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .ok()?;
+    loop {
+        if strace.try_wait().ok()?.is_some() {
+            return None;
+        }
+        let threads = std::fs::read_dir(format!("/proc/{pid}/task")).ok()?;
+        let held = threads.flatten().all(|thread| {
+            let status = std::fs::read_to_string(thread.path().join("status"));
+            !status.is_ok_and(|status| status.contains("TracerPid:\t0\n"))
+        });
+        if held {
+            return Some(strace);
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
