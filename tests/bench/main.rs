@@ -64,7 +64,7 @@ impl Figures {
         let rest = [
             ("start to first balance, ms", self.start),
             ("idle memory, MiB", self.resident),
-            ("idle CPU, % of one core", 100.0 * self.cpu),
+            ("idle CPU, ‰ of one core", 1_000.0 * self.cpu),
         ];
         rates
             .chain(rest.map(|(name, figure)| (name.to_owned(), figure)))
@@ -152,9 +152,13 @@ fn figures(daemon: &mut Daemon) -> Figures {
     starts.sort();
     // What follows the start, such as the first look at the chain, is not idleness.
     std::thread::sleep(IDLE / 2);
-    let before = daemon.cpu_time();
+    let before = daemon.cpu_times();
     std::thread::sleep(IDLE);
-    let cpu = (daemon.cpu_time() - before) / IDLE.as_secs_f64();
+    let used = daemon
+        .cpu_times()
+        .into_iter()
+        .map(|(thread, time)| time.saturating_sub(before.get(&thread).copied().unwrap_or(0)));
+    let cpu = Duration::from_nanos(used.sum()).as_secs_f64() / IDLE.as_secs_f64();
     let resident = daemon.resident() / 1024.0;
     let rates = READS.map(|path| rate::per_second(daemon.port(), path));
     daemon.stop();

@@ -1,5 +1,6 @@
 //! A wallet daemon as a child process, ours or the peer, in a folder of its own and with its default settings.
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -12,8 +13,6 @@ use crate::rate::{Connection, TOKEN};
 
 /// How long anything that is bound to happen may take.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// Units of CPU time in /proc, per second.
-const TICKS: f64 = 100.0;
 
 /// Whose daemon it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -153,16 +152,21 @@ impl Daemon {
             .unwrap_or_else(|| panic!("no {name} in {text}"))
     }
 
-    /// CPU time that it has used so far, in seconds.
-    pub fn cpu_time(&self) -> f64 {
-        let text = self.proc_file("stat");
-        // The name of the program, in brackets, may hold anything.
-        let (_, fields) = text.rsplit_once(')').expect("a name in brackets");
-        let ticks = fields.split_whitespace().skip(11).take(2);
-        let ticks: f64 = ticks
-            .map(|field| field.parse::<f64>().expect("a number"))
-            .sum();
-        ticks / TICKS
+    /// CPU time that each of its threads has used so far, in nanoseconds.
+    pub fn cpu_times(&self) -> HashMap<String, u64> {
+        let threads = std::fs::read_dir(format!("/proc/{}/task", self.pid())).expect("it runs");
+        let names = threads.map(|thread| thread.expect("it runs").file_name());
+        let names = names.map(|name| name.to_string_lossy().into_owned());
+        names
+            .filter_map(|name| Some((name.clone(), self.thread_time(&name)?)))
+            .collect()
+    }
+
+    /// `None` when the thread has ended.
+    fn thread_time(&self, thread: &str) -> Option<u64> {
+        let path = format!("/proc/{}/task/{thread}/schedstat", self.pid());
+        let text = std::fs::read_to_string(path).ok()?;
+        text.split(' ').next()?.parse().ok()
     }
 
     fn proc_file(&self, file: &str) -> String {
