@@ -225,6 +225,22 @@ impl ChainSource {
         }
     }
 
+    /// How many blocks a transaction is deep: 1 in the newest block, 0 in the mempool, `None` when the backend does not know it.
+    ///
+    /// # Errors
+    /// [`Error`] when the backend does not answer.
+    pub async fn confirmations(&self, txid: Txid) -> Result<Option<u32>, Error> {
+        match self.status(txid).await? {
+            TxStatus::NotFound => Ok(None),
+            TxStatus::Mempool => Ok(Some(0)),
+            TxStatus::Confirmed { height, .. } => {
+                let tip = self.tip().await?.height;
+                let behind = tip.checked_blocks_since(height);
+                Ok(Some(behind.map_or(0, |blocks| blocks.saturating_add(1))))
+            }
+        }
+    }
+
     /// Who spends an output; `None` when nobody does or the output is unknown.
     ///
     /// # Errors

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use ark_lib::Address;
+use bitcoin::Amount;
 use bitcoin::hex::DisplayHex;
-use bitcoin::{Amount, SignedAmount};
 
 use crate::store::movement::{
     self, Destination, MovementId, MovementStatus, NewMovement, PaymentMethod, Subsystem,
@@ -14,7 +14,7 @@ use crate::store::{WriteTx, vtxo};
 use crate::wallet::keys::{self, WalletKeys};
 use crate::wallet::operation::{self, Answer};
 use crate::wallet::selection::{self, Limits};
-use crate::wallet::{CommitPoint, Error, PATIENCE, Result, Wallet, clock};
+use crate::wallet::{CommitPoint, Error, PATIENCE, Result, Wallet, board, clock};
 
 use super::{ArkoorSend, Payment, Sats};
 
@@ -39,7 +39,7 @@ impl Wallet {
         let movement_of = id.clone();
         let started = self.start(id.clone(), CommitPoint::SendStarted, move |tx, id| {
             let (payment, registered) = reserve(tx, &keys, id, to, amount, limits, pieces)?;
-            let balance = -signed(amount)?;
+            let balance = -board::signed(amount)?;
             let movement = NewMovement {
                 operation: Some(id),
                 status: MovementStatus::Pending,
@@ -105,8 +105,4 @@ fn reserve(
         doubts: 0,
     };
     Ok((payment, inputs.iter().all(|input| input.registered)))
-}
-
-fn signed(amount: Amount) -> Result<SignedAmount> {
-    amount.to_signed().map_err(Error::internal)
 }

@@ -169,12 +169,9 @@ async fn is_dead(wallet: &Wallet, transaction: &Transaction) -> Result<bool> {
 
 async fn confirm(wallet: &Wallet, id: &OperationId, signed: Signed) -> Result<Step<Board>> {
     wallet.onchain.catch_up().await?;
-    let height = match wallet
-        .chain
-        .status(signed.funding_tx.compute_txid())
-        .await?
-    {
-        TxStatus::NotFound => {
+    let txid = signed.funding_tx.compute_txid();
+    match wallet.chain.confirmations(txid).await? {
+        None => {
             tracing::warn!("the board's funding transaction has vanished; it is broadcast again");
             return Ok(Step::commit(
                 CommitPoint::BoardBroadcast,
@@ -182,16 +179,12 @@ async fn confirm(wallet: &Wallet, id: &OperationId, signed: Signed) -> Result<St
                 |_| Ok(()),
             ));
         }
-        TxStatus::Mempool => return Ok(Step::AwaitBlock),
-        TxStatus::Confirmed { height, .. } => height,
-    };
-    let tip = wallet.chain.tip().await?.height;
-    let confirmations = tip
-        .to_u32()
-        .saturating_sub(height.to_u32())
-        .saturating_add(1);
-    if (confirmations as usize) < wallet.connected_info()?.required_board_confirmations {
-        return Ok(Step::AwaitBlock);
+        Some(0) => return Ok(Step::AwaitBlock),
+        Some(depth) => {
+            if (depth as usize) < wallet.connected_info()?.required_board_confirmations {
+                return Ok(Step::AwaitBlock);
+            }
+        }
     }
     let vtxo_id = signed.vtxo;
     let vtxo = wallet

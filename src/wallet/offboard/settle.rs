@@ -39,8 +39,8 @@ pub(super) async fn confirm(
 ) -> Result<Step<Offboard>> {
     let needed = u32::from(wallet.settings.offboard_confirmations);
     let txid = settling.transaction.compute_txid();
-    match wallet.chain.status(txid).await? {
-        TxStatus::NotFound => {
+    match wallet.chain.confirmations(txid).await? {
+        None => {
             tracing::warn!(%txid, "an offboard transaction has vanished; it is broadcast again");
             return Ok(Step::commit(
                 CommitPoint::OffboardSigned,
@@ -48,17 +48,8 @@ pub(super) async fn confirm(
                 |_| Ok(()),
             ));
         }
-        TxStatus::Mempool if needed > 0 => return Ok(Step::AwaitBlock),
-        TxStatus::Mempool => {}
-        TxStatus::Confirmed { height, .. } => {
-            let tip = wallet.chain.tip().await?.height;
-            let depth = tip
-                .checked_blocks_since(height)
-                .map_or(0, |blocks| blocks + 1);
-            if depth < needed {
-                return Ok(Step::AwaitBlock);
-            }
-        }
+        Some(depth) if depth < needed => return Ok(Step::AwaitBlock),
+        Some(_) => {}
     }
     let id = id.clone();
     Ok(Step::commit(

@@ -95,8 +95,12 @@ pub(super) async fn confirm(
     mut swap: Swap,
 ) -> Result<Step<Round>> {
     let needed = u32::from(wallet.settings.round_confirmations);
-    match wallet.chain.status(swap.funding_tx.compute_txid()).await? {
-        TxStatus::NotFound => {
+    match wallet
+        .chain
+        .confirmations(swap.funding_tx.compute_txid())
+        .await?
+    {
+        None => {
             tracing::warn!("the round's transaction has vanished; it is broadcast again");
             return Ok(Step::commit(
                 CommitPoint::RoundSeen,
@@ -104,17 +108,8 @@ pub(super) async fn confirm(
                 |_| Ok(()),
             ));
         }
-        TxStatus::Mempool if needed > 0 => return Ok(Step::AwaitBlock),
-        TxStatus::Mempool => {}
-        TxStatus::Confirmed { height, .. } => {
-            let tip = wallet.chain.tip().await?.height;
-            let depth = tip
-                .checked_blocks_since(height)
-                .map_or(0, |blocks| blocks + 1);
-            if depth < needed {
-                return Ok(Step::AwaitBlock);
-            }
-        }
+        Some(depth) if depth < needed => return Ok(Step::AwaitBlock),
+        Some(_) => {}
     }
     let inputs = wallet.full_vtxos(swap.inputs.clone()).await?;
     wallet.server.register_chains(&inputs).await?;
