@@ -48,7 +48,6 @@ fn story(point: CommitPoint) -> Story {
         CommitPoint::SendStarted
         | CommitPoint::SendInputsRegistered
         | CommitPoint::SendCosigned
-        | CommitPoint::SendOutputsRegistered
         | CommitPoint::SendDelivered => Story::Pay,
         CommitPoint::SendDoubted | CommitPoint::SendAborted => Story::PayRefused,
         CommitPoint::BoardStarted

@@ -37,9 +37,7 @@ commit_points! {
     SendInputsRegistered = "send.inputs_registered",
     /// A payment: signed; inputs spent, change stored.
     SendCosigned = "send.cosigned",
-    /// A payment: the server has the chains of its outputs.
-    SendOutputsRegistered = "send.outputs_registered",
-    /// A payment: in the payee's mailbox.
+    /// A payment: the server has the chains of its outputs, and the payee's mailbox the VTXOs.
     SendDelivered = "send.delivered",
     /// A payment: the server refused something, and is asked what it holds.
     SendDoubted = "send.doubted",

@@ -1,7 +1,7 @@
 //! Out-of-round payments between wallets of one Ark (spec/wallet.md §4.2).
 //!
 //! ```text
-//!  start ─▶ RegisterInputs ─▶ Cosign ─▶ RegisterOutputs ─▶ Deliver ─▶ done
+//!  start ─▶ RegisterInputs ─▶ Cosign ─▶ Deliver ─▶ done
 //!                 │             │ ▲
 //!                 │             ▼ │
 //!                 └─▶ failed ◀─ Doubted
@@ -12,8 +12,7 @@
 //! | RegisterInputs | upload the inputs' signed chains | that the server has them |
 //! | Cosign | the server signs; from here on it takes the inputs for spent | inputs spent, change stored, payee's VTXOs kept |
 //! | Doubted | ask what the server holds of an input | back to Cosign, or inputs free again |
-//! | RegisterOutputs | upload the new chains | that the server has the change's |
-//! | Deliver | post to the payee's mailbox | the movement's end |
+//! | Deliver | upload the new chains, post to the payee's mailbox | that the server has the change's chains; the movement's end |
 //!
 //! Inputs, change key and change pieces are fixed by the start, so every try asks the server for the same transactions:
 //! it answers the same spend again, and refuses any other (hazards H3, H4). A refusal frees the inputs only when no
@@ -46,9 +45,7 @@ pub(in crate::wallet) enum ArkoorSend {
         /// What the server said.
         refusal: String,
     },
-    /// Signed; the server may lack the new signed chains.
-    RegisterOutputs(Signed),
-    /// The payee has to get the VTXOs.
+    /// Signed; the server may lack the new signed chains, and the payee has to get the VTXOs.
     Deliver(Signed),
 }
 

@@ -36,7 +36,6 @@ impl Flow for ArkoorSend {
             ArkoorSend::Doubted { payment, refusal } => {
                 settle_doubt(wallet, id, payment, refusal).await
             }
-            ArkoorSend::RegisterOutputs(signed) => register_outputs(wallet, signed).await,
             ArkoorSend::Deliver(signed) => deliver(wallet, id, signed).await,
         }
     }
@@ -138,7 +137,7 @@ async fn cosign(
         wallet.check_own_output(output).await?;
     }
     let change: Vec<VtxoId> = outputs.change.iter().map(ark_lib::Vtxo::id).collect();
-    let next = ArkoorSend::RegisterOutputs(Signed {
+    let next = ArkoorSend::Deliver(Signed {
         destination: payment.destination,
         outgoing: outputs.outgoing.into_iter().map(EncodedVtxo).collect(),
         change: change.clone(),
@@ -215,58 +214,16 @@ async fn settle_doubt(
     }
 }
 
-async fn register_outputs(wallet: &Wallet, signed: Signed) -> Result<Step<ArkoorSend>> {
-    let ids = signed.change.clone();
-    let change = wallet
-        .store
-        .read(move |connection| {
-            ids.into_iter()
-                .map(|id| vtxo::full(connection, id))
-                .collect::<Result<Vec<_>, _>>()
-        })
-        .await?;
-    let outgoing = signed.outgoing.iter().map(|vtxo| vtxo.0.clone());
-    let all: Vec<_> = outgoing.chain(change).collect();
-    let registered = match wallet.server.register_chains(&all).await {
-        Ok(()) => signed.change.clone(),
-        // The payee can do it as well, or exit; the payment is made.
-        Err(error @ ark::Error::Rejected { .. }) => {
-            tracing::warn!(%error, "the server refuses the new signed chains; the payment goes on");
-            Vec::new()
-        }
-        Err(error) => return Err(error.into()),
-    };
-    Ok(Step::commit(
-        CommitPoint::SendOutputsRegistered,
-        Next::State(ArkoorSend::Deliver(signed)),
-        move |tx| Ok(vtxo::set_registered(tx, &registered, true)?),
-    ))
-}
-
-/// Posts to the payee's mailboxes; one that takes it is enough. A post is repeatable, so trying each in turn is one step.
+/// Uploads the new chains and posts to the payee. Both calls can be repeated at will, so they share a step and its flush.
 async fn deliver(wallet: &Wallet, id: &OperationId, signed: Signed) -> Result<Step<ArkoorSend>> {
-    let outgoing: Vec<_> = signed.outgoing.iter().map(|vtxo| vtxo.0.clone()).collect();
-    let mut failure = None;
-    for way in signed.destination.delivery() {
-        let VtxoDelivery::ServerMailbox { blinded_id } = way else {
-            continue;
-        };
-        match wallet.server.post_arkoor(blinded_id, &outgoing).await {
-            Ok(()) => {
-                failure = None;
-                break;
-            }
-            Err(error) => failure = Some(error),
-        }
-    }
-    if let Some(error) = failure {
-        return Err(error.into());
-    }
+    let registered = register_outputs(wallet, &signed).await?;
+    post(wallet, &signed).await?;
     let id = id.clone();
     Ok(Step::commit(
         CommitPoint::SendDelivered,
         Next::Done,
         move |tx| {
+            vtxo::set_registered(tx, &registered, true)?;
             if let Some(movement) = movement::id_of_operation(tx, &id)? {
                 movement::finish(
                     tx,
@@ -279,6 +236,38 @@ async fn deliver(wallet: &Wallet, id: &OperationId, signed: Signed) -> Result<St
             Ok(())
         },
     ))
+}
+
+/// Uploads the new chains, and answers which of the wallet's own VTXOs the server has now.
+async fn register_outputs(wallet: &Wallet, signed: &Signed) -> Result<Vec<VtxoId>> {
+    let change = wallet.full_vtxos(signed.change.clone()).await?;
+    let outgoing = signed.outgoing.iter().map(|vtxo| vtxo.0.clone());
+    let all: Vec<_> = outgoing.chain(change).collect();
+    match wallet.server.register_chains(&all).await {
+        Ok(()) => Ok(signed.change.clone()),
+        // The payee can do it as well, or exit; the payment is made.
+        Err(error @ ark::Error::Rejected { .. }) => {
+            tracing::warn!(%error, "the server refuses the new signed chains; the payment goes on");
+            Ok(Vec::new())
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Posts to the payee's mailboxes; one that takes it is enough.
+async fn post(wallet: &Wallet, signed: &Signed) -> Result<()> {
+    let outgoing: Vec<_> = signed.outgoing.iter().map(|vtxo| vtxo.0.clone()).collect();
+    let mut failure = None;
+    for way in signed.destination.delivery() {
+        let VtxoDelivery::ServerMailbox { blinded_id } = way else {
+            continue;
+        };
+        match wallet.server.post_arkoor(blinded_id, &outgoing).await {
+            Ok(()) => return Ok(()),
+            Err(error) => failure = Some(error),
+        }
+    }
+    failure.map_or(Ok(()), |error| Err(error.into()))
 }
 
 fn refused(refusal: &str) -> Error {

@@ -1,8 +1,8 @@
 //! Operations: everything that moves money in more than one write.
 //!
 //! An operation is a row with a typed state. One task per unfinished operation takes its steps: a step reads the state,
-//! makes at most one remote call, and answers what to write. The executor writes that together with the next state in one
-//! transaction, so a process that dies anywhere leaves a state whose step can be taken again. Nothing else recovers: a
+//! makes one remote call, or a few that can all be repeated, and answers what to write. The executor writes that together with the
+//! next state in one transaction, so a process that dies anywhere leaves a state whose step can be taken again. Nothing else recovers: a
 //! restart loads the unfinished rows and drives them on.
 //!
 //! ```text
