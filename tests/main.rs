@@ -11,6 +11,7 @@ mod crash;
 mod disconnect;
 mod errors;
 mod lifecycle;
+mod lists;
 mod load;
 mod node;
 mod onchain;

@@ -24,7 +24,7 @@ use crate::sandbox::ark::Params;
 use crate::sandbox::chain::BitcoindConfig;
 use crate::sandbox::{Sandbox, SandboxHandle};
 use crate::wallet::lifecycle::CreateWallet;
-use crate::wallet::{BoardAmount, Wallet};
+use crate::wallet::{BoardAmount, Excerpt, Wallet};
 
 /// Where Ark wallets look for a server unless they are told otherwise.
 const ARK_PORT: u16 = 3535;
@@ -235,7 +235,7 @@ fn node(url: &Url) -> BitcoindConfig {
 
 /// Gives a new wallet coins, and boards them.
 async fn fund(wallet: &Arc<Wallet>, world: &SandboxHandle) -> anyhow::Result<()> {
-    if !wallet.history(None).await?.is_empty() {
+    if !wallet.history(Excerpt::default()).await?.is_empty() {
         return Ok(());
     }
     let address = wallet.next_onchain_address().await?;

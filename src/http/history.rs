@@ -1,5 +1,7 @@
 //! `history`: the movements, and what the user notes on them.
 
+use std::num::NonZeroU32;
+
 use axum::extract::State;
 use serde::Deserialize;
 use serde_json::Value;
@@ -12,7 +14,7 @@ use super::error::ApiError;
 use super::extract::{Json, Path, Query, detached};
 use super::schema::error::{BadRequestError, NeedsWallet, NotFoundError};
 use super::schema::movement::Movement;
-use crate::wallet::{MovementId, PaymentMethod};
+use crate::wallet::{Excerpt, MovementId, PaymentMethod};
 
 pub(super) fn routes() -> OpenApiRouter<App> {
     OpenApiRouter::new()
@@ -27,31 +29,40 @@ struct Filter {
     r#type: Option<String>,
     /// The address, invoice, … that was paid or paid to; goes with `type`.
     value: Option<String>,
+    /// At most so many, at least 1; without it, all.
+    #[param(value_type = Option<u32>, minimum = 1)]
+    limit: Option<NonZeroU32>,
+    /// Only movements older than the one with this number: for the next page, the last `id` of the page before.
+    before: Option<u32>,
 }
 
 impl Filter {
-    fn method(self) -> Result<Option<PaymentMethod>, ApiError> {
-        match (self.r#type, self.value) {
-            (None, None) => Ok(None),
-            (Some(kind), Some(value)) => PaymentMethod::from_parts(&kind, value)
-                .map(Some)
-                .ok_or_else(|| {
-                    ApiError::bad_request(
-                        "invalid_filter",
-                        format!("There is no payment method {kind:?}"),
-                    )
-                }),
-            _ => Err(ApiError::bad_request(
-                "invalid_filter",
-                "type and value go together; give both or none",
-            )),
-        }
+    fn excerpt(self) -> Result<Excerpt, ApiError> {
+        let invalid = |message: String| ApiError::bad_request("invalid_filter", message);
+        let method = match (self.r#type, self.value) {
+            (None, None) => None,
+            (Some(kind), Some(value)) => Some(
+                PaymentMethod::from_parts(&kind, value)
+                    .ok_or_else(|| invalid(format!("There is no payment method {kind:?}")))?,
+            ),
+            _ => {
+                return Err(invalid(
+                    "type and value go together; give both or none".into(),
+                ));
+            }
+        };
+        Ok(Excerpt {
+            method,
+            before: self.before.map(MovementId),
+            limit: self.limit.map(NonZeroU32::get),
+        })
     }
 }
 
 /// Get wallet history
 ///
-/// The movements, newest first; only those to or from one payment method when `type` and `value` are given.
+/// The movements, newest first; only those to or from one payment method when `type` and `value` are given. Long histories are
+/// read page by page with `limit` and `before`.
 #[utoipa::path(get, path = "/history", operation_id = "list", tag = "history", params(Filter), responses(
     (status = 200, description = "The history", body = [Movement]),
     (status = 400, description = "The filter is not right", body = BadRequestError),
@@ -61,7 +72,7 @@ async fn list(
     State(app): State<App>,
     Query(filter): Query<Filter>,
 ) -> Result<Json<Vec<Movement>>, ApiError> {
-    let movements = app.wallet()?.history(filter.method()?).await?;
+    let movements = app.wallet()?.history(filter.excerpt()?).await?;
     Ok(Json(movements.into_iter().map(Into::into).collect()))
 }
 

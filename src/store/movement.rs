@@ -408,17 +408,34 @@ pub fn get(connection: &Connection, id: MovementId) -> Result<Option<Movement>, 
     Ok(select(connection, "WHERE id = ?1", [id.0])?.pop())
 }
 
-/// All movements, newest first.
-pub fn all(connection: &Connection) -> Result<Vec<Movement>, Error> {
-    select(connection, "ORDER BY created_at DESC, id DESC", [])
+/// A part of the history.
+#[derive(Clone, Debug, Default)]
+pub struct Excerpt {
+    /// Only movements that paid to or came in on exactly this method.
+    pub method: Option<PaymentMethod>,
+    /// Only movements older than this one.
+    pub before: Option<MovementId>,
+    /// No more than so many.
+    pub limit: Option<u32>,
 }
 
-/// The movements that paid to or came in on exactly this method, newest first.
-pub fn by_method(connection: &Connection, method: &PaymentMethod) -> Result<Vec<Movement>, Error> {
-    let condition =
-        "WHERE id IN (SELECT movement FROM movement_destination WHERE method = ?1 AND value = ?2)
-                     ORDER BY created_at DESC, id DESC";
-    select(connection, condition, [method.kind(), method.value()])
+/// The movements of a part of the history, newest first.
+pub fn list(connection: &Connection, excerpt: &Excerpt) -> Result<Vec<Movement>, Error> {
+    let before = excerpt.before.map_or(i64::MAX, |id| id.0.into());
+    let limit = excerpt.limit.map_or(-1, i64::from);
+    match &excerpt.method {
+        None => select(
+            connection,
+            "WHERE id < ?1 ORDER BY id DESC LIMIT ?2",
+            [before, limit],
+        ),
+        Some(method) => select(
+            connection,
+            "WHERE id < ?1 AND id IN (SELECT movement FROM movement_destination WHERE method = ?3 AND value = ?4)
+             ORDER BY id DESC LIMIT ?2",
+            params![before, limit, method.kind(), method.value()],
+        ),
+    }
 }
 
 fn select(

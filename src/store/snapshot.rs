@@ -3,6 +3,7 @@
 //! The map shares its structure with the one before, so a commit pays for the rows it changed and not for the rows there are.
 
 use std::cmp::Reverse;
+use std::ops::Bound;
 use std::sync::Arc;
 
 use ark_lib::VtxoId;
@@ -55,6 +56,12 @@ impl LiveVtxos {
     /// All of them, in the order of the API: expiry ascending, then amount descending.
     pub fn iter(&self) -> impl Iterator<Item = &Arc<VtxoRecord>> {
         self.listed.values()
+    }
+
+    /// Those that come after `record` in the order of the API.
+    pub fn iter_after(&self, record: &VtxoRecord) -> impl Iterator<Item = &Arc<VtxoRecord>> {
+        let after = (Bound::Excluded(list_key(record)), Bound::Unbounded);
+        self.listed.range(after).map(|(_, record)| record)
     }
 
     /// How many there are.

@@ -184,7 +184,11 @@ async fn many_writers_and_readers_at_once_lose_nothing() {
         let store = store.clone();
         tokio::spawn(async move {
             insert(&store, 1_000 + u64::from(index), 100).await;
-            store.read(vtxo::all).await.unwrap().len()
+            store
+                .read(|connection| vtxo::list(connection, None, None))
+                .await
+                .unwrap()
+                .len()
         })
     });
     let writes: Vec<_> = writes.collect();
@@ -192,6 +196,9 @@ async fn many_writers_and_readers_at_once_lose_nothing() {
         assert!(write.await.unwrap() >= 1);
     }
     assert_eq!(store.live_vtxos().len(), 200);
-    let stored: Vec<Arc<_>> = store.read(vtxo::all).await.unwrap();
+    let stored: Vec<Arc<_>> = store
+        .read(|connection| vtxo::list(connection, None, None))
+        .await
+        .unwrap();
     assert_eq!(stored.len(), 200);
 }

@@ -147,12 +147,27 @@ pub(super) fn all_live(connection: &Connection) -> Result<Vec<Arc<VtxoRecord>>, 
     records(connection, "state <> 'spent'", [])
 }
 
-/// Every VTXO that there ever was, expiry ascending, then amount descending.
-pub fn all(connection: &Connection) -> Result<Vec<Arc<VtxoRecord>>, Error> {
+/// Every VTXO that there ever was, expiry ascending, then amount descending; up to `limit` of those that come after `after`.
+pub fn list(
+    connection: &Connection,
+    after: Option<&VtxoRecord>,
+    limit: Option<u32>,
+) -> Result<Vec<Arc<VtxoRecord>>, Error> {
+    let limit = limit.map_or(-1, i64::from);
+    let Some(after) = after else {
+        let condition = "true ORDER BY expiry_height, amount DESC, id LIMIT ?1";
+        return records(connection, condition, [limit]);
+    };
     records(
         connection,
-        "true ORDER BY expiry_height, amount DESC, id",
-        [],
+        "expiry_height >= ?2 AND (expiry_height, -amount, id) > (?2, -?3, ?4)
+         ORDER BY expiry_height, amount DESC, id LIMIT ?1",
+        params![
+            limit,
+            after.expiry_height.to_u32(),
+            after.amount.to_sat(),
+            after.id.to_bytes()
+        ],
     )
 }
 

@@ -2,16 +2,18 @@
 
 use serde_json::{Map, Value};
 
-use crate::store::movement::{self, Movement, MovementId, PaymentMethod};
+use crate::store::movement::{self, Excerpt, Movement, MovementId};
 use crate::wallet::{Error, Result, Wallet, clock};
 
 impl Wallet {
-    /// The movements, newest first; only those to or from `method` when one is given.
-    pub async fn history(&self, method: Option<PaymentMethod>) -> Result<Vec<Movement>> {
-        let movements = self.store.read(move |connection| match &method {
-            Some(method) => movement::by_method(connection, method),
-            None => movement::all(connection),
-        });
+    /// The movements of a part of the history, newest first.
+    ///
+    /// # Errors
+    /// Only the database's.
+    pub async fn history(&self, excerpt: Excerpt) -> Result<Vec<Movement>> {
+        let movements = self
+            .store
+            .read(move |connection| movement::list(connection, &excerpt));
         Ok(movements.await?)
     }
 

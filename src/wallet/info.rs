@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use ark_lib::ArkInfo;
+use ark_lib::{ArkInfo, VtxoId};
 use bitcoin::Network;
 use bitcoin::bip32::Fingerprint;
 use bitcoin_ext::BlockHeight;
@@ -51,21 +51,47 @@ impl Wallet {
         }
     }
 
-    /// The VTXOs that are spendable or locked, expiry ascending, then amount descending.
-    pub fn vtxos(&self) -> Vec<Arc<VtxoRecord>> {
-        let live = self.store.live_vtxos();
-        live.iter()
-            .filter(|record| record.state != vtxo::VtxoState::Exited)
-            .cloned()
-            .collect()
-    }
-
-    /// Every VTXO that there ever was, in the same order.
+    /// The VTXOs that are spendable or locked, expiry ascending, then amount descending: up to `limit` of those that come after
+    /// `after`, which need not be among them any more.
     ///
     /// # Errors
-    /// Only the database's.
-    pub async fn all_vtxos(&self) -> Result<Vec<Arc<VtxoRecord>>> {
-        Ok(self.store.read(vtxo::all).await?)
+    /// `unknown_vtxo`.
+    pub async fn vtxos(
+        &self,
+        after: Option<VtxoId>,
+        limit: Option<u32>,
+    ) -> Result<Vec<Arc<VtxoRecord>>> {
+        let limit = limit.map_or(usize::MAX, |limit| {
+            usize::try_from(limit).unwrap_or(usize::MAX)
+        });
+        let live = self.store.live_vtxos();
+        Ok(match after {
+            None => live.iter().filter(is_listed).take(limit).cloned().collect(),
+            Some(after) => {
+                let after = self.vtxo(after).await?;
+                let rest = live.iter_after(&after).filter(is_listed);
+                rest.take(limit).cloned().collect()
+            }
+        })
+    }
+
+    /// Every VTXO that there ever was, otherwise as [`vtxos`](Self::vtxos).
+    ///
+    /// # Errors
+    /// `unknown_vtxo`.
+    pub async fn all_vtxos(
+        &self,
+        after: Option<VtxoId>,
+        limit: Option<u32>,
+    ) -> Result<Vec<Arc<VtxoRecord>>> {
+        let after = match after {
+            Some(after) => Some(self.vtxo(after).await?),
+            None => None,
+        };
+        let records = self
+            .store
+            .read(move |connection| vtxo::list(connection, after.as_deref(), limit));
+        Ok(records.await?)
     }
 
     /// The parameters of a server that is there.
@@ -82,4 +108,9 @@ impl Wallet {
             .filter(|_| self.server.is_connected())
             .ok_or_else(away)
     }
+}
+
+/// Whether the API lists it among the VTXOs that can be spent, or will be.
+fn is_listed(record: &&Arc<VtxoRecord>) -> bool {
+    record.state != vtxo::VtxoState::Exited
 }

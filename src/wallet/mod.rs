@@ -47,7 +47,7 @@ use crate::store::Store;
 pub use crate::chain::Tip;
 pub use crate::onchain::{OnchainBalance, OnchainTransaction, OnchainUtxo};
 pub use crate::store::movement::{
-    Destination, Movement, MovementId, MovementStatus, PaymentMethod, Subsystem,
+    Destination, Excerpt, Movement, MovementId, MovementStatus, PaymentMethod, Subsystem,
 };
 pub use crate::store::operation::OperationId;
 pub use crate::store::vtxo::{VtxoRecord, VtxoState};

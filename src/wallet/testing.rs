@@ -12,7 +12,9 @@ use crate::config::{ConfigFile, WalletConfig};
 use crate::sandbox::ark::{Action, Params, RoundOutcome, Rule};
 use crate::sandbox::{Sandbox, SandboxHandle};
 use crate::sync::Sync;
-use crate::wallet::{BoardAmount, Movement, PendingRound, RoundPhase, Wallet, WalletOptions};
+use crate::wallet::{
+    BoardAmount, Excerpt, Movement, PendingRound, RoundPhase, Wallet, WalletOptions,
+};
 
 pub(in crate::wallet) const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -138,7 +140,8 @@ impl World {
         self.sandbox.chain.mine(1).await.unwrap();
         until(wallet, "board", |wallet| {
             wallet
-                .vtxos()
+                .store
+                .live_vtxos()
                 .iter()
                 .any(|vtxo| vtxo.id == id && vtxo.state == crate::wallet::VtxoState::Spendable)
         })
@@ -200,14 +203,19 @@ pub(in crate::wallet) async fn no_rounds(wallet: &Arc<Wallet>) {
 
 /// The movements of this kind, newest first.
 pub(in crate::wallet) async fn movements(wallet: &Wallet, kind: &str) -> Vec<Movement> {
-    let all = wallet.history(None).await.unwrap();
+    let all = wallet.history(Excerpt::default()).await.unwrap();
     all.into_iter()
         .filter(|movement| movement.subsystem.kind() == kind)
         .collect()
 }
 
 pub(in crate::wallet) fn ids(wallet: &Wallet) -> Vec<VtxoId> {
-    wallet.vtxos().iter().map(|vtxo| vtxo.id).collect()
+    wallet
+        .store
+        .live_vtxos()
+        .iter()
+        .map(|vtxo| vtxo.id)
+        .collect()
 }
 
 /// Rounds that are over as soon as one wallet has joined and signed.

@@ -15,6 +15,7 @@ use crate::config::{ConfigFile, WalletConfig};
 use crate::sandbox::chain::AutoMine;
 use crate::sandbox::{Sandbox, SandboxHandle};
 use crate::store::vtxo;
+use crate::wallet::testing::ids;
 use crate::wallet::vtxo::Verdict;
 use crate::wallet::{BoardAmount, Wallet, WalletOptions};
 
@@ -70,7 +71,7 @@ async fn scene() -> Scene {
         .unwrap();
     world.chain.mine(1).await.unwrap();
     wallet.sync().await;
-    let id = wallet.vtxos()[0].id;
+    let id = ids(&wallet)[0];
     let good = wallet
         .store
         .read(move |connection| vtxo::full(connection, id))

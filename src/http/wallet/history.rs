@@ -9,6 +9,7 @@ use crate::http::error::ApiError;
 use crate::http::extract::Json;
 use crate::http::schema::error::NeedsWallet;
 use crate::http::schema::movement::Movement;
+use crate::wallet::Excerpt;
 
 #[expect(deprecated, reason = "that is how the document learns that they are")]
 pub(super) fn routes() -> OpenApiRouter<App> {
@@ -42,6 +43,6 @@ async fn movements(state: State<App>) -> Result<Json<Vec<Movement>>, ApiError> {
 }
 
 async fn all(State(app): State<App>) -> Result<Json<Vec<Movement>>, ApiError> {
-    let movements = app.wallet()?.history(None).await?;
+    let movements = app.wallet()?.history(Excerpt::default()).await?;
     Ok(Json(movements.into_iter().map(Into::into).collect()))
 }

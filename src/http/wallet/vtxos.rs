@@ -1,5 +1,7 @@
 //! The wallet's VTXOs.
 
+use std::num::NonZeroU32;
+
 use ark_lib::VtxoId;
 use axum::extract::State;
 use bitcoin::hex::DisplayHex;
@@ -26,14 +28,21 @@ pub(super) fn routes() -> OpenApiRouter<App> {
 struct VtxosQuery {
     /// Also list what is spent or exited.
     all: Option<bool>,
+    /// At most so many, at least 1; without it, all.
+    #[param(value_type = Option<u32>, minimum = 1)]
+    limit: Option<NonZeroU32>,
+    /// Only VTXOs that come after the one with this id: for the next page, the last `id` of the page before, even if it has been
+    /// spent since.
+    after: Option<String>,
 }
 
 /// List VTXOs
 ///
-/// The VTXOs that are spendable or locked, soonest expiry first.
+/// The VTXOs that are spendable or locked, soonest expiry first. Long lists are read page by page with `limit` and `after`.
 #[utoipa::path(get, path = "/wallet/vtxos", operation_id = "vtxos", tag = "wallet", params(VtxosQuery), responses(
     (status = 200, description = "The VTXOs", body = [WalletVtxoInfo]),
     (status = 400, description = "The query is not right", body = BadRequestError),
+    (status = 404, description = "There is no VTXO `after`", body = NotFoundError),
     NeedsWallet,
 ))]
 async fn vtxos(
@@ -41,10 +50,12 @@ async fn vtxos(
     Query(query): Query<VtxosQuery>,
 ) -> Result<Json<Vec<WalletVtxoInfo>>, ApiError> {
     let wallet = app.wallet()?;
+    let after = query.after.as_deref().map(parse_id).transpose()?;
+    let limit = query.limit.map(NonZeroU32::get);
     let records = if query.all.unwrap_or(false) {
-        wallet.all_vtxos().await?
+        wallet.all_vtxos(after, limit).await?
     } else {
-        wallet.vtxos()
+        wallet.vtxos(after, limit).await?
     };
     Ok(Json(
         records.iter().map(|record| (&**record).into()).collect(),
