@@ -36,11 +36,13 @@ const STARTS: usize = 5;
 /// Over which the CPU time of an idle daemon is taken.
 const IDLE: Duration = Duration::from_secs(10);
 /// The requests whose rate is measured.
-const READS: [&str; 4] = [
+const READS: [&str; 6] = [
     "/ping",
     "/api/v1/wallet/balance",
     "/api/v1/wallet/vtxos",
     "/api/v1/history",
+    "/api/v1/wallet/vtxos?limit=100",
+    "/api/v1/history?limit=100",
 ];
 /// What a daemon with a wallet answers when it is ready.
 const READY: &str = "/api/v1/wallet/balance";

@@ -4,6 +4,7 @@
 //! All of them are made here, from the value that the answer itself is made from. Where the documentation gives a key of the
 //! published API another type or other words, the published API wins and there is no alias.
 
+use ark_lib::VtxoId;
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -94,7 +95,8 @@ pub(in crate::http) struct VtxoAliases {
 #[derive(Serialize, ToSchema)]
 struct VtxoAlias {
     /// Documentation alias of `id`.
-    id: String,
+    #[schema(value_type = String)]
+    id: VtxoId,
     /// Documentation alias of `amount_sat`.
     amount_sat: u64,
     /// Documentation alias of `expiry_height`.
@@ -107,7 +109,7 @@ impl From<&VtxoRecord> for VtxoAliases {
     fn from(record: &VtxoRecord) -> Self {
         Self {
             vtxo: VtxoAlias {
-                id: record.id.to_string(),
+                id: record.id,
                 amount_sat: record.amount.to_sat(),
                 expiry_height: record.expiry_height.into(),
                 spec: record.policy.to_string(),
@@ -153,21 +155,40 @@ pub(in crate::http) struct MovementAliases {
     /// Documentation alias of `offchain_fee_sat`.
     fee_sat: u64,
     /// Documentation alias of `input_vtxos`.
-    inputs: Vec<String>,
+    #[schema(value_type = Vec<String>)]
+    inputs: Vec<VtxoId>,
     /// Documentation alias of `output_vtxos`.
-    outputs: Vec<String>,
+    #[schema(value_type = Vec<String>)]
+    outputs: Vec<VtxoId>,
 }
 
 impl From<&wallet::Movement> for MovementAliases {
     fn from(movement: &wallet::Movement) -> Self {
-        let ids = |ids: &[ark_lib::VtxoId]| ids.iter().map(ToString::to_string).collect();
         Self {
             movement_type: movement_type(movement.subsystem),
             timestamp: movement.created_at,
             amount_sat: movement.effective_balance.to_sat(),
             fee_sat: movement.offchain_fee.to_sat(),
-            inputs: ids(&movement.input_vtxos),
-            outputs: ids(&movement.output_vtxos),
+            inputs: movement.input_vtxos.clone(),
+            outputs: movement.output_vtxos.clone(),
+        }
+    }
+}
+
+/// Documentation aliases of a participation in a round.
+#[derive(Serialize, ToSchema)]
+pub(in crate::http) struct RoundAliases {
+    /// Documentation alias of `id`, as text.
+    round_id: String,
+    /// Documentation alias of the `time.created_at` of its movement.
+    created_at: DateTime<Utc>,
+}
+
+impl From<&wallet::PendingRound> for RoundAliases {
+    fn from(round: &wallet::PendingRound) -> Self {
+        Self {
+            round_id: round.movement.0.to_string(),
+            created_at: round.created_at,
         }
     }
 }

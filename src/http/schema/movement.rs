@@ -1,5 +1,6 @@
 //! Movements, the entries of the history.
 
+use ark_lib::VtxoId;
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -33,11 +34,14 @@ pub(in crate::http) struct Movement {
     /// Where it came in.
     received_on: Vec<MovementDestination>,
     /// The VTXOs that it spent.
-    input_vtxos: Vec<String>,
+    #[schema(value_type = Vec<String>)]
+    input_vtxos: Vec<VtxoId>,
     /// The VTXOs that it brought us.
-    output_vtxos: Vec<String>,
+    #[schema(value_type = Vec<String>)]
+    output_vtxos: Vec<VtxoId>,
     /// The VTXOs that it took on chain.
-    exited_vtxos: Vec<String>,
+    #[schema(value_type = Vec<String>)]
+    exited_vtxos: Vec<VtxoId>,
     /// When it happened.
     time: MovementTimestamp,
     #[serde(flatten)]
@@ -97,7 +101,6 @@ pub(in crate::http) struct MovementTimestamp {
 impl From<wallet::Movement> for Movement {
     fn from(movement: wallet::Movement) -> Self {
         let aliases = (&movement).into();
-        let ids = |ids: Vec<ark_lib::VtxoId>| ids.iter().map(ToString::to_string).collect();
         let destinations =
             |list: Vec<wallet::Destination>| list.into_iter().map(Into::into).collect();
         Self {
@@ -113,9 +116,9 @@ impl From<wallet::Movement> for Movement {
             offchain_fee_sat: movement.offchain_fee.to_sat(),
             sent_to: destinations(movement.sent_to),
             received_on: destinations(movement.received_on),
-            input_vtxos: ids(movement.input_vtxos),
-            output_vtxos: ids(movement.output_vtxos),
-            exited_vtxos: ids(movement.exited_vtxos),
+            input_vtxos: movement.input_vtxos,
+            output_vtxos: movement.output_vtxos,
+            exited_vtxos: movement.exited_vtxos,
             time: MovementTimestamp {
                 created_at: movement.created_at,
                 updated_at: movement.updated_at,

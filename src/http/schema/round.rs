@@ -4,6 +4,7 @@ use bitcoin::consensus::encode::serialize_hex;
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use super::aliases::RoundAliases;
 use crate::wallet::{PendingRound, RoundPhase};
 
 /// A participation in a round.
@@ -26,8 +27,8 @@ pub(in crate::http) struct PendingRoundInfo {
     funding_txid: Option<String>,
     /// All of that transaction, hex.
     funding_tx_hex: Option<String>,
-    /// Documentation alias of `id`, as text.
-    round_id: String,
+    #[serde(flatten)]
+    aliases: RoundAliases,
 }
 
 /// What a participation swaps for what.
@@ -80,6 +81,7 @@ enum RoundStatus {
 
 impl From<PendingRound> for PendingRoundInfo {
     fn from(round: PendingRound) -> Self {
+        let aliases = (&round).into();
         let funding_txid = round
             .funding_tx
             .as_ref()
@@ -118,7 +120,7 @@ impl From<PendingRound> for PendingRoundInfo {
             scheduled_height: round.scheduled_height.map(Into::into),
             funding_txid,
             funding_tx_hex: round.funding_tx.as_ref().map(serialize_hex),
-            round_id: round.movement.0.to_string(),
+            aliases,
         }
     }
 }
@@ -132,6 +134,7 @@ mod tests {
     fn round(phase: RoundPhase, problem: Option<&str>) -> PendingRound {
         PendingRound {
             movement: MovementId(7),
+            created_at: chrono::DateTime::UNIX_EPOCH,
             phase,
             problem: problem.map(str::to_owned),
             inputs: Vec::new(),
@@ -152,6 +155,7 @@ mod tests {
             (&waiting["id"], &waiting["round_id"]),
             (&json!(7), &json!("7"))
         );
+        assert_eq!(waiting["created_at"], "1970-01-01T00:00:00Z");
         let stuck = shown(round(RoundPhase::Delegated, Some("away")));
         assert_eq!(
             stuck["status"],

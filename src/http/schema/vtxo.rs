@@ -1,5 +1,8 @@
 //! VTXOs.
 
+use ark_lib::VtxoId;
+use bitcoin::OutPoint;
+use bitcoin::secp256k1::PublicKey;
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -30,21 +33,25 @@ pub(in crate::http) struct WalletVtxoState {
 #[derive(Serialize, ToSchema)]
 pub(in crate::http) struct VtxoInfo {
     /// Its name, `txid:vout`.
-    id: String,
+    #[schema(value_type = String)]
+    id: VtxoId,
     /// Its value, in satoshis.
     amount_sat: u64,
     /// The kind of policy under which it can be spent.
     policy_type: String,
     /// The owner's public key.
-    user_pubkey: String,
+    #[schema(value_type = String)]
+    user_pubkey: PublicKey,
     /// The Ark server's public key.
-    server_pubkey: String,
+    #[schema(value_type = String)]
+    server_pubkey: PublicKey,
     /// The height from which on the server may sweep it.
     expiry_height: u32,
     /// Blocks between the confirmation of an exit and the claim.
     exit_delta: u16,
     /// The output on the chain from which it hangs, `txid:vout`.
-    chain_anchor: String,
+    #[schema(value_type = String)]
+    chain_anchor: OutPoint,
     /// How many transactions an exit has to publish.
     #[schema(required = false)]
     exit_depth: Option<u16>,
@@ -72,14 +79,14 @@ impl From<&VtxoRecord> for WalletVtxoInfo {
     fn from(record: &VtxoRecord) -> Self {
         Self {
             vtxo: VtxoInfo {
-                id: record.id.to_string(),
+                id: record.id,
                 amount_sat: record.amount.to_sat(),
                 policy_type: record.policy.to_string(),
-                user_pubkey: record.user_pubkey.to_string(),
-                server_pubkey: record.server_pubkey.to_string(),
+                user_pubkey: record.user_pubkey,
+                server_pubkey: record.server_pubkey,
                 expiry_height: record.expiry_height.into(),
                 exit_delta: record.exit_delta.into(),
-                chain_anchor: record.chain_anchor.to_string(),
+                chain_anchor: record.chain_anchor,
                 exit_depth: Some(record.exit_depth),
             },
             state: (&record.state).into(),

@@ -5,6 +5,7 @@ use ark_lib::tree::signed::UnlockHash;
 use bitcoin::secp256k1::PublicKey;
 use bitcoin::{Amount, Transaction};
 use bitcoin_ext::BlockHeight;
+use chrono::{DateTime, Utc};
 use rusqlite::Connection;
 
 use super::Round;
@@ -21,6 +22,8 @@ use crate::wallet::{Error, Result, Wallet};
 pub struct PendingRound {
     /// Its entry in the history; also its name in the API.
     pub movement: MovementId,
+    /// When it was asked for.
+    pub created_at: DateTime<Utc>,
     /// How far it is.
     pub phase: RoundPhase,
     /// Why the last try of its present step came to nothing, or why it failed.
@@ -100,7 +103,11 @@ pub(super) fn state(row: &OperationRow) -> Result<Round> {
 
 fn view(connection: &Connection, keys: &WalletKeys, row: &OperationRow) -> Result<PendingRound> {
     let round = state(row)?;
-    let movement = movement::id_of_operation(connection, &row.id)?
+    let entry = match movement::id_of_operation(connection, &row.id)? {
+        Some(id) => movement::get(connection, id)?,
+        None => None,
+    };
+    let entry = entry
         .ok_or_else(|| Error::internal(anyhow::anyhow!("operation {} has no movement", row.id)))?;
     let planned = round.plan().map(|plan| plan.requests(keys)).transpose()?;
     let planned = planned.unwrap_or_default();
@@ -133,7 +140,8 @@ fn view(connection: &Connection, keys: &WalletKeys, row: &OperationRow) -> Resul
         planned => scheduled_height = planned.plan().and_then(super::Plan::scheduled),
     }
     Ok(PendingRound {
-        movement,
+        movement: entry.id,
+        created_at: entry.created_at,
         phase: phase(&round, row.outcome),
         problem: row.last_error.clone(),
         inputs: round.inputs().to_vec(),
