@@ -91,12 +91,13 @@ impl Running {
             first
                 .port()
                 .checked_add(offset)
-                .context("--port is too high: the sandbox uses the two ports above it")
+                .context("--port is too high: the sandbox uses the three ports above it")
         };
-        let (second_port, world_port) = (port(1)?, port(2)?);
+        let (second_port, world_port, proxy_port) = (port(1)?, port(2)?, port(3)?);
         let sandbox = Sandbox {
             data_dir: Some(folder.join("world")),
             http_port: world_port,
+            chain_proxy_port: proxy_port,
             ark_port: ARK_PORT,
             ark: Params::demo(),
             bitcoind: args.bitcoind.as_ref().map(node),
@@ -138,7 +139,7 @@ A bitcoin regtest, an Ark server and two wallets are running. Stop them with Ctr
   wallet 2     {url_other}   empty
   token 2      {token_other}
   Ark server   {ark}
-  chain        {esplora} (Esplora)
+  chain        {esplora} (Esplora); the wallets see it through {proxy}, which POST {control}/chain-faults makes fail
   control      {control}   e.g. POST /mine {{"n": 1}}, POST /faucet {{"address": "…", "amount_sat": 10000}}
   files        {folder}, {fate}
 
@@ -156,6 +157,7 @@ Paste these, one after the other:
             token_other = other.token,
             ark = self.world.ark_url,
             esplora = self.world.esplora_url,
+            proxy = self.world.chain_proxy.url(),
             control = self.world.control_url,
             address = self.address,
         )
@@ -189,7 +191,7 @@ impl Party {
         if daemon.wallets().loaded().is_none() {
             let config = ConfigFile {
                 server_address: Some(world.ark_url.clone()),
-                esplora_address: Some(world.esplora_url.clone()),
+                esplora_address: Some(world.chain_proxy.url().to_owned()),
                 ..ConfigFile::default()
             };
             let request = CreateWallet {

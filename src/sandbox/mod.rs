@@ -4,8 +4,10 @@
 
 pub mod ark;
 pub mod chain;
+pub mod chaos;
 pub mod coins;
 pub mod control;
+pub mod rules;
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -22,6 +24,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::ark::{ArkServer, ArkServerOptions, Params};
 use self::chain::{AutoMine, BitcoindConfig, Chain, ChainConfig, FeeRates, esplora};
+use self::chaos::ChainProxy;
 use self::coins::{CoinKey, Coins};
 
 /// Blocks that a new chain starts with, so that the faucet has coinbases that are deep enough to spend.
@@ -44,6 +47,8 @@ pub struct Sandbox {
     pub seed: Option<[u8; 32]>,
     /// The loopback port of the HTTP APIs; 0 picks a free one.
     pub http_port: u16,
+    /// The loopback port of the chain source that fails on demand; 0 picks a free one.
+    pub chain_proxy_port: u16,
     /// The loopback port of the Ark server; 0 picks a free one.
     pub ark_port: u16,
     /// The loopback port of the Ark server's administration services, if they are wanted; 0 picks a free one.
@@ -65,6 +70,7 @@ impl Default for Sandbox {
             bitcoind: None,
             seed: None,
             http_port: 0,
+            chain_proxy_port: 0,
             ark_port: 0,
             ark_admin_port: None,
             ark: Params::free(),
@@ -92,6 +98,8 @@ pub struct SandboxHandle {
     pub ark_url: String,
     /// The chain.
     pub chain: Chain,
+    /// The same chain for a wallet, through a proxy that makes it fail on demand.
+    pub chain_proxy: ChainProxy,
     /// The Ark server.
     pub ark: ArkServer,
     /// The wallet that coins are mined to and the faucet pays from.
@@ -115,6 +123,7 @@ impl Sandbox {
             auto_mine: self.auto_mine,
             fee_rates: self.fee_rates,
         };
+        let node_url = self.bitcoind.as_ref().map(|node| node.url.clone());
         let chain = match self.bitcoind {
             None => Chain::start(config)?,
             Some(node) => Chain::connect(node, config).await?,
@@ -132,15 +141,18 @@ impl Sandbox {
         })
         .await?;
         fund_server(&ark, &faucet, &chain).await?;
-        let control = control::router(chain.clone(), faucet.clone())
-            .merge(ark.control_router())
-            .fallback(control::unknown_path);
-
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, self.http_port));
         let listener = TcpListener::bind(address)
             .await
             .with_context(|| format!("listen on {address}"))?;
         let base = format!("http://{}", listener.local_addr()?);
+        let (esplora_url, control_url) = (format!("{base}/esplora"), format!("{base}/control"));
+        let chain_proxy =
+            ChainProxy::start(esplora_url.clone(), node_url, self.chain_proxy_port).await?;
+        let control = control::router(chain.clone(), faucet.clone())
+            .merge(ark.control_router())
+            .merge(chain_proxy.control_router())
+            .fallback(control::unknown_path);
         let routes = Router::new()
             .nest("/esplora", esplora::router(chain.clone()))
             .nest("/control", control);
@@ -148,13 +160,13 @@ impl Sandbox {
         let stopped = stop.clone().cancelled_owned();
         let server = axum::serve(listener, routes).with_graceful_shutdown(stopped);
         let http = tokio::spawn(async move { server.await });
-        let (esplora_url, control_url) = (format!("{base}/esplora"), format!("{base}/control"));
         tracing::info!(%esplora_url, %control_url, "sandbox started");
         Ok(SandboxHandle {
             esplora_url,
             control_url,
             ark_url: ark.address(),
             chain,
+            chain_proxy,
             ark,
             faucet,
             stop,
@@ -166,6 +178,7 @@ impl Sandbox {
 impl SandboxHandle {
     /// Stops listening. The chain ends with its last handle; what it acknowledged is on disk already.
     pub async fn stop(self) {
+        self.chain_proxy.stop();
         self.ark.stop().await;
         self.stop.cancel();
         let abort = self.http.abort_handle();

@@ -17,7 +17,7 @@ pub(crate) const FEE_RATE: FeeRate = FeeRate::from_sat_per_kwu(500);
 
 /// A chain that mines only when asked, and money on it.
 pub(crate) enum Lab {
-    Sandbox(SandboxHandle),
+    Sandbox(Box<SandboxHandle>),
     Node(Box<Node>),
 }
 
@@ -53,7 +53,7 @@ impl Lab {
             },
             ..Sandbox::default()
         };
-        Lab::Sandbox(sandbox.start().await.unwrap())
+        Lab::Sandbox(Box::new(sandbox.start().await.unwrap()))
     }
 
     /// `None` when this machine has no bitcoind.

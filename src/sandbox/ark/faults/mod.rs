@@ -9,34 +9,19 @@ mod rule;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use serde::Serialize;
+use crate::sandbox::rules::{self, Rules};
 
 pub use hook::Hook;
 pub use rule::{Action, Rule};
 
 /// A rule in force.
-#[derive(Debug, Clone, Serialize)]
-pub struct ActiveRule {
-    /// What [`Faults::add`] returned.
-    pub id: u64,
-    /// The rule.
-    #[serde(flatten)]
-    pub rule: Rule,
-    /// Calls that matched the target since the rule was added.
-    pub seen: u32,
-    /// How often it acted.
-    pub fired: u32,
-}
+pub type ActiveRule = rules::ActiveRule<Action>;
 
 /// The rules in force and the number of calls so far. Clones share them.
 #[derive(Debug, Clone, Default)]
-pub struct Faults(Arc<Mutex<Inner>>);
-
-#[derive(Debug, Default)]
-struct Inner {
-    next_id: u64,
-    rules: Vec<ActiveRule>,
-    calls: BTreeMap<&'static str, u64>,
+pub struct Faults {
+    rules: Rules<Action>,
+    calls: Arc<Mutex<BTreeMap<&'static str, u64>>>,
 }
 
 impl Faults {
@@ -44,49 +29,37 @@ impl Faults {
     /// would silently never act.
     pub fn add(&self, rule: Rule) -> anyhow::Result<u64> {
         rule.check()?;
-        let mut inner = self.lock();
-        inner.next_id += 1;
-        let id = inner.next_id;
-        inner.rules.push(ActiveRule {
-            id,
-            rule,
-            seen: 0,
-            fired: 0,
-        });
-        Ok(id)
+        Ok(self.rules.add(rule))
     }
 
     /// Withdraws a rule; false if there is none with this id.
     pub fn remove(&self, id: u64) -> bool {
-        let mut inner = self.lock();
-        let before = inner.rules.len();
-        inner.rules.retain(|active| active.id != id);
-        inner.rules.len() < before
+        self.rules.remove(id)
     }
 
     /// Withdraws all rules. The call counters stay.
     pub fn clear(&self) {
-        self.lock().rules.clear();
+        self.rules.clear();
     }
 
     /// The rules, oldest first, spent ones included.
     pub fn rules(&self) -> Vec<ActiveRule> {
-        self.lock().rules.clone()
+        self.rules.active()
     }
 
     /// How often each RPC was called, by name; calls that a fault swallowed count too.
     pub fn calls(&self) -> BTreeMap<&'static str, u64> {
-        self.lock().calls.clone()
+        self.lock_calls().clone()
     }
 
     /// How often one RPC was called.
     pub fn calls_of(&self, rpc: &str) -> u64 {
-        self.lock().calls.get(rpc).copied().unwrap_or(0)
+        self.lock_calls().get(rpc).copied().unwrap_or(0)
     }
 
     /// Counts a call.
     pub(super) fn count(&self, rpc: &'static str) {
-        *self.lock().calls.entry(rpc).or_default() += 1;
+        *self.lock_calls().entry(rpc).or_default() += 1;
     }
 
     /// What to do to this call of an RPC.
@@ -107,28 +80,13 @@ impl Faults {
         self.fire(|rule| rule.target == hook.name())
     }
 
-    /// Counts the call for every rule that matches; the first one that is due acts.
     fn fire(&self, matches: impl Fn(&Rule) -> bool) -> Option<Action> {
-        let mut inner = self.lock();
-        let mut action = None;
-        for active in inner
-            .rules
-            .iter_mut()
-            .filter(|active| matches(&active.rule))
-        {
-            active.seen += 1;
-            let due = active.seen > active.rule.skip
-                && active.rule.times.is_none_or(|times| active.fired < times);
-            if due && action.is_none() {
-                active.fired += 1;
-                action = Some(active.rule.action.clone());
-            }
-        }
-        action
+        let due = self.rules.fire(matches)?;
+        Some(due.rule.action)
     }
 
-    fn lock(&self) -> MutexGuard<'_, Inner> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock_calls(&self) -> MutexGuard<'_, BTreeMap<&'static str, u64>> {
+        self.calls.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -8,6 +8,7 @@ use super::Hook;
 use crate::sandbox::ark::info::InfoFault;
 use crate::sandbox::ark::offboard::OffboardFault;
 use crate::sandbox::ark::round::TreeFault;
+use crate::sandbox::rules;
 
 /// Matches every RPC.
 const EVERY_RPC: &str = "*";
@@ -15,21 +16,8 @@ const EVERY_RPC: &str = "*";
 const STREAMS: [&str; 2] = ["SubscribeMailbox", "SubscribeRounds"];
 const SERVICES: [&str; 2] = ["bark_server.ArkService", "mailbox_server.MailboxService"];
 
-/// Do this at that call.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Rule {
-    /// Name of an RPC (`RequestArkoorCosign`), `*` for all of them, or of a hook (`arkoor.persisted`).
-    pub target: String,
-    /// Calls to let through first.
-    #[serde(default)]
-    pub skip: u32,
-    /// How often to act; without end if absent.
-    #[serde(default)]
-    pub times: Option<u32>,
-    /// What to do.
-    pub action: Action,
-}
+/// A rule whose target is an RPC by name (`RequestArkoorCosign`), `*` for all of them, or a hook (`arkoor.persisted`).
+pub type Rule = rules::Rule<Action>;
 
 /// What a rule does.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

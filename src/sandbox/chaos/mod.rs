@@ -1,0 +1,151 @@
+//! A chain source that misbehaves on demand: an HTTP proxy between a wallet and its chain (spec §5.2, row "chain").
+//!
+//! It stands before the sandbox's Esplora API and, where the sandbox runs on a real node, before that node's RPC too: what is
+//! posted to `/` or below `/wallet/` goes to the node, everything else to Esplora. Without a rule it passes everything on.
+
+mod proxy;
+mod rule;
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashMap;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use anyhow::Context;
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use axum::routing::{delete, post};
+use axum::{Json, Router};
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+use tokio::task::AbortHandle;
+
+use self::proxy::{Answered, Asked};
+pub use self::rule::{Action, ActiveRule, Rule};
+use super::control::{Body, ControlError};
+use super::rules::Rules;
+
+/// A running proxy, without a slash at the end of any URL. Clones share it; it ends with [`stop`](Self::stop).
+#[derive(Clone)]
+pub struct ChainProxy {
+    url: String,
+    shared: Arc<Shared>,
+    serving: AbortHandle,
+}
+
+struct Shared {
+    http: reqwest::Client,
+    esplora: String,
+    node: Option<String>,
+    rules: Rules<Action>,
+    /// What stale rules answer, by the rule's id and the request.
+    stale: Mutex<HashMap<(u64, Asked), Answered>>,
+}
+
+impl ChainProxy {
+    /// Starts a proxy on a loopback port, 0 for a free one, before an Esplora API and maybe a node.
+    pub async fn start(
+        esplora: String,
+        node: Option<String>,
+        port: u16,
+    ) -> anyhow::Result<ChainProxy> {
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        let listener = TcpListener::bind(address)
+            .await
+            .with_context(|| format!("listen on {address}"))?;
+        let url = format!("http://{}", listener.local_addr()?);
+        let shared = Arc::new(Shared {
+            http: reqwest::Client::builder().no_proxy().build()?,
+            esplora,
+            node: node.map(|url| url.trim_end_matches('/').to_owned()),
+            rules: Rules::default(),
+            stale: Mutex::default(),
+        });
+        let router = Router::new()
+            .fallback(proxy::pass)
+            .layer(axum::extract::DefaultBodyLimit::disable())
+            .with_state(Arc::clone(&shared));
+        let serving = tokio::spawn(async move { axum::serve(listener, router).await });
+        Ok(ChainProxy {
+            url,
+            shared,
+            serving: serving.abort_handle(),
+        })
+    }
+
+    /// The URL of the proxy, for a wallet that takes it for its Esplora API or its node.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// Puts a rule in force and returns its id. Fails for one that could never act.
+    pub fn add(&self, rule: Rule) -> anyhow::Result<u64> {
+        rule.check(self.shared.node.is_some())?;
+        Ok(self.shared.rules.add(rule))
+    }
+
+    /// Withdraws a rule; false if there is none with this id.
+    pub fn remove(&self, id: u64) -> bool {
+        self.shared.forget(|rule| rule == id);
+        self.shared.rules.remove(id)
+    }
+
+    /// Withdraws all rules.
+    pub fn clear(&self) {
+        self.shared.rules.clear();
+        self.shared.forget(|_| true);
+    }
+
+    /// The rules, oldest first, spent ones included.
+    pub fn rules(&self) -> Vec<ActiveRule> {
+        self.shared.rules.active()
+    }
+
+    /// Stops listening.
+    pub fn stop(&self) {
+        self.serving.abort();
+    }
+
+    /// The routes of the control API, relative to its base.
+    pub fn control_router(&self) -> Router {
+        Router::new()
+            .route("/chain-faults", post(add).get(list).delete(clear))
+            .route("/chain-faults/{id}", delete(remove))
+            .with_state(self.clone())
+    }
+}
+
+impl Shared {
+    fn forget(&self, of: impl Fn(u64) -> bool) {
+        let mut stale = self.stale.lock().unwrap_or_else(PoisonError::into_inner);
+        stale.retain(|(rule, _), _| !of(*rule));
+    }
+}
+
+async fn add(
+    State(proxy): State<ChainProxy>,
+    Body(rule): Body<Rule>,
+) -> Result<Json<Value>, ControlError> {
+    let id = proxy
+        .add(rule)
+        .map_err(|error| ControlError::bad_request(error.to_string()))?;
+    Ok(Json(json!({ "id": id })))
+}
+
+async fn list(State(proxy): State<ChainProxy>) -> Json<Vec<ActiveRule>> {
+    Json(proxy.rules())
+}
+
+async fn clear(State(proxy): State<ChainProxy>) -> StatusCode {
+    proxy.clear();
+    StatusCode::NO_CONTENT
+}
+
+async fn remove(State(proxy): State<ChainProxy>, Path(id): Path<u64>) -> StatusCode {
+    if proxy.remove(id) {
+        StatusCode::NO_CONTENT
+    } else {
+        StatusCode::NOT_FOUND
+    }
+}
