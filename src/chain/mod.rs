@@ -18,6 +18,7 @@ mod tests;
 mod tip;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bitcoin::constants::genesis_block;
@@ -101,6 +102,9 @@ enum Backend {
 
 struct Shared {
     backend: Backend,
+    network: Network,
+    /// Whether the backend is known to follow our network and to be able to serve us.
+    checked: AtomicBool,
     tips: TipCache,
     fees: FeeCache,
     confirmed: RawCache,
@@ -111,33 +115,38 @@ struct Shared {
 pub struct ChainSource(Arc<Shared>);
 
 impl ChainSource {
-    /// Connects to the backend, checks that it is on `network` and can serve us, and learns the tip.
+    /// Sets a source up without asking the backend anything. Before its first answer counts, the backend is checked: it must
+    /// be on `network` and able to serve us. Until it is, every question fails.
+    ///
+    /// # Errors
+    /// [`Error::Config`] for settings that cannot work.
+    pub fn new(config: &ChainConfig, network: Network) -> Result<ChainSource, Error> {
+        let backend = match &config.backend {
+            BackendConfig::Esplora { url, socks5_proxy } => {
+                Backend::Esplora(Esplora::new(url, socks5_proxy.as_deref())?)
+            }
+            BackendConfig::Bitcoind { url, auth, zmq } => {
+                let node = Bitcoind::new(url.clone(), auth.clone(), zmq.clone())?;
+                Backend::Bitcoind(Arc::new(node))
+            }
+        };
+        Ok(ChainSource(Arc::new(Shared {
+            backend,
+            network,
+            checked: AtomicBool::new(false),
+            tips: TipCache::new(),
+            fees: FeeCache::new(config.fallback_fee_rate),
+            confirmed: RawCache::default(),
+        })))
+    }
+
+    /// Sets a source up, checks its backend, and learns the tip.
     ///
     /// # Errors
     /// [`Error::Config`] for settings that cannot work and for a bitcoind that is too old or has no transaction index,
     /// [`Error::WrongNetwork`], [`Error::Unavailable`] when it does not answer.
     pub async fn connect(config: &ChainConfig, network: Network) -> Result<ChainSource, Error> {
-        let backend = match &config.backend {
-            BackendConfig::Esplora { url, socks5_proxy } => {
-                let esplora = Esplora::new(url, socks5_proxy.as_deref())?;
-                let genesis = esplora.block_hash(BlockHeight::ZERO).await?;
-                check_network(esplora.url(), network, genesis)?;
-                Backend::Esplora(esplora)
-            }
-            BackendConfig::Bitcoind { url, auth, zmq } => {
-                let node = Bitcoind::new(url.clone(), auth.clone(), zmq.clone())?;
-                let genesis = node.block_hash(BlockHeight::ZERO).await?;
-                check_network(node.url(), network, genesis)?;
-                node.check().await?;
-                Backend::Bitcoind(Arc::new(node))
-            }
-        };
-        let chain = ChainSource(Arc::new(Shared {
-            backend,
-            tips: TipCache::new(),
-            fees: FeeCache::new(config.fallback_fee_rate),
-            confirmed: RawCache::default(),
-        }));
+        let chain = ChainSource::new(config, network)?;
         chain.tip().await?;
         Ok(chain)
     }
@@ -148,12 +157,37 @@ impl ChainSource {
         let esplora = Esplora::new("http://127.0.0.1:1", None).expect("the URL is well-formed");
         let chain = ChainSource(Arc::new(Shared {
             backend: Backend::Esplora(esplora),
+            network: Network::Regtest,
+            checked: AtomicBool::new(true),
             tips: TipCache::new(),
             fees: FeeCache::new(FeeRate::BROADCAST_MIN),
             confirmed: RawCache::default(),
         }));
         chain.0.tips.saw(tip);
         chain
+    }
+
+    /// The backend, once it has passed its check.
+    async fn backend(&self) -> Result<&Backend, Error> {
+        let Shared {
+            backend, network, ..
+        } = &*self.0;
+        if self.0.checked.load(Ordering::Relaxed) {
+            return Ok(backend);
+        }
+        match backend {
+            Backend::Esplora(esplora) => {
+                let genesis = esplora.block_hash(BlockHeight::ZERO).await?;
+                check_network(esplora.url(), *network, genesis)?;
+            }
+            Backend::Bitcoind(node) => {
+                let genesis = node.block_hash(BlockHeight::ZERO).await?;
+                check_network(node.url(), *network, genesis)?;
+                node.check().await?;
+            }
+        }
+        self.0.checked.store(true, Ordering::Relaxed);
+        Ok(backend)
     }
 
     /// The newest block; an answer of the last second is used again.
@@ -164,12 +198,19 @@ impl ChainSource {
         if let Some(tip) = self.0.tips.fresh() {
             return Ok(tip);
         }
-        let tip = match &self.0.backend {
-            Backend::Esplora(esplora) => esplora.tip(self.last_tip()).await?,
-            Backend::Bitcoind(node) => node.tip(self.last_tip()).await?,
-        };
-        self.0.tips.saw(tip);
-        Ok(tip)
+        let answer = self.ask_for_tip().await;
+        match &answer {
+            Ok(tip) => self.0.tips.saw(*tip),
+            Err(_) => self.0.tips.failed(),
+        }
+        answer
+    }
+
+    async fn ask_for_tip(&self) -> Result<Tip, Error> {
+        match self.backend().await? {
+            Backend::Esplora(esplora) => esplora.tip(self.last_tip()).await,
+            Backend::Bitcoind(node) => node.tip(self.last_tip()).await,
+        }
     }
 
     /// The newest block anyone has seen, without asking.
@@ -187,6 +228,11 @@ impl ChainSource {
         self.0.tips.expire();
     }
 
+    /// Resolves when the backend has told the tip again after it could not; not before it next fails and recovers.
+    pub async fn next_return(&self) {
+        self.0.tips.next_return().await;
+    }
+
     /// Follows the tip: changes whenever anyone sees another height or hash.
     pub fn subscribe_tips(&self) -> watch::Receiver<Option<Tip>> {
         self.0.tips.subscribe()
@@ -201,7 +247,7 @@ impl ChainSource {
         if let Some(transaction) = self.0.confirmed.get(txid) {
             return Ok(Some((*transaction).clone()));
         }
-        let found = match &self.0.backend {
+        let found = match self.backend().await? {
             Backend::Esplora(esplora) => esplora.transaction(txid).await?,
             Backend::Bitcoind(node) => node.transaction(txid).await?,
         };
@@ -219,7 +265,7 @@ impl ChainSource {
     /// # Errors
     /// [`Error`] when the backend does not answer.
     pub async fn status(&self, txid: Txid) -> Result<TxStatus, Error> {
-        match &self.0.backend {
+        match self.backend().await? {
             Backend::Esplora(esplora) => esplora.status(txid).await,
             Backend::Bitcoind(node) => node.status(txid).await,
         }
@@ -246,7 +292,7 @@ impl ChainSource {
     /// # Errors
     /// [`Error`] when the backend does not answer.
     pub async fn spender(&self, outpoint: OutPoint) -> Result<Option<Spend>, Error> {
-        match &self.0.backend {
+        match self.backend().await? {
             Backend::Esplora(esplora) => esplora.spender(outpoint).await,
             Backend::Bitcoind(node) => node.spender(outpoint).await,
         }
@@ -258,7 +304,8 @@ impl ChainSource {
     /// The first real refusal in package order, because a refused parent makes its children look as if they lacked inputs
     /// (spec/wallet.md §9.2).
     pub async fn broadcast_package(&self, txs: &[Transaction]) -> Result<(), BroadcastError> {
-        match &self.0.backend {
+        let backend = self.backend().await;
+        match backend.map_err(|error| BroadcastError::Unavailable(error.to_string()))? {
             Backend::Esplora(esplora) => esplora.broadcast(txs).await,
             Backend::Bitcoind(node) => node.broadcast(txs).await,
         }
@@ -278,7 +325,7 @@ impl ChainSource {
         if let Some(rates) = self.0.fees.fresh() {
             return Ok(rates);
         }
-        let estimates = match &self.0.backend {
+        let estimates = match self.backend().await? {
             Backend::Esplora(esplora) => esplora.fee_estimates().await?,
             Backend::Bitcoind(node) => node.fee_estimates().await?,
         };
@@ -286,11 +333,14 @@ impl ChainSource {
     }
 
     /// What serves the on-chain wallet.
-    pub(crate) fn wallet_source(&self) -> WalletSource<'_> {
-        match &self.0.backend {
+    ///
+    /// # Errors
+    /// [`Error`] when the backend does not pass its check.
+    pub(crate) async fn wallet_source(&self) -> Result<WalletSource<'_>, Error> {
+        Ok(match self.backend().await? {
             Backend::Esplora(esplora) => WalletSource::Addresses(esplora),
             Backend::Bitcoind(node) => WalletSource::Blocks(node),
-        }
+        })
     }
 }
 

@@ -22,6 +22,8 @@ pub struct Tip {
 /// Remembers the tip and tells those who wait for a new one.
 pub(super) struct TipCache {
     seen: watch::Sender<Option<Tip>>,
+    /// Whether the last question was answered.
+    answering: watch::Sender<bool>,
     asked_at: Mutex<Option<Instant>>,
 }
 
@@ -29,6 +31,7 @@ impl TipCache {
     pub(super) fn new() -> TipCache {
         TipCache {
             seen: watch::Sender::new(None),
+            answering: watch::Sender::new(true),
             asked_at: Mutex::new(None),
         }
     }
@@ -50,6 +53,20 @@ impl TipCache {
         *self.asked_at.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
         self.seen
             .send_if_modified(|last| last.replace(tip) != Some(tip));
+        self.answering.send_replace(true);
+    }
+
+    /// Notes that the backend did not answer.
+    pub(super) fn failed(&self) {
+        self.answering.send_replace(false);
+    }
+
+    /// Resolves at the next answer after a failure, which may have been before.
+    pub(super) async fn next_return(&self) {
+        let mut answering = self.answering.subscribe();
+        // The sender lives as long as this cache.
+        let _ = answering.wait_for(|answering| !answering).await;
+        let _ = answering.wait_for(|answering| *answering).await;
     }
 
     /// Makes the next question go to the backend.
@@ -85,5 +102,26 @@ mod tests {
         cache.saw(tip(2));
         assert!(tips.has_changed().unwrap());
         assert_eq!(cache.fresh(), Some(tip(2)));
+    }
+
+    #[tokio::test]
+    async fn a_return_is_an_answer_after_a_failure() {
+        let cache = TipCache::new();
+        let tip = Tip {
+            height: BlockHeight::new(7),
+            hash: BlockHash::from_byte_array([1; 32]),
+        };
+        cache.saw(tip);
+        let mut back = Box::pin(cache.next_return());
+        assert_eq!(futures::poll!(&mut back), std::task::Poll::Pending);
+        cache.failed();
+        assert_eq!(futures::poll!(&mut back), std::task::Poll::Pending);
+        cache.saw(tip);
+        back.await;
+        cache.failed();
+        let mut back = Box::pin(cache.next_return());
+        assert_eq!(futures::poll!(&mut back), std::task::Poll::Pending);
+        cache.saw(tip);
+        back.await;
     }
 }

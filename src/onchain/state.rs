@@ -160,7 +160,7 @@ async fn scan(
     wallet: &Wallet,
     height: BlockHeight,
 ) -> Result<Update, chain::Error> {
-    let node = match chain.wallet_source() {
+    let node = match chain.wallet_source().await? {
         WalletSource::Addresses(esplora) => {
             let request = wallet.start_full_scan().build();
             return esplora.scan_wallet(request).await;

@@ -57,7 +57,7 @@ impl OnchainWallet {
     async fn run_sync(&self, looked_at: &mut HashSet<Txid>) -> Result<(), Error> {
         self.catch_up().await?;
         let started = now();
-        match self.0.chain.wallet_source() {
+        match self.0.chain.wallet_source().await? {
             WalletSource::Addresses(esplora) => self.ask_for_addresses(esplora, started).await?,
             WalletSource::Blocks(node) => self.look_through(node, looked_at, started).await?,
         }

@@ -4,8 +4,8 @@
 //! |---|---|---|
 //! | connection | every second; when a call failed | connects, or asks the server for a sign of life |
 //! | tip | a block that the backend announces; every second on regtest, every 15 elsewhere | asks for the tip |
-//! | blocks | a new tip; every sync interval | fee rates, quarantine |
-//! | on-chain | a new tip; every sync interval | the on-chain wallet |
+//! | blocks | a new tip; a chain that is back; every sync interval | fee rates, quarantine |
+//! | on-chain | a new tip; a chain that is back; every sync interval | the on-chain wallet |
 //! | mailbox | its stream; every 30 seconds | receives |
 //! | rounds | their stream; every 30 seconds | hands on the events |
 //! | maintenance | a round begins | refreshes what is due |

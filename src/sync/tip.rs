@@ -6,7 +6,7 @@ use std::time::Duration;
 use bitcoin::Network;
 use tokio::sync::watch;
 
-use super::Failing;
+use super::{Failing, back_off};
 use crate::wallet::{Tip, Wallet};
 
 /// Asks for the tip again and again; whoever follows the tip is told by the asking.
@@ -29,14 +29,16 @@ pub(super) async fn watch(wallet: Arc<Wallet>) {
 pub(super) async fn on_blocks(wallet: Arc<Wallet>) {
     let mut tips = wallet.subscribe_tips();
     let (mut fees, mut quarantine) = (Failing::default(), Failing::default());
+    let mut failures = 0;
     loop {
         tips.mark_unchanged();
-        fees.note("fee rates cannot be had", wallet.refresh_fee_rates().await);
-        quarantine.note(
+        let rates = fees.note("fee rates cannot be had", wallet.refresh_fee_rates().await);
+        let judged = quarantine.note(
             "received VTXOs cannot be judged",
             wallet.review_quarantine().await,
         );
-        next(&mut tips, wallet.sync_interval()).await;
+        failures = count(failures, rates.is_some() && judged.is_some());
+        next(&wallet, &mut tips, failures).await;
     }
 }
 
@@ -44,20 +46,36 @@ pub(super) async fn on_blocks(wallet: Arc<Wallet>) {
 pub(super) async fn sync_onchain(wallet: Arc<Wallet>) {
     let mut tips = wallet.subscribe_tips();
     let mut failing = Failing::default();
+    let mut failures = 0;
     loop {
         tips.mark_unchanged();
-        failing.note(
+        let synced = failing.note(
             "the on-chain wallet cannot be synced",
             wallet.sync_onchain().await,
         );
-        next(&mut tips, wallet.sync_interval()).await;
+        failures = count(failures, synced.is_some());
+        next(&wallet, &mut tips, failures).await;
     }
 }
 
-/// Waits for the next block, or for the interval without one.
-async fn next(tips: &mut watch::Receiver<Option<Tip>>, interval: Duration) {
+fn count(failures: u32, succeeded: bool) -> u32 {
+    if succeeded {
+        0
+    } else {
+        failures.saturating_add(1)
+    }
+}
+
+/// Waits for the next block, for a chain that was away to be back, or for the interval; not as long after a failure.
+async fn next(wallet: &Wallet, tips: &mut watch::Receiver<Option<Tip>>, failures: u32) {
+    let interval = wallet.sync_interval();
+    let pause = match failures {
+        0 => interval,
+        _ => back_off(failures).min(interval),
+    };
     tokio::select! {
         _ = tips.changed() => {}
-        () = tokio::time::sleep(interval) => {}
+        () = wallet.chain_return() => {}
+        () = tokio::time::sleep(pause) => {}
     }
 }

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bip39::Mnemonic;
 use bitcoin::Network;
@@ -9,7 +10,7 @@ use bitcoin::bip32::Fingerprint;
 use bitcoin_ext::BlockHeight;
 
 use crate::ark::{PinnedKeys, Server, ServerConfig};
-use crate::chain::{BackendConfig, BitcoindAuth, ChainConfig, ChainSource};
+use crate::chain::{self, BackendConfig, BitcoindAuth, ChainConfig, ChainSource};
 use crate::config::{self, WalletConfig};
 use crate::onchain::{OnchainWallet, ScanStart};
 use crate::store::Store;
@@ -19,6 +20,9 @@ use crate::wallet::keys::WalletKeys;
 use crate::wallet::operation::Registry;
 use crate::wallet::round::{RoundFeed, Secrets};
 use crate::wallet::{Error, Result, Settings, Wallet};
+
+/// How long a start waits for the chain's first answer.
+const GREETING: Duration = Duration::from_secs(3);
 
 /// What a wallet is made or opened from.
 pub struct WalletOptions {
@@ -47,7 +51,7 @@ impl Wallet {
         let network = options
             .network
             .ok_or_else(|| Error::bad_request("missing_network", "a new wallet needs a network"))?;
-        let chain = connect_chain(&options.config, network).await?;
+        let chain = ChainSource::connect(&chain_config(&options.config, network), network).await?;
         let keys = WalletKeys::new(&options.mnemonic, network);
         let server = connect_server(&options.config, network, None)?;
         match server.check().await {
@@ -84,7 +88,8 @@ impl Wallet {
     /// Opens an existing wallet, and takes up the operations that were left unfinished.
     ///
     /// # Errors
-    /// The database belongs to another seed or cannot be read, or the chain cannot be reached. The server may be away.
+    /// The database belongs to another seed or cannot be read, or the chain is another network's or cannot serve us. Chain and
+    /// server may be away.
     pub async fn open(options: WalletOptions) -> Result<Arc<Wallet>> {
         let store = open_store(options.database.clone()).await?;
         let unfinished = || {
@@ -100,7 +105,8 @@ impl Wallet {
         } = store.read(row::get).await?.ok_or_else(unfinished)?;
         let keys = WalletKeys::new(&options.mnemonic, network);
         check_fingerprint(&keys, fingerprint)?;
-        let chain = connect_chain(&options.config, network).await?;
+        let chain = ChainSource::new(&chain_config(&options.config, network), network)?;
+        greet(&chain).await?;
         let pinned = server_keys.map(|(server, mailbox)| PinnedKeys { server, mailbox });
         let server = connect_server(&options.config, network, pinned)?;
         assemble(
@@ -186,7 +192,21 @@ fn check_fingerprint(keys: &WalletKeys, stored: Fingerprint) -> Result<()> {
     Err(Error::conflict("wrong_mnemonic", message))
 }
 
-async fn connect_chain(config: &WalletConfig, network: Network) -> Result<ChainSource> {
+/// Looks whether the chain is there. What only time can cure is no reason not to start: balances are known without it, and
+/// everything else says what it lacks.
+async fn greet(chain: &ChainSource) -> Result<()> {
+    match tokio::time::timeout(GREETING, chain.tip()).await {
+        Ok(Ok(_)) => {}
+        Ok(Err(error @ (chain::Error::Config(_) | chain::Error::WrongNetwork { .. }))) => {
+            return Err(error.into());
+        }
+        Ok(Err(error)) => tracing::warn!(%error, "the wallet is opened without its chain"),
+        Err(_) => tracing::warn!("the wallet is opened without its chain, which is slow to answer"),
+    }
+    Ok(())
+}
+
+fn chain_config(config: &WalletConfig, network: Network) -> ChainConfig {
     let backend = match &config.chain_source {
         config::ChainSource::Esplora { url } => BackendConfig::Esplora {
             url: url.to_string(),
@@ -204,11 +224,10 @@ async fn connect_chain(config: &WalletConfig, network: Network) -> Result<ChainS
             zmq: zmq.clone(),
         },
     };
-    let config = ChainConfig {
+    ChainConfig {
         backend,
         fallback_fee_rate: config.fallback_fee_rate(network),
-    };
-    Ok(ChainSource::connect(&config, network).await?)
+    }
 }
 
 fn connect_server(

@@ -78,6 +78,11 @@ impl Wallet {
         self.chain.wait_for_block_hint().await;
     }
 
+    /// Resolves when the chain backend has told the tip again after it could not.
+    pub async fn chain_return(&self) {
+        self.chain.next_return().await;
+    }
+
     /// Follows the chain's tip.
     pub fn subscribe_tips(&self) -> watch::Receiver<Option<Tip>> {
         self.chain.subscribe_tips()

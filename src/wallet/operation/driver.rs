@@ -312,7 +312,7 @@ impl<F: Flow> Driver<F> {
         self.rest(pause, nudges).await;
     }
 
-    /// Sleeps; a new connection or a nudge ends it early.
+    /// Sleeps; a server or a chain that is back ends it early, and so does a nudge.
     async fn rest(&self, pause: Duration, nudges: &mut watch::Receiver<u64>) {
         // A nudge that came during the step has had its try.
         let last = *nudges.borrow_and_update();
@@ -320,6 +320,7 @@ impl<F: Flow> Driver<F> {
         tokio::select! {
             () = tokio::time::sleep(pause) => {}
             () = self.wallet.server.next_connection() => {}
+            () = self.wallet.chain.next_return() => {}
             _ = nudges.changed() => {}
         }
     }
