@@ -9,7 +9,7 @@ use crate::store::movement::{self, MovementStatus};
 use crate::store::operation::{OperationId, OperationKind};
 use crate::store::vtxo::{self, VtxoState};
 use crate::store::{WriteTx, anchor};
-use crate::wallet::operation::{Flow, Next, Step, Tries};
+use crate::wallet::operation::{Flow, Next, Step, Tries, VANISHED_PAUSE};
 use crate::wallet::{CommitPoint, Error, Result, Wallet, clock};
 
 use super::{Board, Funded, Signed};
@@ -175,7 +175,7 @@ async fn confirm(wallet: &Wallet, id: &OperationId, signed: Signed) -> Result<St
             tracing::warn!("the board's funding transaction has vanished; it is broadcast again");
             return Ok(Step::commit(
                 CommitPoint::BoardBroadcast,
-                Next::State(Board::Broadcast(signed)),
+                Next::Later(Board::Broadcast(signed), VANISHED_PAUSE),
                 |_| Ok(()),
             ));
         }

@@ -7,7 +7,7 @@ use crate::chain::TxStatus;
 use crate::store::movement::{self, MovementStatus};
 use crate::store::operation::OperationId;
 use crate::store::vtxo::{self, VtxoState};
-use crate::wallet::operation::{Next, Step};
+use crate::wallet::operation::{Next, Step, VANISHED_PAUSE};
 use crate::wallet::{CommitPoint, Error, Result, Wallet, clock};
 
 /// Sees to it that the transaction is out.
@@ -44,7 +44,7 @@ pub(super) async fn confirm(
             tracing::warn!(%txid, "an offboard transaction has vanished; it is broadcast again");
             return Ok(Step::commit(
                 CommitPoint::OffboardSigned,
-                Next::State(Offboard::Broadcast(settling)),
+                Next::Later(Offboard::Broadcast(settling), VANISHED_PAUSE),
                 |_| Ok(()),
             ));
         }

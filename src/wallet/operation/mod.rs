@@ -33,6 +33,10 @@ pub use crate::store::operation::{OperationId, OperationKind};
 pub(super) use driver::{back_off, enlist};
 pub(super) use registry::{Progress, Registry, answer};
 
+/// How long a transaction that has vanished rests before it is broadcast again. A chain backend that takes it and denies to know
+/// it, as one does that lags behind itself, must not be asked without end.
+pub(super) const VANISHED_PAUSE: Duration = Duration::from_secs(3);
+
 /// What one kind of operation does; implemented by its state type.
 pub(super) trait Flow: Serialize + DeserializeOwned + Clone + Send + Sync + 'static {
     /// The kind in the operation table.

@@ -15,7 +15,7 @@ use crate::store::operation::OperationId;
 use crate::store::vtxo::{self, VtxoState};
 use crate::store::{WriteTx, anchor};
 use crate::wallet::arkoor::EncodedVtxo;
-use crate::wallet::operation::{Next, Step, Tries};
+use crate::wallet::operation::{Next, Step, Tries, VANISHED_PAUSE};
 use crate::wallet::{CommitPoint, Error, Result, Wallet, clock};
 
 impl Wallet {
@@ -104,7 +104,7 @@ pub(super) async fn confirm(
             tracing::warn!("the round's transaction has vanished; it is broadcast again");
             return Ok(Step::commit(
                 CommitPoint::RoundSeen,
-                Next::State(Round::Issued(swap)),
+                Next::Later(Round::Issued(swap), VANISHED_PAUSE),
                 |_| Ok(()),
             ));
         }
