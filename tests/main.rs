@@ -5,6 +5,7 @@
 mod support;
 
 mod boards;
+mod chain_faults;
 mod connection;
 mod contract;
 mod crash;

@@ -78,9 +78,21 @@ impl Daemon {
         daemon
     }
 
+    /// Starts a daemon and makes a wallet whose chain fails on demand.
+    pub async fn on_faulty_chain(world: &World) -> Daemon {
+        let daemon = Daemon::start().await;
+        let source = world.faulty_chain_source();
+        daemon
+            .post("/wallet/create", creation(world, source))
+            .await
+            .ok();
+        daemon
+    }
+
     /// Makes a wallet in the world.
     pub async fn create_wallet(&self, world: &World) {
-        self.post("/wallet/create", creation(world)).await.ok();
+        let request = creation(world, world.chain_source());
+        self.post("/wallet/create", request).await.ok();
     }
 
     /// The token that it is asked with.
@@ -117,6 +129,26 @@ impl Daemon {
             .await
             .expect("it stops in time")
             .expect("it has a status")
+    }
+
+    /// Ends it as `kill -9` does.
+    pub async fn kill(&mut self) {
+        self.child.kill().await.expect("it can be killed");
+    }
+
+    /// What it has written to its log.
+    pub fn log(&self) -> String {
+        let log = self.folder.path().join("stderr.log");
+        std::fs::read_to_string(log).expect("there is a log")
+    }
+
+    /// Sends a request and hangs up as soon as `until` has come about; before that there must be no answer.
+    pub async fn post_and_leave(&self, path: &str, body: Value, until: impl AsyncFnMut() -> bool) {
+        let mut until = until;
+        tokio::select! {
+            reply = self.post(path, body) => panic!("answered too early: {reply:?}"),
+            () = eventually("the request has its effect", async || until().await.then_some(())) => {}
+        }
     }
 
     /// Waits until it has died by itself.
@@ -343,11 +375,11 @@ impl Daemon {
 }
 
 /// The body that makes a wallet in the world.
-fn creation(world: &World) -> Value {
+fn creation(world: &World, chain_source: Value) -> Value {
     json!({
         "network": "regtest",
         "ark_server": world.sandbox.ark_url,
-        "chain_source": world.chain_source(),
+        "chain_source": chain_source,
     })
 }
 

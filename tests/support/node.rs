@@ -68,6 +68,12 @@ impl Node {
         serde_json::json!({"bitcoind": {"bitcoind": self.url(), "bitcoind_auth": auth}})
     }
 
+    /// How a daemon reaches it through something else that listens at `url`.
+    pub fn chain_source_at(&self, url: &str) -> serde_json::Value {
+        let auth = serde_json::json!({"user-pass": {"user": USER, "pass": PASSWORD}});
+        serde_json::json!({"bitcoind": {"bitcoind": url, "bitcoind_auth": auth}})
+    }
+
     /// Where it announces blocks.
     pub fn zmq(&self) -> String {
         format!("tcp://127.0.0.1:{}", self.zmq_port)

@@ -53,6 +53,15 @@ impl World {
         }
     }
 
+    /// The same chain through a proxy that fails on demand.
+    pub fn faulty_chain_source(&self) -> serde_json::Value {
+        let url = self.sandbox.chain_proxy.url();
+        match &self.node {
+            Some(node) => node.chain_source_at(url),
+            None => serde_json::json!({"esplora": {"url": url}}),
+        }
+    }
+
     /// Whether the chain is a simulation; then it can be told to forget transactions, which a node cannot.
     pub fn is_simulated(&self) -> bool {
         self.node.is_none()
@@ -116,7 +125,25 @@ impl World {
             .expect("a rule that can act");
     }
 
-    /// Ends all misbehaviour.
+    /// Makes the chain behind the proxy misbehave, as `POST /control/chain-faults` would; answers the rule's id.
+    pub fn chain_fault(&self, rule: serde_json::Value) -> u64 {
+        let rule = serde_json::from_value(rule).expect("a fault rule");
+        let added = self.sandbox.chain_proxy.add(rule);
+        added.expect("a rule that can act")
+    }
+
+    /// How often chain faults have acted, all in all.
+    pub fn chain_faults_fired(&self) -> u32 {
+        let rules = self.sandbox.chain_proxy.rules();
+        rules.iter().map(|active| active.fired).sum()
+    }
+
+    /// Ends all misbehaviour of the chain.
+    pub fn no_chain_faults(&self) {
+        self.sandbox.chain_proxy.clear();
+    }
+
+    /// Ends all misbehaviour of the Ark server.
     pub fn no_faults(&self) {
         self.sandbox.ark.faults().clear();
     }
