@@ -1,15 +1,18 @@
 //! The chain as an Esplora server tells it.
 
 use std::collections::BTreeMap;
+use std::panic::AssertUnwindSafe;
 
 use bdk_esplora::EsploraAsyncExt;
 use bdk_esplora::esplora_client::api::TxStatus as ApiStatus;
 use bdk_esplora::esplora_client::{AsyncClient, Builder, Error as ClientError};
 use bdk_wallet::chain::spk_client::{FullScanRequest, SyncRequest};
 use bdk_wallet::{KeychainKind, Update};
+use bitcoin::absolute::LOCK_TIME_THRESHOLD;
 use bitcoin::amount::CheckedSum;
 use bitcoin::{Amount, BlockHash, OutPoint, Transaction, Txid};
 use bitcoin_ext::BlockHeight;
+use futures::FutureExt;
 use url::Url;
 
 use super::error::{Verdict, classify, innermost};
@@ -58,8 +61,11 @@ impl Esplora {
         }
         // Height and hash must come from one answer: a block may arrive between two.
         let blocks = limited(self.client.get_block_infos(None)).await?;
-        let newest = blocks.iter().max_by_key(|block| block.height);
-        newest
+        let possible = blocks
+            .iter()
+            .filter(|block| block.height < LOCK_TIME_THRESHOLD);
+        possible
+            .max_by_key(|block| block.height)
             .map(|block| Tip {
                 height: BlockHeight::new(block.height),
                 hash: block.id,
@@ -132,9 +138,11 @@ impl Esplora {
         &self,
         request: SyncRequest<(KeychainKind, u32)>,
     ) -> Result<Update, Error> {
-        match self.client.sync(request, PARALLEL_REQUESTS).await {
-            Ok(response) => plausible(response.into()),
-            Err(error) => Err(convert(*error)),
+        let sync = self.client.sync(request, PARALLEL_REQUESTS);
+        match AssertUnwindSafe(sync).catch_unwind().await {
+            Ok(Ok(response)) => plausible(response.into()),
+            Ok(Err(error)) => Err(convert(*error)),
+            Err(_) => Err(contradictory()),
         }
     }
 
@@ -144,9 +152,10 @@ impl Esplora {
         request: FullScanRequest<KeychainKind>,
     ) -> Result<Update, Error> {
         let scan = self.client.full_scan(request, STOP_GAP, PARALLEL_REQUESTS);
-        match scan.await {
-            Ok(response) => plausible(response.into()),
-            Err(error) => Err(convert(*error)),
+        match AssertUnwindSafe(scan).catch_unwind().await {
+            Ok(Ok(response)) => plausible(response.into()),
+            Ok(Err(error)) => Err(convert(*error)),
+            Err(_) => Err(contradictory()),
         }
     }
 }
@@ -205,6 +214,11 @@ fn describe(error: &ClientError) -> String {
         ClientError::Reqwest(error) => innermost(error),
         other => other.to_string(),
     }
+}
+
+/// The client library takes it for impossible, and panics, that a server lists another first block than it had.
+fn contradictory() -> Error {
+    Error::Invalid("its blocks contradict each other".into())
 }
 
 /// Refuses amounts that cannot exist, so that adding them up cannot overflow.

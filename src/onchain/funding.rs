@@ -8,12 +8,14 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use bdk_wallet::KeychainKind;
+use bdk_wallet::{KeychainKind, Wallet};
+use bitcoin::absolute::LOCK_TIME_THRESHOLD;
 use bitcoin::{Amount, FeeRate, OutPoint, Psbt, ScriptBuf, Transaction};
 
 use super::select::{Outputs, Plan, build};
 use super::view::spendable;
 use super::{Error, OnchainWallet, Shared, now};
+use crate::chain::Tip;
 use crate::store::{self, WriteTx};
 
 /// The most inputs of a funding; the Ark server accepts no larger board.
@@ -146,6 +148,14 @@ impl OnchainWallet {
     }
 }
 
+/// The height of the newest block, before which the transaction cannot be mined. A block that the backend once invented stays
+/// among the wallet's, and a transaction that waits for its height would wait for ever, so the tip has to agree.
+fn newest_height(wallet: &Wallet, tip: Option<Tip>) -> u32 {
+    let newest = wallet.latest_checkpoint().height();
+    let height = tip.map_or(newest, |tip| tip.height.to_u32().min(newest));
+    height.min(LOCK_TIME_THRESHOLD - 1)
+}
+
 /// Builds a transaction and reserves its coins; `None` when memory does not know all recorded transactions yet. Runs in the
 /// writer thread, for the reason that the module [`onchain`](super) gives.
 fn pick(
@@ -166,7 +176,14 @@ fn pick(
         Some(index) => state.wallet.peek_address(KeychainKind::External, index),
         None => state.wallet.reveal_next_address(KeychainKind::External),
     };
-    let built = build(&mut state.wallet, coins, plan, &change.script_pubkey());
+    let height = newest_height(&state.wallet, shared.chain.last_tip());
+    let built = build(
+        &mut state.wallet,
+        coins,
+        plan,
+        &change.script_pubkey(),
+        height,
+    );
     state.collect_changes();
     let pays_change = |psbt: &Psbt| {
         let mut outputs = psbt.unsigned_tx.output.iter();

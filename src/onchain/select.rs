@@ -55,12 +55,13 @@ impl Plan {
     }
 }
 
-/// Builds what `plan` says from `coins`, with any change to `change`.
+/// Builds what `plan` says from `coins`, with any change to `change`, to be mined after the block at `height`.
 pub(super) fn build(
     wallet: &mut Wallet,
     mut coins: Vec<LocalOutput>,
     plan: &Plan,
     change: &ScriptBuf,
+    height: u32,
 ) -> Result<Psbt, Error> {
     let recipients = match &plan.outputs {
         Outputs::Pay(recipients) => recipients,
@@ -69,7 +70,7 @@ pub(super) fn build(
             coins.retain(|coin| coin.txout.value > spending);
             coins.sort_by_key(|coin| Reverse(coin.txout.value));
             coins.truncate(plan.max_inputs);
-            return drain(wallet, &coins, script, plan.fee_rate);
+            return drain(wallet, &coins, script, plan.fee_rate, height);
         }
     };
 
@@ -81,6 +82,7 @@ pub(super) fn build(
         others,
         change,
         fee_rate: plan.fee_rate,
+        height,
     };
     let psbt = payment.build(
         wallet,
@@ -105,6 +107,7 @@ struct Payment<'a> {
     others: Vec<OutPoint>,
     change: &'a ScriptBuf,
     fee_rate: FeeRate,
+    height: u32,
 }
 
 impl Payment<'_> {
@@ -121,6 +124,7 @@ impl Payment<'_> {
             .unspendable(self.others.clone())
             .ordering(TxOrdering::Untouched)
             .fee_rate(self.fee_rate)
+            .current_height(self.height)
             .only_witness_utxo();
         builder.finish().map_err(convert)
     }
@@ -131,6 +135,7 @@ fn drain(
     coins: &[LocalOutput],
     script: &ScriptBuf,
     fee_rate: FeeRate,
+    height: u32,
 ) -> Result<Psbt, Error> {
     if coins.is_empty() {
         return Err(Error::InsufficientFunds {
@@ -146,6 +151,7 @@ fn drain(
         .manually_selected_only()
         .drain_to(script.clone())
         .fee_rate(fee_rate)
+        .current_height(height)
         .only_witness_utxo();
     builder.finish().map_err(convert)
 }

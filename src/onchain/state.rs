@@ -2,7 +2,8 @@
 
 use std::collections::{BTreeSet, HashSet};
 
-use bdk_wallet::chain::{BlockId, Merge};
+use bdk_wallet::chain::{BlockId, DescriptorExt, Merge};
+use bdk_wallet::descriptor::IntoWalletDescriptor;
 use bdk_wallet::template::Bip86Public;
 use bdk_wallet::{ChangeSet, KeychainKind, Update, Wallet};
 use bitcoin::bip32::{ChildNumber, Xpriv, Xpub};
@@ -64,6 +65,32 @@ impl State {
         self.collect_changes();
     }
 
+    /// Forgets the blocks above `height`. BDK never does so by itself, and refuses a chain that does not say what became of
+    /// them. It has no way to do it to a living wallet either, so this builds it anew.
+    pub(super) fn forget_blocks_above(&mut self, height: u32) -> Result<(), Error> {
+        self.collect_changes();
+        let wallet = &self.wallet;
+        let descriptor = wallet.public_descriptor(KeychainKind::External).clone();
+        let revealed = wallet.derivation_index(KeychainKind::External);
+        let mut all = ChangeSet {
+            descriptor: Some(descriptor.clone()),
+            network: Some(wallet.network()),
+            local_chain: wallet.local_chain().initial_changeset(),
+            tx_graph: wallet.tx_graph().initial_changeset(),
+            ..ChangeSet::default()
+        };
+        let revealed = revealed.map(|index| (descriptor.descriptor_id(), index));
+        all.indexer.last_revealed = revealed.into_iter().collect();
+        let mut forgotten = ChangeSet::default();
+        let heights = all.local_chain.blocks.keys().filter(|at| **at > height);
+        forgotten.local_chain.blocks = heights.map(|at| (*at, None)).collect();
+        all.merge(forgotten.clone());
+        self.wallet = restore(all, descriptor, wallet.network())?;
+        self.unsaved.merge(forgotten);
+        self.revision += 1;
+        Ok(())
+    }
+
     /// Writes the unsaved changes; [`saved`](Self::saved) drops them once this is committed.
     pub(super) fn write_unsaved(&self, tx: &WriteTx<'_>) -> Result<u64, Error> {
         if !self.unsaved.is_empty() {
@@ -107,14 +134,7 @@ pub(super) async fn load(
     let mut state = if changes.is_empty() {
         State::new(create(chain, descriptor, network, start).await?)
     } else {
-        let wallet = Wallet::load()
-            .descriptor(KeychainKind::External, Some(descriptor))
-            .check_network(network)
-            .lookahead(LOOKAHEAD)
-            .load_wallet_no_persist(merged.clone())
-            .map_err(|error| Error::Mismatch(error.to_string()))?
-            .ok_or_else(|| Error::Mismatch("it has no beginning".into()))?;
-        State::new(wallet)
+        State::new(restore(merged.clone(), descriptor, network)?)
     };
     state.follow(rows);
     state.collect_changes();
@@ -130,6 +150,20 @@ pub(super) async fn load(
             .await?;
     }
     Ok(state)
+}
+
+fn restore(
+    changes: ChangeSet,
+    descriptor: impl IntoWalletDescriptor + Send + 'static,
+    network: Network,
+) -> Result<Wallet, Error> {
+    Wallet::load()
+        .descriptor(KeychainKind::External, Some(descriptor))
+        .check_network(network)
+        .lookahead(LOOKAHEAD)
+        .load_wallet_no_persist(changes)
+        .map_err(|error| Error::Mismatch(error.to_string()))?
+        .ok_or_else(|| Error::Mismatch("it has no beginning".into()))
 }
 
 async fn create(

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use bdk_wallet::Wallet;
+use bdk_wallet::chain::CheckPoint;
 use bitcoin::{Transaction, Txid};
 
 use super::graph::{parents_first, parents_of};
@@ -77,10 +78,14 @@ impl OnchainWallet {
         let mut state = self.0.state();
         let evicted = &mut update.tx_update.evicted_ats;
         evicted.retain(|(txid, _)| may_evict(&state.wallet, *txid, started));
-        state
-            .wallet
-            .apply_update(update)
-            .map_err(|error| chain::Error::Invalid(error.to_string()))?;
+        let newest = update.chain.as_ref().map(CheckPoint::height);
+        if let Err(error) = state.wallet.apply_update(update.clone()) {
+            // The wallet knows blocks that the server no longer has, and cannot tell whether they are in its way.
+            tracing::warn!(%error, "blocks above the tip are forgotten");
+            state.forget_blocks_above(newest.unwrap_or(u32::MAX))?;
+            let applied = state.wallet.apply_update(update);
+            applied.map_err(|error| chain::Error::Invalid(error.to_string()))?;
+        }
         state.collect_changes();
         self.0.publish(&state);
         Ok(())
