@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::{Question, answer, fail, lose_answer, mempool, onchain_total, payments};
+use super::{Question, answer, deny, fail, lose_answer, mempool, onchain_total, payments};
 use crate::support::{Daemon, World, assert_conserved, eventually};
 
 #[tokio::test]
@@ -125,13 +125,7 @@ async fn a_transaction_that_the_chain_denies_to_know_is_not_given_up() {
     let board = json!({"amount_sat": 20_000});
     daemon.post("/boards/board-amount", board).await.ok();
     let left = onchain_total(&daemon).await;
-    let denial = if world.is_simulated() {
-        answer(404, "Transaction not found")
-    } else {
-        let error = json!({"code": -5, "message": "No such mempool or blockchain transaction."});
-        answer(500, json!({"error": error}))
-    };
-    fail(&world, Question::Transaction, None, &denial);
+    fail(&world, Question::Transaction, None, &deny(&world));
     // Passed on, but counted.
     let broadcasts = Question::Broadcast.targets(&world)[0];
     let count =

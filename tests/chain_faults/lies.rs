@@ -1,6 +1,7 @@
 //! A chain source whose answers are broken, old, or wrong.
 
 use bitcoin::constants::genesis_block;
+use bitcoin::hashes::sha256;
 use bitcoin::{BlockHash, Network};
 use serde_json::{Value, json};
 
@@ -291,4 +292,108 @@ async fn a_chain_of_another_network_is_refused_and_never_acted_on() {
     world.mine(1).await;
     assert_calm(&daemon);
     assert_conserved(&world, &[&daemon]).await;
+}
+
+/// Only an Esplora API can tell such stories; a node is our own.
+#[tokio::test]
+async fn blocks_that_cannot_be_are_not_believed() {
+    let world = World::new().await;
+    if !world.is_simulated() {
+        println!("skipped: the chain source is a node");
+        return;
+    }
+    let mut daemon = Daemon::on_faulty_chain(&world).await;
+    daemon.fund(&world, 50_000).await;
+    let (_, blocks) = block(&world, world.height().await).await;
+    let with = |height: u32| {
+        let mut blocks = blocks.clone();
+        let mut invented = blocks[0].clone();
+        invented["height"] = height.into();
+        invented["id"] = "ab".repeat(32).into();
+        blocks.as_array_mut().unwrap().insert(0, invented);
+        blocks
+    };
+    let tell_blocks = |height: u32| {
+        let hash = answer(200, "ab".repeat(32));
+        world.chain_fault(json!({"target": "/blocks/tip/hash", "action": hash}));
+        world.chain_fault(json!({"target": "/blocks", "action": answer(200, with(height))}));
+    };
+    // Another first block.
+    tell_blocks(0);
+    daemon
+        .post_empty("/onchain/sync")
+        .await
+        .refused(503, "chain_unavailable");
+    world.no_chain_faults();
+    daemon.post_empty("/onchain/sync").await.ok();
+    // A height that is no height, and one that is far away: no payment may have to wait for it.
+    for height in [4_000_000_000, 10_000_000] {
+        tell_blocks(height);
+        daemon.post_empty("/onchain/sync").await;
+        world.no_chain_faults();
+        eventually("the tip is right again", async || {
+            let tip = daemon.get("/bitcoin/tip").await;
+            (tip.body["tip_height"] == world.height().await).then_some(())
+        })
+        .await;
+        let faucet = world.sandbox.faucet.address().to_string();
+        let payment = json!({"destination": faucet, "amount_sat": 5_000});
+        daemon.post("/onchain/send", payment).await.ok();
+        assert_eq!(mempool(&world).await, 1, "{height}");
+        world.mine(1).await;
+        daemon.post_empty("/onchain/sync").await.ok();
+        daemon.kill().await;
+        daemon.restart(None).await;
+        daemon.post_empty("/onchain/sync").await.ok();
+        let balance = daemon.get("/onchain/balance").await.ok();
+        assert_eq!(balance["confirmed_sat"], balance["total_sat"], "{height}");
+    }
+    let drain = json!({"destination": world.sandbox.faucet.address().to_string()});
+    daemon.post("/onchain/drain", drain).await.ok();
+    assert_eq!(mempool(&world).await, 1);
+    world.mine(1).await;
+    assert_conserved(&world, &[&daemon]).await;
+}
+
+/// Only an Esplora API has pages.
+#[tokio::test]
+async fn lists_in_any_order_say_the_same() {
+    let world = World::new().await;
+    if !world.is_simulated() {
+        println!("skipped: the chain source is a node");
+        return;
+    }
+    let daemon = Daemon::on_faulty_chain(&world).await;
+    let address = daemon.post_empty("/onchain/addresses/next").await.ok();
+    let address = address["address"].as_str().unwrap();
+    for _ in 0..3 {
+        world.pay(address, 10_000).await;
+        world.mine(1).await;
+    }
+    let base = &world.sandbox.esplora_url;
+    let reversed = async |path: &str| {
+        let list = reqwest::get(format!("{base}{path}")).await.unwrap();
+        let mut list: Vec<Value> = serde_json::from_str(&list.text().await.unwrap()).unwrap();
+        assert!(list.len() > 2);
+        list.reverse();
+        answer(200, list)
+    };
+    let blocks = reversed("/blocks").await;
+    let transactions = reversed(&format!("/address/{address}/txs")).await;
+    let script: bitcoin::Address<bitcoin::address::NetworkUnchecked> = address.parse().unwrap();
+    let script = script.assume_checked().script_pubkey();
+    let hash = <sha256::Hash as bitcoin::hashes::Hash>::hash(script.as_bytes());
+    world.chain_fault(json!({"target": "/blocks", "action": blocks}));
+    world.chain_fault(json!({"target": format!("/scripthash/{hash}/txs"), "action": transactions}));
+    daemon.post_empty("/onchain/sync").await.ok();
+    assert_eq!(
+        daemon.get("/onchain/balance").await.ok()["confirmed_sat"],
+        30_000
+    );
+    eventually("the tip follows", async || {
+        let tip = daemon.get("/bitcoin/tip").await.ok();
+        (tip["tip_height"] == world.height().await).then_some(())
+    })
+    .await;
+    assert!(world.chain_faults_fired() >= 2);
 }

@@ -4,6 +4,7 @@
 mod away;
 mod broadcast;
 mod lies;
+mod server;
 
 use serde_json::{Value, json};
 
@@ -77,6 +78,15 @@ fn payments(destination: &str) -> [(&'static str, Value); 3] {
         ),
         ("/onchain/drain", json!({"destination": destination})),
     ]
+}
+
+/// "There is no such transaction".
+fn deny(world: &World) -> Value {
+    if world.is_simulated() {
+        return answer(404, "Transaction not found");
+    }
+    let error = json!({"code": -5, "message": "No such mempool or blockchain transaction."});
+    answer(500, json!({"error": error}))
 }
 
 async fn onchain_total(daemon: &Daemon) -> u64 {
