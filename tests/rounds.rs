@@ -197,12 +197,13 @@ async fn a_delegated_refresh_may_die_anywhere() {
         daemon.wait_for_connected(true).await;
         until_refreshed(&world, &daemon).await;
         let new = eventually("new VTXOs", async || {
+            // A round that has yet to be heard of from the mailbox is not pending before.
+            until_refreshed(&world, &daemon).await;
             let now = vtxos(&daemon).await;
             (!now.is_empty() && now.iter().all(|vtxo| !old.contains(vtxo))).then_some(now)
         })
         .await;
         assert!(!new.is_empty(), "{failpoint}");
-        until_refreshed(&world, &daemon).await;
         daemon.wait_for_spendable(200_000).await;
     }
     daemon.settled().await;
