@@ -85,6 +85,33 @@ async fn a_server_of_another_network_is_refused_by_name() {
 }
 
 #[tokio::test]
+async fn a_server_answers_nothing_before_its_network_is_known() {
+    let (script, config) = serve().await;
+    let chain = ChainSource::new(&config, Network::Bitcoin).unwrap();
+    assert!(script.take_asked().is_empty());
+    let tip = chain.tip().await;
+    assert!(matches!(tip, Err(Error::WrongNetwork { .. })), "{tip:?}");
+    let sent = chain.broadcast_package(&[]).await;
+    assert!(
+        matches!(sent, Err(BroadcastError::Unavailable(_))),
+        "{sent:?}"
+    );
+    assert!(chain.wallet_source().await.is_err());
+    assert_eq!(script.take_asked(), ["/block-height/0"; 3]);
+}
+
+#[tokio::test]
+async fn a_height_that_no_block_can_have_is_no_tip() {
+    let (script, config) = serve().await;
+    let chain = ChainSource::connect(&config, Network::Regtest)
+        .await
+        .unwrap();
+    chain.0.tips.expire();
+    script.set_tip(500_000_000, BlockHash::from_byte_array([7; 32]));
+    assert!(matches!(chain.tip().await, Err(Error::Invalid(_))));
+}
+
+#[tokio::test]
 async fn a_server_that_is_not_there_is_unavailable() {
     let (_script, mut config) = serve().await;
     config.backend = BackendConfig::Esplora {

@@ -274,4 +274,20 @@ mod tests {
         assert_ne!(one.esplora_url, other.esplora_url);
         assert_eq!(other.chain.tip().await.unwrap().height, FIRST_BLOCKS);
     }
+
+    #[tokio::test]
+    async fn the_chain_fails_when_it_is_told_to() {
+        let sandbox = Sandbox::default().start().await.unwrap();
+        let http = reqwest::Client::builder().no_proxy().build().unwrap();
+        let tip = format!("{}/blocks/tip/height", sandbox.chain_proxy.url());
+        let height = http.get(&tip).send().await.unwrap().text().await.unwrap();
+        assert_eq!(height, FIRST_BLOCKS.to_string());
+        let rules = format!("{}/chain-faults", sandbox.control_url);
+        let busy = serde_json::json!({"type": "answer", "code": 503, "body": "busy"});
+        let rule = serde_json::json!({"target": "/blocks/tip/*", "action": busy});
+        let added = http.post(rules).json(&rule).send().await.unwrap();
+        assert_eq!(added.status(), 200);
+        assert_eq!(http.get(&tip).send().await.unwrap().status(), 503);
+        sandbox.stop().await;
+    }
 }

@@ -151,7 +151,7 @@ impl WalletSlot {
     /// Loads the wallet in the datadir; false if there is none.
     ///
     /// # Errors
-    /// The configuration is wrong, the files do not belong together, or the chain is out of reach.
+    /// The configuration is wrong, the files do not belong together, or the chain is not the wallet's.
     pub async fn open_existing(&self) -> Result<bool> {
         let mut turn = self.turn.lock().await;
         let Some(words) = self.mnemonic()? else {

@@ -64,7 +64,6 @@ impl ChainProxy {
         });
         let router = Router::new()
             .fallback(proxy::pass)
-            .layer(axum::extract::DefaultBodyLimit::disable())
             .with_state(Arc::clone(&shared));
         let serving = tokio::spawn(async move { axum::serve(listener, router).await });
         Ok(ChainProxy {
