@@ -5,6 +5,7 @@ mod http;
 mod money;
 mod node;
 mod published;
+mod rounds;
 mod wait;
 mod world;
 
@@ -12,6 +13,7 @@ pub use daemon::{Daemon, program};
 pub use http::Reply;
 pub use money::{assert_conserved, assert_history_adds_up};
 pub use published::complaints;
+pub use rounds::{charging_rounds_of, rounds_of};
 pub use wait::eventually;
 pub use world::World;
 

@@ -1,0 +1,125 @@
+//! What tests of rounds and offboards share.
+
+use std::str::FromStr;
+use std::time::Duration;
+
+use arkwalletd::sandbox::ark::{Params, charging_fees};
+use bitcoin::address::NetworkUnchecked;
+use bitcoin::{Address, Amount, Txid};
+use serde_json::{Value, json};
+
+use super::daemon::Daemon;
+use super::wait::eventually;
+use super::world::World;
+
+/// A server whose rounds go on as soon as so many wallets have joined and signed.
+pub fn rounds_of(participants: usize) -> Params {
+    Params {
+        round_participants: Some(participants),
+        round_sign_time: Duration::from_secs(2),
+        ..Params::free()
+    }
+}
+
+/// The same, at the price of a public server.
+pub fn charging_rounds_of(participants: usize) -> Params {
+    Params {
+        fees: charging_fees(),
+        ..rounds_of(participants)
+    }
+}
+
+impl World {
+    /// How often the Ark server was asked for this.
+    pub fn calls_of(&self, rpc: &str) -> u64 {
+        self.sandbox.ark.faults().calls_of(rpc)
+    }
+
+    /// What an address has received on chain, confirmed or not.
+    pub async fn received(&self, address: &str) -> u64 {
+        let address = Address::<NetworkUnchecked>::from_str(address)
+            .expect("a bitcoin address")
+            .assume_checked();
+        let coins = self.sandbox.chain.unspent(&address.script_pubkey()).await;
+        let values = coins.expect("the chain answers").into_iter();
+        values
+            .map(|coin| coin.output.value)
+            .sum::<Amount>()
+            .to_sat()
+    }
+
+    /// Whether chain or mempool hold a transaction.
+    pub async fn knows(&self, txid: &str) -> bool {
+        let txid = Txid::from_str(txid).expect("a transaction id");
+        let found = self.sandbox.chain.tx(txid).await;
+        found.expect("the chain answers").is_some()
+    }
+
+    /// Runs rounds until one comes to something.
+    pub async fn successful_round(&self) {
+        eventually("a round succeeds", async || {
+            self.round().await.then_some(())
+        })
+        .await;
+    }
+}
+
+impl Daemon {
+    /// The ids of its VTXOs.
+    pub async fn vtxos(&self) -> Vec<String> {
+        let all = self.get("/wallet/vtxos").await.ok();
+        let ids = all.as_array().expect("a list").iter();
+        ids.map(|vtxo| vtxo["id"].as_str().expect("an id").to_owned())
+            .collect()
+    }
+
+    /// The rounds that it takes part in.
+    pub async fn rounds(&self) -> Vec<Value> {
+        let rounds = self.get("/wallet/rounds").await.ok();
+        rounds.as_array().expect("a list").clone()
+    }
+
+    /// The newest movement of a kind.
+    pub async fn movement(&self, kind: &str) -> Value {
+        let history = self.history().await;
+        let found = history
+            .into_iter()
+            .find(|movement| movement["subsystem"]["kind"] == kind);
+        found.unwrap_or_else(|| panic!("no {kind}"))
+    }
+
+    /// Waits until it has seen the last block.
+    pub async fn wait_for_tip(&self, world: &World) {
+        let height = world.height().await;
+        eventually("the tip is known", async || {
+            let tip = self.get("/bitcoin/tip").await.ok();
+            (tip["tip_height"] == height).then_some(())
+        })
+        .await;
+    }
+
+    /// Confirms the round that has happened, and waits until the swap is made.
+    pub async fn finish_round(&self, world: &World) {
+        world.mine(1).await;
+        self.wait_without_rounds().await;
+    }
+
+    /// Waits until it takes part in no round any more.
+    pub async fn wait_without_rounds(&self) {
+        eventually("no round is pending", async || {
+            self.rounds().await.is_empty().then_some(())
+        })
+        .await;
+    }
+
+    /// Asks for a refresh of everything.
+    pub async fn refresh_all(&self) -> Value {
+        self.post_empty("/wallet/refresh/all").await.ok()
+    }
+
+    /// Asks for a refresh of these.
+    pub async fn refresh(&self, vtxos: &[String]) -> Value {
+        let body = json!({"vtxos": vtxos});
+        self.post("/wallet/refresh/vtxos", body).await.ok()
+    }
+}
