@@ -159,6 +159,13 @@ pub fn sleep(
     )
 }
 
+/// Forgets the failures of the present step, which has come to a wait without another one.
+pub fn recover(tx: &WriteTx<'_>, id: &OperationId) -> Result<(), Error> {
+    let sql = "UPDATE operation SET wake_at = NULL, attempts = 0, last_error = NULL
+               WHERE id = ?1 AND finished_at IS NULL";
+    expect_one(tx.prepare_cached(sql)?.execute(params![id.as_str()])?, id)
+}
+
 /// Ends a running operation.
 pub fn finish(
     tx: &WriteTx<'_>,

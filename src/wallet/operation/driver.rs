@@ -182,6 +182,7 @@ impl<F: Flow> Driver<F> {
                     writes,
                 }) => self.write(point, next, writes, &mut nudges).await,
                 Ok(Step::AwaitBlock) => {
+                    self.recover().await;
                     self.reports.rested.send_replace(*nudges.borrow());
                     tokio::select! {
                         _ = tips.changed() => {}
@@ -190,6 +191,7 @@ impl<F: Flow> Driver<F> {
                     Ok(Then::Continue)
                 }
                 Ok(Step::AwaitRound(at_most)) => {
+                    self.recover().await;
                     self.reports.rested.send_replace(*nudges.borrow());
                     tokio::select! {
                         _ = rounds.changed() => {}
@@ -310,6 +312,25 @@ impl<F: Flow> Driver<F> {
             tracing::error!(%error, "the failure could not be written to the operation's row");
         }
         self.rest(pause, nudges).await;
+    }
+
+    /// The step waits for what is bound to come, so its earlier failures are over, and nobody is told of them any more.
+    async fn recover(&mut self) {
+        if self.tries.failed == 0 {
+            return;
+        }
+        let id = self.id.clone();
+        let noted = self
+            .wallet
+            .store
+            .write(move |tx| operation::recover(tx, &id))
+            .await;
+        match noted {
+            Ok(()) => self.tries.failed = 0,
+            Err(error) => {
+                tracing::error!(%error, "the recovery could not be written to the operation's row");
+            }
+        }
     }
 
     /// Sleeps; a server or a chain that is back ends it early, and so does a nudge.
