@@ -20,4 +20,5 @@ mod payments;
 mod peer;
 mod process;
 mod receiving;
+mod refreshes;
 mod rounds;

@@ -1,0 +1,415 @@
+//! Refreshes over HTTP: each way to ask for one, what is shown of it meanwhile, what it costs, and the rounds that fail before
+//! one succeeds.
+
+use std::str::FromStr;
+
+use arkwalletd::sandbox::ark::{Params, VtxoState};
+use arkwalletd::sandbox::chain::Reorg;
+use bitcoin::Txid;
+use serde_json::{Value, json};
+
+use crate::support::{Daemon, World, assert_conserved, charging_rounds_of, eventually, rounds_of};
+
+/// A daemon with one VTXO for each of these boards.
+async fn boarded(world: &World, boards: &[u64]) -> Daemon {
+    let daemon = Daemon::with_wallet(world).await;
+    for sats in boards {
+        daemon.fund_and_board(world, *sats).await;
+    }
+    daemon
+}
+
+/// What the server of [`charging_rounds_of`] takes for a refresh of one VTXO, by its age.
+fn refresh_fee(sats: u64, blocks_to_expiry: u64) -> u64 {
+    let ppm = match blocks_to_expiry {
+        0..97 => 0,
+        97..199 => 1_000,
+        _ => 4_000,
+    };
+    150 + (sats * ppm).div_ceil(1_000_000)
+}
+
+async fn detail(daemon: &Daemon, id: &str) -> Value {
+    daemon.get(&format!("/wallet/vtxos/{id}")).await.ok()
+}
+
+async fn amount(daemon: &Daemon, id: &str) -> u64 {
+    detail(daemon, id).await["amount_sat"].as_u64().unwrap()
+}
+
+async fn expiry(daemon: &Daemon, id: &str) -> u32 {
+    let height = detail(daemon, id).await["expiry_height"].as_u64();
+    height.unwrap().try_into().unwrap()
+}
+
+/// The round's transaction, by the newest refresh in the history.
+async fn funding_txid(daemon: &Daemon) -> Value {
+    daemon.movement("refresh").await["metadata"]["funding_txid"].clone()
+}
+
+#[tokio::test]
+async fn named_vtxos_are_refreshed_at_their_price_and_others_are_left_alone() {
+    let world = World::with(charging_rounds_of(1)).await;
+    let daemon = boarded(&world, &[60_000, 40_000]).await;
+    let ids = daemon.vtxos().await;
+    let (named, other) = (&ids[0], &ids[1]);
+    let (value, before) = (
+        amount(&daemon, named).await,
+        daemon.balance("spendable_sat").await,
+    );
+    let fee = refresh_fee(value, 400);
+    let pending = daemon.refresh(std::slice::from_ref(named)).await;
+    assert_eq!(pending["status"], json!({"status": "pending"}));
+    assert_eq!(pending["participation"]["inputs"], json!([named]));
+    assert_eq!(
+        pending["participation"]["outputs"][0]["amount_sat"],
+        value - fee
+    );
+    assert!(world.round().await);
+    daemon.finish_round(&world).await;
+
+    let held = daemon.vtxos().await;
+    assert!(held.contains(other) && !held.contains(named), "{held:?}");
+    assert_eq!(daemon.balance("spendable_sat").await, before - fee);
+    let refresh = daemon.movement("refresh").await;
+    assert_eq!(refresh["status"], "successful");
+    assert_eq!(refresh["offchain_fee_sat"], fee);
+    assert_eq!(refresh["intended_balance_sat"], 0);
+    assert_eq!(
+        refresh["effective_balance_sat"],
+        -i64::try_from(fee).unwrap()
+    );
+    assert_eq!(refresh["input_vtxos"], json!([named]));
+    assert_conserved(&world, &[&daemon]).await;
+}
+
+/// What `/wallet/rounds`, `/wallet/next-round` and `/wallet/balance` say before, during and after the round.
+#[tokio::test]
+async fn a_refresh_of_everything_can_be_followed_until_it_is_done() {
+    let world = World::with(rounds_of(1)).await;
+    let daemon = boarded(&world, &[60_000, 40_000]).await;
+    assert!(daemon.rounds().await.is_empty());
+    let asked = daemon.refresh_all().await;
+    let shown = daemon.rounds().await;
+    assert_eq!(shown, [asked]);
+    assert_eq!(shown[0]["state"], "pending");
+    assert_eq!(shown[0]["funding_txid"], Value::Null);
+    assert_eq!(daemon.balance("spendable_sat").await, 100_000, "not locked");
+    let next = daemon.get("/wallet/next-round").await.ok();
+    let next = next["start_time"].as_str().unwrap().to_owned();
+    let next = chrono::DateTime::parse_from_rfc3339(&next).unwrap();
+    assert!(next > chrono::Utc::now());
+
+    assert!(world.round().await);
+    let unconfirmed = eventually("the round has happened", async || {
+        let shown = daemon.rounds().await.remove(0);
+        (shown["status"]["status"] == "unconfirmed").then_some(shown)
+    })
+    .await;
+    assert_eq!(unconfirmed["id"], shown[0]["id"]);
+    assert_eq!(unconfirmed["state"], "awaiting-confirmations");
+    let txid = unconfirmed["funding_txid"].as_str().unwrap();
+    assert_eq!(unconfirmed["status"]["funding_txid"], txid);
+    assert!(world.knows(txid).await);
+    assert_eq!(daemon.balance("spendable_sat").await, 0);
+    eventually("the inputs are held by the round", async || {
+        (daemon.balance("pending_in_round_sat").await == 100_000).then_some(())
+    })
+    .await;
+
+    daemon.finish_round(&world).await;
+    assert_eq!(daemon.balance("pending_in_round_sat").await, 0);
+    assert_eq!(daemon.balance("spendable_sat").await, 100_000);
+    assert_eq!(daemon.vtxos().await.len(), 1);
+    assert_eq!(funding_txid(&daemon).await, txid);
+    assert_conserved(&world, &[&daemon]).await;
+}
+
+#[tokio::test]
+async fn what_came_from_others_is_refreshed_and_what_was_boarded_is_not() {
+    let world = World::with(rounds_of(1)).await;
+    let (payer, payee) = (
+        boarded(&world, &[50_000]).await,
+        boarded(&world, &[30_000]).await,
+    );
+    let boarded = payee.vtxos().await;
+    payer.send(&payee.address().await, 20_000).await.ok();
+    payee.wait_for_spendable(50_000).await;
+    let received: Vec<String> = payee.vtxos().await;
+    let received = received.iter().find(|id| !boarded.contains(id)).unwrap();
+    let pending = payee.post_empty("/wallet/refresh/counterparty").await.ok();
+    assert_eq!(pending["participation"]["inputs"], json!([received]));
+    assert!(world.round().await);
+    payee.finish_round(&world).await;
+
+    let held = payee.vtxos().await;
+    assert!(held.contains(&boarded[0]) && !held.contains(received));
+    payee
+        .post_empty("/wallet/refresh/counterparty")
+        .await
+        .refused(404, "no_counterparty_vtxos");
+    assert_conserved(&world, &[&payer, &payee]).await;
+}
+
+#[tokio::test]
+async fn a_delegated_refresh_happens_in_the_next_round() {
+    let world = World::with(charging_rounds_of(0)).await;
+    let daemon = boarded(&world, &[60_000]).await;
+    let (old, before) = (daemon.vtxos().await, daemon.balance("spendable_sat").await);
+    let body = json!({"vtxos": old});
+    let pending = daemon.post("/wallet/refresh/delegated/vtxos", body).await;
+    let pending = pending.ok();
+    assert_eq!(pending["state"], "delegated-pending");
+    assert!(pending["unlock_hash"].is_string());
+    assert_eq!(daemon.balance("spendable_sat").await, before, "not locked");
+    assert!(world.round().await);
+    daemon.finish_round(&world).await;
+    assert!(!daemon.vtxos().await.contains(&old[0]));
+    let left = before - refresh_fee(before, 400);
+    assert_eq!(daemon.balance("spendable_sat").await, left);
+    assert_conserved(&world, &[&daemon]).await;
+}
+
+/// No earlier round takes it, and it costs what it costs then.
+#[tokio::test]
+async fn a_scheduled_refresh_waits_for_its_height_and_is_cheaper_then() {
+    let world = World::with(charging_rounds_of(0)).await;
+    let daemon = boarded(&world, &[60_000]).await;
+    let (old, before) = (daemon.vtxos().await, daemon.balance("spendable_sat").await);
+    let expiry = expiry(&daemon, &old[0]).await;
+    let delegate = async |height: u32| {
+        let body = json!({"vtxos": old, "height": height});
+        daemon.post("/wallet/refresh/delegated/vtxos", body).await
+    };
+    delegate(expiry).await.refused(400, "height_too_late");
+    let height = expiry - 150;
+    let pending = delegate(height).await.ok();
+    assert_eq!(pending["scheduled_height"], height);
+    assert!(!world.round().await, "too early");
+    let missing = height - world.height().await;
+    world.mine(missing).await;
+    daemon.wait_for_tip(&world).await;
+    world.successful_round().await;
+    daemon.finish_round(&world).await;
+    let left = before - refresh_fee(before, 150);
+    assert_eq!(daemon.balance("spendable_sat").await, left);
+    assert_conserved(&world, &[&daemon]).await;
+}
+
+#[tokio::test]
+async fn two_wallets_sit_in_one_round() {
+    let world = World::with(rounds_of(2)).await;
+    let (one, other) = (
+        boarded(&world, &[50_000, 30_000]).await,
+        boarded(&world, &[40_000]).await,
+    );
+    for daemon in [&one, &other] {
+        daemon.refresh_all().await;
+    }
+    assert!(world.round().await);
+    world.mine(1).await;
+    for daemon in [&one, &other] {
+        daemon.wait_without_rounds().await;
+    }
+    assert_eq!(funding_txid(&one).await, funding_txid(&other).await);
+    assert!(funding_txid(&one).await.is_string());
+    assert_ne!(one.vtxos().await, other.vtxos().await);
+    assert_eq!(one.balance("spendable_sat").await, 80_000);
+    assert_eq!(other.balance("spendable_sat").await, 40_000);
+    assert_conserved(&world, &[&one, &other]).await;
+}
+
+#[tokio::test]
+async fn fifty_vtxos_become_one_in_one_round() {
+    const PAYMENTS: u64 = 50;
+    let world = World::with(Params {
+        max_vtxo_exit_depth: 1_000,
+        ..rounds_of(1)
+    })
+    .await;
+    let (payer, payee) = (
+        boarded(&world, &[100_000]).await,
+        Daemon::with_wallet(&world).await,
+    );
+    let to = payee.address().await;
+    for _ in 0..PAYMENTS {
+        payer.send(&to, 1_000).await.ok();
+    }
+    payee.wait_for_spendable(PAYMENTS * 1_000).await;
+    // A payment out of several inputs brings several.
+    let (mut fifty, all) = (payee.vtxos().await, payee.vtxos().await.len());
+    fifty.truncate(50);
+    let pending = payee.refresh(&fifty).await;
+    let inputs = pending["participation"]["inputs"].as_array().unwrap();
+    assert_eq!(inputs.len(), 50);
+    world.successful_round().await;
+    payee.finish_round(&world).await;
+    assert_eq!(payee.vtxos().await.len(), all - 49);
+    assert_eq!(payee.balance("spendable_sat").await, PAYMENTS * 1_000);
+    assert_eq!(world.calls_of("ForfeitVtxos"), 1);
+    payee.send(&payer.address().await, 50_000).await.ok();
+    payer.wait_for_spendable(100_000).await;
+    assert_conserved(&world, &[&payer, &payee]).await;
+}
+
+/// The first round fails before anybody can join, the second because the signatures do not reach the server.
+#[tokio::test]
+async fn a_refresh_outlasts_two_rounds_that_fail() {
+    let world = World::with(rounds_of(1)).await;
+    let daemon = boarded(&world, &[50_000]).await;
+    let old = daemon.vtxos().await;
+    let asked = daemon.refresh_all().await;
+    for (target, action) in [
+        ("round.attempt", "fail_round"),
+        ("ProvideVtxoSignatures", "drop_before"),
+    ] {
+        world.fault(json!({"target": target, "action": {"type": action}}));
+        assert!(!world.round().await, "{target}");
+        world.no_faults();
+        let waiting = eventually("it waits for the next round", async || {
+            let shown = daemon.rounds().await.remove(0);
+            (shown["state"] == "pending").then_some(shown)
+        })
+        .await;
+        assert_eq!(waiting["id"], asked["id"]);
+        assert_eq!(daemon.vtxos().await, old);
+        assert_eq!(daemon.balance("spendable_sat").await, 50_000, "{target}");
+    }
+    assert!(world.calls_of("ProvideVtxoSignatures") > 0);
+    assert!(world.round().await);
+    daemon.finish_round(&world).await;
+    assert!(!daemon.vtxos().await.contains(&old[0]));
+    let refreshes = daemon.history().await.into_iter();
+    let refreshes: Vec<Value> = refreshes
+        .filter(|movement| movement["subsystem"]["kind"] == "refresh")
+        .collect();
+    assert_eq!(refreshes.len(), 1, "{refreshes:#?}");
+    assert_eq!(refreshes[0]["status"], "successful");
+    assert_conserved(&world, &[&daemon]).await;
+}
+
+/// Takes the transaction out of the chain again. A real node keeps it in its mempool, but does not mine it.
+async fn unconfirm(world: &World, txid: &str, depth: u32) {
+    let dropped = Reorg::Drop(vec![Txid::from_str(txid).unwrap()]);
+    world.sandbox.chain.reorg(depth, dropped).await.unwrap();
+}
+
+/// Lets it be mined.
+async fn let_in(world: &World, txid: &str) {
+    let txid = Txid::from_str(txid).unwrap();
+    world.sandbox.chain.unhold(txid).await.unwrap();
+    eventually("it is in the mempool", async || {
+        let waiting = world.sandbox.chain.mempool().await.unwrap();
+        waiting.contains(&txid).then_some(())
+    })
+    .await;
+}
+
+/// Nothing is given up for a round that is not in the chain any more; it is, once the round is back.
+#[tokio::test]
+async fn a_round_that_a_reorganisation_removes_is_waited_for_again() {
+    let world = World::with(rounds_of(1)).await;
+    let daemon = boarded(&world, &[50_000]).await;
+    let old = daemon.vtxos().await;
+    daemon.refresh_all().await;
+    world.fault(json!({"target": "RequestLeafVtxoCosign", "action": {"type": "drop_before"}}));
+    assert!(world.round().await);
+    world.mine(1).await;
+    let txid = eventually("the leaf is asked for", async || {
+        let asked = world.calls_of("RequestLeafVtxoCosign") > 0;
+        let shown = daemon.rounds().await.remove(0);
+        asked.then(|| shown["funding_txid"].as_str().unwrap().to_owned())
+    })
+    .await;
+
+    unconfirm(&world, &txid, 1).await;
+    world.no_faults();
+    daemon.wait_for_tip(&world).await;
+    eventually("the round is not confirmed", async || {
+        daemon.post_empty("/wallet/sync").await.ok();
+        let shown = daemon.rounds().await.remove(0);
+        (shown["status"]["status"] == "unconfirmed").then_some(())
+    })
+    .await;
+    assert_eq!(world.calls_of("ForfeitVtxos"), 0);
+    assert_eq!(daemon.vtxos().await, old);
+    assert_eq!(daemon.balance("pending_in_round_sat").await, 50_000);
+
+    let_in(&world, &txid).await;
+    daemon.finish_round(&world).await;
+    assert_eq!(funding_txid(&daemon).await, txid);
+    assert!(!daemon.vtxos().await.contains(&old[0]));
+    assert_conserved(&world, &[&daemon]).await;
+}
+
+#[tokio::test]
+async fn a_reorganisation_after_the_refresh_costs_nothing() {
+    let world = World::with(rounds_of(1)).await;
+    let (daemon, payee) = (
+        boarded(&world, &[50_000]).await,
+        Daemon::with_wallet(&world).await,
+    );
+    daemon.refresh_all().await;
+    assert!(world.round().await);
+    daemon.finish_round(&world).await;
+    let txid = funding_txid(&daemon).await;
+    let txid = txid.as_str().unwrap();
+    world.mine(1).await;
+    unconfirm(&world, txid, 2).await;
+    daemon.wait_for_tip(&world).await;
+    assert_eq!(daemon.balance("spendable_sat").await, 50_000);
+    let_in(&world, txid).await;
+    world.mine(1).await;
+    daemon.wait_for_tip(&world).await;
+    daemon.send(&payee.address().await, 20_000).await.ok();
+    payee.wait_for_spendable(20_000).await;
+    daemon.refresh_all().await;
+    world.successful_round().await;
+    daemon.finish_round(&world).await;
+    assert_eq!(daemon.balance("spendable_sat").await, 30_000);
+    assert_conserved(&world, &[&daemon, &payee]).await;
+}
+
+/// Nobody asks the daemon anything between the board and the end.
+#[tokio::test]
+async fn a_vtxo_near_its_expiry_is_refreshed_without_being_asked_for() {
+    let world = World::with(rounds_of(1)).await;
+    let daemon = boarded(&world, &[50_000]).await;
+    let old = daemon.vtxos().await.remove(0);
+    let expiry = expiry(&daemon, &old).await;
+    assert!(!world.round().await, "nothing is due yet");
+    world.mine(expiry - 10 - world.height().await).await;
+    world.successful_round().await;
+    world.mine(1).await;
+    eventually("the server has the old VTXO", async || {
+        let record = world.sandbox.ark.vtxo(old.parse().unwrap()).unwrap();
+        (record.unwrap().state == VtxoState::Spent).then_some(())
+    })
+    .await;
+    daemon.wait_without_rounds().await;
+    assert!(!daemon.vtxos().await.contains(&old));
+    assert_eq!(daemon.movement("refresh").await["status"], "successful");
+    assert_eq!(daemon.balance("spendable_sat").await, 50_000);
+    assert_conserved(&world, &[&daemon]).await;
+}
+
+#[tokio::test]
+async fn an_expired_vtxo_needs_a_refresh_and_gets_it() {
+    let world = World::with(rounds_of(1)).await;
+    let daemon = boarded(&world, &[50_000]).await;
+    let old = daemon.vtxos().await.remove(0);
+    let expiry = expiry(&daemon, &old).await;
+    world.mine(expiry - world.height().await).await;
+    daemon.wait_for_tip(&world).await;
+    assert_eq!(daemon.balance("spendable_sat").await, 0);
+    assert_eq!(daemon.balance("needs_refresh_sat").await, 50_000);
+    daemon
+        .send(&daemon.address().await, 1_000)
+        .await
+        .refused(400, "insufficient_funds");
+    world.successful_round().await;
+    daemon.finish_round(&world).await;
+    assert_eq!(daemon.balance("needs_refresh_sat").await, 0);
+    assert_eq!(daemon.balance("spendable_sat").await, 50_000);
+    assert_conserved(&world, &[&daemon]).await;
+}
