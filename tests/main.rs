@@ -15,6 +15,7 @@ mod lifecycle;
 mod lists;
 mod load;
 mod node;
+mod offboards;
 mod onchain;
 mod payments;
 mod peer;
