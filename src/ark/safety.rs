@@ -11,6 +11,8 @@ use super::Error;
 const MIN_MAINNET_EXIT_DELTA: u16 = 96;
 /// The most nonces per round output on mainnet; more only burn our time.
 const MAX_MAINNET_ROUND_NONCES: usize = 16;
+/// The most anywhere else. A tree has one level for each, so more serve nobody, and without a limit they use up all memory.
+const MAX_ROUND_NONCES: usize = 256;
 
 /// The keys by which a wallet knows its server for ever.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,6 +56,9 @@ pub(super) fn check(
     }
     if info.nb_round_nonces == 0 {
         return refuse("it wants rounds without nonces");
+    }
+    if info.nb_round_nonces > MAX_ROUND_NONCES {
+        return refuse("it wants too many round nonces");
     }
     if let Err(error) = info.fees.validate() {
         return Err(Error::Unsafe(format!(
