@@ -105,7 +105,7 @@ impl Hook {
                     | Hook::RoundForfeitPersisted
                     | Hook::OffboardPersisted
             ),
-            Action::Duplicate => self == Hook::MailboxPost,
+            Action::Duplicate => matches!(self, Hook::MailboxPost | Hook::RoundStatus),
             Action::FailRound => self == Hook::RoundAttempt,
             Action::AlterTree { .. } => self == Hook::RoundProposal,
             Action::OtherTxid => matches!(self, Hook::RoundFinished | Hook::OffboardPersisted),

@@ -60,7 +60,7 @@ pub enum Action {
     /// Hook: what should come now never comes. A post is acknowledged and not delivered, a transaction stored and not broadcast,
     /// an event not sent, a preimage not told.
     Withhold,
-    /// Hook: the post is delivered twice.
+    /// Hook: the post is delivered twice; the first output of a round is told in the place of each.
     Duplicate,
     /// Hook: the round fails.
     FailRound,

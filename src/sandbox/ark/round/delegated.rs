@@ -139,6 +139,11 @@ impl Ark {
         response.status = Status::RoundPartIssued.into();
         response.round_funding_tx = Some(serialize(&round.funding_tx));
         response.output_vtxos = issued_outputs(&participation, round);
+        if fault == Some(Action::Duplicate)
+            && let Some(first) = response.output_vtxos.first().cloned()
+        {
+            response.output_vtxos.fill(first);
+        }
         if participation.released {
             response.status = Status::RoundPartReleased.into();
             response.unlock_preimage = Some(participation.unlock_preimage.to_vec());

@@ -27,7 +27,7 @@ use super::super::state::Ark;
 use super::super::store::{
     Participation, Round, TxKind, VtxoState, mailbox, participation, round, tx, vtxo,
 };
-use super::tree::{ServerNonces, draw_nonces};
+use super::tree::{ServerNonces, alter_proposal, draw_nonces};
 use super::{Attempt, Participant, Proposal, Stage};
 use crate::sandbox::coins::CoinLock;
 
@@ -260,15 +260,17 @@ impl Ark {
             tree: tree.clone(),
             agg_nonces: nonces.aggregate.clone(),
         }));
+        let mut proposal = VtxoProposal {
+            round_seq: attempt.round_seq,
+            attempt_seq: attempt.attempt_seq,
+            unsigned_round_tx: funded.tx.clone(),
+            vtxos_spec: spec,
+            cosign_agg_nonces: nonces.aggregate.clone(),
+        };
+        alter_proposal(&mut proposal, fault);
         self.rounds
             .events
-            .publish(&RoundEvent::VtxoProposal(VtxoProposal {
-                round_seq: attempt.round_seq,
-                attempt_seq: attempt.attempt_seq,
-                unsigned_round_tx: funded.tx.clone(),
-                vtxos_spec: spec,
-                cosign_agg_nonces: nonces.aggregate.clone(),
-            }));
+            .publish(&RoundEvent::VtxoProposal(proposal));
         Ok(Some(Signing {
             funding_tx: funded.tx,
             tree,

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use ark_lib::musig::{self, AggregatedNonce, SecretNonce};
+use ark_lib::rounds::VtxoProposal;
 use ark_lib::tree::signed::{VtxoLeafSpec, VtxoTreeSpec};
 use ark_lib::{SECP, VtxoPolicy, VtxoRequest};
 use bitcoin::secp256k1::{Keypair, PublicKey, rand::thread_rng};
@@ -35,6 +36,10 @@ pub enum TreeFault {
     ExitDelta,
     /// The tree names another server.
     ServerKey,
+    /// The transaction puts one satoshi less into the tree than its leaves are worth.
+    Underfunded,
+    /// There is one nonce too few to sign with.
+    MissingNonce,
 }
 
 /// What the server contributes to the signatures of one tree.
@@ -147,6 +152,19 @@ fn alter_leaves(leaves: &mut Vec<VtxoLeafSpec>, fault: Option<TreeFault>) {
         }
         Some(TreeFault::MissingOutput) => {
             leaves.remove(0);
+        }
+        _ => {}
+    }
+}
+
+/// Changes what the clients are told of a tree that is as they asked for.
+pub fn alter_proposal(proposal: &mut VtxoProposal, fault: Option<TreeFault>) {
+    match fault {
+        Some(TreeFault::Underfunded) => {
+            proposal.unsigned_round_tx.output[0].value -= bitcoin::Amount::ONE_SAT;
+        }
+        Some(TreeFault::MissingNonce) => {
+            proposal.cosign_agg_nonces.pop();
         }
         _ => {}
     }

@@ -31,6 +31,8 @@ async fn a_tree_can_be_wrong_in_every_way() {
         TreeFault::ShortExpiry,
         TreeFault::ExitDelta,
         TreeFault::ServerKey,
+        TreeFault::Underfunded,
+        TreeFault::MissingNonce,
     ] {
         let fault = rule("round.proposal", Action::AlterTree { change });
         sandbox.server.faults().add(fault).unwrap();
@@ -49,6 +51,8 @@ async fn a_tree_can_be_wrong_in_every_way() {
                 .iter()
                 .filter(|leaf| leaf.cosign_pubkey.is_some());
             let fine = joined.is_served_by(&proposal)
+                && proposal.unsigned_round_tx.output[0] == spec.funding_tx_txout()
+                && proposal.cosign_agg_nonces.len() == spec.nb_internal_nodes()
                 && leaves.count() == 1
                 && spec.expiry_height.to_u32() > 432
                 && spec.exit_delta == wallet.info.vtxo_exit_delta

@@ -22,6 +22,8 @@ async fn a_tree_that_was_tampered_with_is_not_signed() {
         TreeFault::ShortExpiry,
         TreeFault::ExitDelta,
         TreeFault::ServerKey,
+        TreeFault::Underfunded,
+        TreeFault::MissingNonce,
     ] {
         let signed = world.sandbox.ark.faults().calls_of("ProvideVtxoSignatures");
         world.fault("round.proposal", 1, Action::AlterTree { change: fault });
