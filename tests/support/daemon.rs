@@ -379,7 +379,7 @@ impl Daemon {
 }
 
 /// The body that makes a wallet in the world.
-fn creation(world: &World, chain_source: Value) -> Value {
+pub fn creation(world: &World, chain_source: Value) -> Value {
     json!({
         "network": "regtest",
         "ark_server": world.sandbox.ark_url,

@@ -9,7 +9,7 @@ mod rounds;
 mod wait;
 mod world;
 
-pub use daemon::{Daemon, program};
+pub use daemon::{Daemon, creation, program};
 pub use http::Reply;
 pub use money::{assert_conserved, assert_history_adds_up};
 pub use published::complaints;

@@ -1,0 +1,479 @@
+//! An Ark server that lies, over HTTP: the daemon never hands out a forfeit for nothing. What counts is what reached the
+//! server, by its own counters, and that the coins can be used afterwards.
+//!
+//! H, W and § are the hazards, the weaknesses and the sections of the wallet's reference.
+
+use std::time::Duration;
+
+use arkwalletd::sandbox::ark::Params;
+use serde_json::{Value, json};
+
+use crate::support::{
+    Daemon, World, assert_conserved, assert_history_adds_up, eventually, rounds_of,
+};
+
+/// A daemon with 80 000 sat in two VTXOs.
+async fn scene() -> (World, Daemon) {
+    scene_at(Params {
+        round_sign_time: Duration::from_secs(1),
+        ..rounds_of(1)
+    })
+    .await
+}
+
+async fn scene_at(params: Params) -> (World, Daemon) {
+    let world = World::with(params).await;
+    let daemon = Daemon::with_wallet(&world).await;
+    daemon.fund_and_board(&world, 50_000).await;
+    daemon.fund_and_board(&world, 30_000).await;
+    (world, daemon)
+}
+
+/// Waits until the one round that is pending shows a problem; answers the problem.
+async fn problem(daemon: &Daemon) -> String {
+    eventually("a problem is shown", async || {
+        let round = daemon.rounds().await.remove(0);
+        (round["status"]["status"] == "sync-error").then_some(())?;
+        let told = round["status"]["error"].as_str();
+        Some(told.expect("a text").to_owned())
+    })
+    .await
+}
+
+/// Waits until the one round that is pending has come this far.
+async fn state(daemon: &Daemon, state: &str) -> Value {
+    eventually(&format!("the round is {state}"), async || {
+        let round = daemon.rounds().await.remove(0);
+        (round["state"] == state).then_some(round)
+    })
+    .await
+}
+
+/// The server is honest again: the refresh is made, once, for nothing but its inputs.
+async fn assert_made_good(world: &World, daemon: &Daemon, old: &[String]) {
+    daemon.wait_without_rounds().await;
+    let held = daemon.vtxos().await;
+    assert!(held.iter().all(|id| !old.contains(id)), "{held:?}");
+    assert_eq!(daemon.balance("spendable_sat").await, 80_000);
+    let refreshes = daemon.history().await.into_iter();
+    let refreshes: Vec<Value> = refreshes
+        .filter(|movement| movement["subsystem"]["kind"] == "refresh")
+        .collect();
+    assert_eq!(refreshes.len(), 1, "{refreshes:#?}");
+    assert_eq!(refreshes[0]["status"], "successful");
+    assert_conserved(world, &[daemon]).await;
+}
+
+/// A tree with this fault is neither signed nor paid for; the refresh waits, its inputs free, for an honest round.
+async fn assert_not_signed(change: &str) {
+    let (world, daemon) = scene().await;
+    let old = daemon.vtxos().await;
+    let fault = json!({"type": "alter_tree", "change": change});
+    world.fault(json!({"target": "round.proposal", "times": 1, "action": fault}));
+    daemon.refresh_all().await;
+    assert!(!world.round().await);
+    state(&daemon, "pending").await;
+    assert_eq!(world.calls_of("SubmitPayment"), 1, "it did take part");
+    assert_eq!(world.calls_of("ProvideVtxoSignatures"), 0);
+    assert_eq!(world.calls_of("ForfeitVtxos"), 0);
+    assert_eq!(daemon.vtxos().await, old);
+    assert_eq!(daemon.balance("spendable_sat").await, 80_000);
+    assert!(world.round().await);
+    daemon.finish_round(&world).await;
+    assert_eq!(world.calls_of("ForfeitVtxos"), 1);
+    assert_made_good(&world, &daemon, &old).await;
+}
+
+/// §4.16, proposal.
+#[tokio::test]
+async fn a_tree_without_our_vtxo_is_not_signed() {
+    assert_not_signed("missing_output").await;
+}
+
+/// §4.16, proposal.
+#[tokio::test]
+async fn a_tree_with_a_smaller_vtxo_is_not_signed() {
+    assert_not_signed("wrong_amount").await;
+}
+
+/// H10.
+#[tokio::test]
+async fn a_tree_with_a_vtxo_that_is_not_ours_is_not_signed() {
+    assert_not_signed("wrong_policy").await;
+}
+
+/// §4.16, proposal: the forfeit would be paid for by a preimage that unlocks nothing.
+#[tokio::test]
+async fn a_tree_with_another_lock_is_not_signed() {
+    assert_not_signed("wrong_unlock_hash").await;
+}
+
+/// H10, H11.
+#[tokio::test]
+async fn a_tree_that_expires_too_soon_is_not_signed() {
+    assert_not_signed("short_expiry").await;
+}
+
+/// H10.
+#[tokio::test]
+async fn a_tree_with_another_exit_delay_is_not_signed() {
+    assert_not_signed("exit_delta").await;
+}
+
+/// H14.
+#[tokio::test]
+async fn a_tree_of_another_server_is_not_signed() {
+    assert_not_signed("server_key").await;
+}
+
+/// §4.16, proposal: the root of the tree is what the transaction pays.
+#[tokio::test]
+async fn a_tree_that_its_transaction_does_not_pay_for_is_not_signed() {
+    assert_not_signed("underfunded").await;
+}
+
+/// H30 in a round: too few nonces neither panic nor wedge.
+#[tokio::test]
+async fn a_tree_without_a_nonce_for_each_node_is_not_signed() {
+    assert_not_signed("missing_nonce").await;
+}
+
+/// H13: the second of two identical leaves is no VTXO of ours.
+#[tokio::test]
+async fn a_leaf_that_is_there_twice_is_taken_once() {
+    let (world, daemon) = scene().await;
+    let fault = json!({"type": "alter_tree", "change": "duplicate_output"});
+    world.fault(json!({"target": "round.proposal", "times": 1, "action": fault}));
+    daemon.refresh_all().await;
+    world.round().await;
+    if !daemon.rounds().await.is_empty() {
+        world.round().await;
+    }
+    daemon.finish_round(&world).await;
+    assert_eq!(daemon.vtxos().await.len(), 1);
+    assert_eq!(daemon.balance("spendable_sat").await, 80_000);
+    assert_history_adds_up(&daemon).await;
+}
+
+/// H13: of two new VTXOs, the server tells the first twice. The round stands still until it tells the truth.
+#[tokio::test]
+async fn one_of_two_new_vtxos_that_is_told_twice_gets_no_forfeit() {
+    for route in ["vtxos", "delegated/vtxos"] {
+        let (world, daemon) = scene_at(Params {
+            max_vtxo_amount: Some(bitcoin::Amount::from_sat(60_000)),
+            ..rounds_of(usize::from(route == "vtxos"))
+        })
+        .await;
+        let old = daemon.vtxos().await;
+        world.fault(json!({"target": "round.status", "action": {"type": "duplicate"}}));
+        let path = format!("/wallet/refresh/{route}");
+        daemon.post(&path, json!({"vtxos": old})).await.ok();
+        assert!(world.round().await);
+        let told = problem(&daemon).await;
+        assert!(told.contains("nothing was given up"), "{told}");
+        assert_eq!(world.calls_of("ForfeitVtxos"), 0);
+        world.no_faults();
+        daemon.post_empty("/wallet/sync").await.ok();
+        daemon.finish_round(&world).await;
+        assert_eq!(daemon.vtxos().await.len(), 2);
+        assert_made_good(&world, &daemon, &old).await;
+    }
+}
+
+/// §4.16, delegated outputs: the server signs alone and can make any tree, but gets no forfeit for it.
+#[tokio::test]
+async fn a_delegated_tree_that_is_not_what_was_asked_for_gets_no_forfeit() {
+    for change in [
+        "missing_output",
+        "wrong_amount",
+        "wrong_policy",
+        "wrong_unlock_hash",
+        "exit_delta",
+        "server_key",
+    ] {
+        let (world, daemon) = scene_at(rounds_of(0)).await;
+        let old = daemon.vtxos().await;
+        let fault = json!({"type": "alter_tree", "change": change});
+        world.fault(json!({"target": "round.proposal", "times": 1, "action": fault}));
+        let body = json!({"vtxos": old});
+        daemon
+            .post("/wallet/refresh/delegated/vtxos", body)
+            .await
+            .ok();
+        assert!(world.round().await, "{change}");
+        world.mine(1).await;
+        let told = problem(&daemon).await;
+        assert!(told.contains("nothing was given up"), "{change}: {told}");
+        daemon.post_empty("/wallet/sync").await.ok();
+        assert_eq!(world.calls_of("ForfeitVtxos"), 0, "{change}");
+        assert_eq!(daemon.vtxos().await, old, "{change}");
+        // The server has spoiled its own books with this; ours are right.
+        assert_history_adds_up(&daemon).await;
+    }
+}
+
+/// A lie in the last event of a round moves nobody: the server has to show what it made.
+async fn assert_end_is_checked(lie: &str) {
+    let (world, daemon) = scene().await;
+    let old = daemon.vtxos().await;
+    world.fault(json!({"target": "round.finished", "times": 1, "action": {"type": lie}}));
+    daemon.refresh_all().await;
+    assert!(world.round().await);
+    daemon.finish_round(&world).await;
+    assert_made_good(&world, &daemon, &old).await;
+}
+
+/// §4.16, finished round: the signatures of the tree.
+#[tokio::test]
+async fn a_bad_signature_at_the_end_of_a_round_changes_nothing() {
+    assert_end_is_checked("wrong_signature").await;
+}
+
+/// §4.16, finished round: the transaction.
+#[tokio::test]
+async fn another_transaction_at_the_end_of_a_round_changes_nothing() {
+    assert_end_is_checked("other_txid").await;
+}
+
+/// W13.
+#[tokio::test]
+async fn an_end_of_a_round_that_nobody_is_told_of_is_asked_for() {
+    assert_end_is_checked("withhold").await;
+}
+
+/// §4.16, leaf cosign: without a valid signature on the new VTXO the old ones are kept.
+#[tokio::test]
+async fn a_bad_signature_on_a_new_vtxo_gets_no_forfeit() {
+    let (world, daemon) = scene().await;
+    let old = daemon.vtxos().await;
+    world.fault(json!({"target": "round.leaf", "action": {"type": "wrong_signature"}}));
+    daemon.refresh_all().await;
+    assert!(world.round().await);
+    world.mine(1).await;
+    let told = problem(&daemon).await;
+    assert!(told.contains("nothing was given up"), "{told}");
+    assert!(world.calls_of("RequestLeafVtxoCosign") > 0);
+    assert_eq!(world.calls_of("RequestForfeitNonces"), 0);
+    assert_eq!(world.calls_of("ForfeitVtxos"), 0);
+    world.no_faults();
+    daemon.post_empty("/wallet/sync").await.ok();
+    assert_made_good(&world, &daemon, &old).await;
+}
+
+/// W10, W11: from the forfeit on, nothing is released whatever happens, everybody can see what is waited for, and the
+/// refresh is completed when the preimage comes.
+async fn assert_waits_for_preimage(lie: &str) {
+    let (world, mut daemon) = scene().await;
+    let payee = Daemon::with_wallet(&world).await;
+    let (old, to) = (daemon.vtxos().await, payee.address().await);
+    world.fault(json!({"target": "round.forfeit.persisted", "action": {"type": lie}}));
+    daemon.refresh_all().await;
+    assert!(world.round().await);
+    world.mine(1).await;
+    for restarted in [false, true] {
+        if restarted {
+            daemon.stop().await;
+            daemon.restart(None).await;
+            daemon.wait_for_connected(true).await;
+            world.mine(1).await;
+            daemon.post_empty("/wallet/sync").await.ok();
+        }
+        let told = problem(&daemon).await;
+        assert!(told.contains("preimage"), "{told}");
+        assert_eq!(daemon.balance("spendable_sat").await, 0);
+        assert_eq!(daemon.balance("pending_in_round_sat").await, 80_000);
+        assert_eq!(daemon.movement("refresh").await["status"], "pending");
+        // Nothing of it can be spent a second time.
+        daemon
+            .send(&to, 1_000)
+            .await
+            .refused(400, "insufficient_funds");
+        for route in ["offboard/vtxos", "refresh/vtxos", "refresh/delegated/vtxos"] {
+            let path = format!("/wallet/{route}");
+            daemon
+                .post(&path, json!({"vtxos": [old[0]]}))
+                .await
+                .refused(409, "vtxo_not_spendable");
+        }
+        assert!(!world.round().await, "and no other round takes it");
+    }
+    world.no_faults();
+    daemon.post_empty("/wallet/sync").await.ok();
+    assert_made_good(&world, &daemon, &old).await;
+    daemon.send(&to, 80_000).await.ok();
+    payee.wait_for_spendable(80_000).await;
+    assert_conserved(&world, &[&daemon, &payee]).await;
+}
+
+#[tokio::test]
+async fn a_withheld_preimage_is_waited_for() {
+    assert_waits_for_preimage("withhold").await;
+}
+
+#[tokio::test]
+async fn a_wrong_preimage_is_not_taken_for_the_right_one() {
+    assert_waits_for_preimage("wrong_preimage").await;
+}
+
+/// H15: a server that wants more nonces than anybody can make is not worked with, before and after it was trusted.
+#[tokio::test]
+async fn a_huge_nonce_count_is_refused_and_nothing_is_joined() {
+    let (world, daemon) = scene().await;
+    let old = daemon.vtxos().await;
+    let lie = json!({"type": "replace_ark_info", "field": "nonce_count"});
+    world.fault(json!({"target": "info", "action": lie}));
+    world.sandbox.ark.restart().await;
+    daemon.wait_for_connected(false).await;
+    assert!(!world.round().await);
+    assert_eq!(world.calls_of("SubmitPayment"), 0);
+    daemon
+        .post_empty("/wallet/refresh/all")
+        .await
+        .refused(503, "server_unavailable");
+    let newcomer = Daemon::start().await;
+    let message = newcomer
+        .post("/wallet/create", crate::support::creation(&world, world.chain_source()))
+        .await
+        .refused(503, "server_unsafe");
+    assert!(message.contains("nonces"), "{message}");
+    assert_eq!(daemon.balance("spendable_sat").await, 80_000);
+    world.no_faults();
+    daemon.wait_for_connected(true).await;
+    daemon.refresh_all().await;
+    world.successful_round().await;
+    daemon.finish_round(&world).await;
+    assert_made_good(&world, &daemon, &old).await;
+}
+
+/// What both ways on chain do when the server prepares another transaction than was ordered: no forfeit leaves, and an honest
+/// server can pay with the same coins.
+async fn assert_no_forfeit(change: &str) {
+    for exact in [false, true] {
+        let (world, daemon) = scene().await;
+        let to = world.sandbox.faucet.address().to_string();
+        let before = world.received(&to).await;
+        let (path, body) = if exact {
+            let body = json!({"destination": to, "amount_sat": 60_000});
+            ("/wallet/send-onchain", body)
+        } else {
+            ("/wallet/offboard/all", json!({"address": to}))
+        };
+        let fault = json!({"type": "alter_offboard", "change": change});
+        world.fault(json!({"target": "offboard.prepared", "times": 1, "action": fault}));
+        let reply = daemon.post(path, body.clone()).await;
+        let message = reply.refused(409, "server_refused");
+        assert!(message.contains("not what was ordered"), "{message}");
+        assert_eq!(world.calls_of("FinishOffboard"), 0);
+        daemon.wait_for_spendable(80_000).await;
+        assert_eq!(daemon.balance("pending_offboard_sat").await, 0);
+        let failed = &daemon.history().await[0];
+        assert_eq!(failed["status"], "failed");
+        assert_eq!(failed["effective_balance_sat"], 0);
+        assert_conserved(&world, &[&daemon]).await;
+
+        // The session that holds the coins is forgotten.
+        world.sandbox.ark.restart().await;
+        daemon.post_empty("/wallet/sync").await.ok();
+        daemon.wait_for_connected(true).await;
+        daemon.post(path, body).await.ok();
+        daemon.settled().await;
+        let paid = &daemon.history().await[0];
+        assert_eq!(paid["status"], "successful");
+        let spent = paid["effective_balance_sat"].as_i64().unwrap();
+        let fee = paid["offchain_fee_sat"].as_i64().unwrap();
+        let arrived = world.received(&to).await - before;
+        assert_eq!(i64::try_from(arrived).unwrap(), -spent - fee);
+        assert_eq!(world.calls_of("FinishOffboard"), 1);
+        assert_conserved(&world, &[&daemon]).await;
+    }
+}
+
+/// §4.16, offboard prepare: the amount.
+#[tokio::test]
+async fn an_offboard_that_pays_less_gets_no_forfeit() {
+    assert_no_forfeit("wrong_amount").await;
+}
+
+/// §4.16, offboard prepare: the script.
+#[tokio::test]
+async fn an_offboard_that_pays_somebody_else_gets_no_forfeit() {
+    assert_no_forfeit("wrong_script").await;
+}
+
+/// §4.16, offboard prepare: without a connector the forfeits would be valid at once.
+#[tokio::test]
+async fn an_offboard_without_a_connector_gets_no_forfeit() {
+    assert_no_forfeit("missing_connector").await;
+}
+
+/// H30.
+#[tokio::test]
+async fn an_offboard_without_a_nonce_for_each_vtxo_gets_no_forfeit() {
+    assert_no_forfeit("missing_nonce").await;
+}
+
+/// What the server does with the forfeits, the coins go on chain once, and are never free in between.
+async fn assert_paid_once(faults: &[Value]) {
+    let (world, daemon) = scene().await;
+    let to = daemon.post_empty("/onchain/addresses/next").await.ok()["address"].clone();
+    let to = to.as_str().unwrap();
+    for fault in faults {
+        world.fault(fault.clone());
+    }
+    let offboard = daemon.post("/wallet/offboard/all", json!({"address": to}));
+    let watch = async {
+        eventually("the forfeits are out", async || {
+            (world.calls_of("FinishOffboard") > 0).then_some(())
+        })
+        .await;
+        assert_eq!(daemon.balance("spendable_sat").await, 0);
+        let told = daemon.movement("offboard").await;
+        assert_ne!(told["status"], "failed", "{told:#}");
+        world.no_faults();
+        eventually("the transaction is out", async || {
+            daemon.post_empty("/wallet/sync").await.ok();
+            (world.received(to).await > 0).then_some(())
+        })
+        .await;
+    };
+    let (reply, ()) = tokio::join!(offboard, watch);
+    assert!([200, 202].contains(&reply.status), "{:#}", reply.body);
+    world.mine(1).await;
+    daemon.settled().await;
+    let paid = daemon.movement("offboard").await;
+    assert_eq!(paid["effective_balance_sat"], -80_000);
+    let fee = paid["offchain_fee_sat"].as_u64().unwrap();
+    assert_eq!(world.received(to).await, 80_000 - fee);
+    assert_conserved(&world, &[&daemon]).await;
+}
+
+/// H28.
+#[tokio::test]
+async fn forfeits_that_are_taken_without_an_answer_release_nothing() {
+    assert_paid_once(&[
+        json!({"target": "FinishOffboard", "action": {"type": "drop_after"}}),
+        json!({"target": "offboard.persisted", "action": {"type": "withhold"}}),
+    ])
+    .await;
+}
+
+/// H3, H28.
+#[tokio::test]
+async fn forfeits_that_the_server_denies_to_have_release_nothing() {
+    let denial = json!({"type": "forget"});
+    assert_paid_once(&[json!({"target": "offboard.prepared", "times": 1, "action": denial})]).await;
+}
+
+/// §4.16, offboard finish.
+#[tokio::test]
+async fn another_transaction_for_the_forfeits_is_not_taken_for_the_payment() {
+    let lie = json!({"type": "other_txid"});
+    assert_paid_once(&[json!({"target": "offboard.persisted", "times": 1, "action": lie})]).await;
+}
+
+/// H29.
+#[tokio::test]
+async fn a_payment_that_the_server_does_not_broadcast_is_broadcast_by_us() {
+    let lie = json!({"type": "withhold"});
+    assert_paid_once(&[json!({"target": "offboard.persisted", "times": 1, "action": lie})]).await;
+}
