@@ -315,6 +315,58 @@ async fn a_wrong_preimage_is_not_taken_for_the_right_one() {
     assert_waits_for_preimage("wrong_preimage").await;
 }
 
+/// §4.5.2: in the chain or not, no forfeit leaves before the transaction is deep enough, and who wants it there sees to it.
+#[tokio::test]
+async fn a_round_that_the_server_does_not_broadcast_is_broadcast_by_us() {
+    for route in ["vtxos", "delegated/vtxos"] {
+        let interactive = usize::from(route == "vtxos");
+        let (world, daemon) = scene_at(rounds_of(interactive)).await;
+        let old = daemon.vtxos().await;
+        let path = format!("/wallet/refresh/{route}");
+        world.fault(json!({"target": "round.commit", "action": {"type": "withhold"}}));
+        daemon.post(&path, json!({"vtxos": old})).await.ok();
+        assert!(world.round().await);
+        let txid = state(&daemon, "awaiting-confirmations").await["funding_txid"].clone();
+        eventually("it is out", async || {
+            let known = world.knows(txid.as_str().unwrap()).await;
+            known.then_some(())
+        })
+        .await;
+        assert_eq!(world.calls_of("ForfeitVtxos"), 0);
+        daemon.finish_round(&world).await;
+        assert_made_good(&world, &daemon, &old).await;
+    }
+}
+
+/// §4.5.2: the server takes back what it paid the round with. The refresh has failed, and the old VTXOs are what they were.
+#[tokio::test]
+async fn a_round_that_the_server_double_spends_gets_no_forfeit() {
+    let (world, daemon) = scene().await;
+    let old = daemon.vtxos().await;
+    world.fault(json!({"target": "RequestLeafVtxoCosign", "action": {"type": "drop_before"}}));
+    daemon.refresh_all().await;
+    assert!(world.round().await);
+    world.mine(1).await;
+    eventually("the leaf is asked for", async || {
+        (world.calls_of("RequestLeafVtxoCosign") > 0).then_some(())
+    })
+    .await;
+    let txid = daemon.rounds().await.remove(0)["funding_txid"].clone();
+    world.double_spend(txid.as_str().unwrap()).await;
+    world.no_faults();
+    daemon.wait_for_tip(&world).await;
+    daemon.post_empty("/wallet/sync").await.ok();
+    daemon.wait_without_rounds().await;
+    let failed = daemon.movement("refresh").await;
+    assert_eq!(failed["status"], "failed", "{failed:#}");
+    assert_eq!(failed["effective_balance_sat"], 0);
+    assert_eq!(world.calls_of("ForfeitVtxos"), 0);
+    assert_eq!(daemon.vtxos().await, old);
+    assert_eq!(daemon.balance("spendable_sat").await, 80_000);
+    // The server has spoiled its own books with this; ours are right.
+    assert_history_adds_up(&daemon).await;
+}
+
 /// H15: a server that wants more nonces than anybody can make is not worked with, before and after it was trusted.
 #[tokio::test]
 async fn a_huge_nonce_count_is_refused_and_nothing_is_joined() {

@@ -18,6 +18,7 @@ mod load;
 mod node;
 mod offboards;
 mod onchain;
+mod outages;
 mod payments;
 mod peer;
 mod process;

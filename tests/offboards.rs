@@ -240,6 +240,33 @@ async fn coins_on_their_way_on_chain_are_shown_as_such() {
     assert_conserved(&world, &[&daemon]).await;
 }
 
+/// H29: the server does nothing for it; the daemon brings it back.
+#[tokio::test]
+async fn a_payment_that_a_reorganisation_removes_comes_back() {
+    let world = World::with(charging_rounds_of(1)).await;
+    let deep = [("BARK_OFFBOARD_REQUIRED_CONFIRMATIONS", "2")];
+    let daemon = Daemon::start_with(&[], &deep).await;
+    daemon.create_wallet(&world).await;
+    daemon.fund_and_board(&world, 60_000).await;
+    let lie = json!({"type": "withhold"});
+    world.fault(json!({"target": "offboard.persisted", "action": lie}));
+    let (to, before) = (foreign_address(), daemon.balance("spendable_sat").await);
+    let body = json!({"address": to});
+    let done = daemon.post("/wallet/offboard/all", body).await.ok();
+    let txid = done["offboard_txid"].as_str().unwrap();
+    world.mine(1).await;
+    world.unconfirm(txid, 1).await;
+    daemon.wait_for_tip(&world).await;
+    world.let_in(txid).await;
+    assert_eq!(daemon.balance("pending_offboard_sat").await, before);
+    world.mine(2).await;
+    daemon.settled().await;
+    let paid = daemon.movement("offboard").await;
+    let fee = paid["offchain_fee_sat"].as_u64().unwrap();
+    assert_pays(&world, &done, &to, before - fee).await;
+    assert_conserved(&world, &[&daemon]).await;
+}
+
 /// Lists of VTXOs that no request can be about, and what is said to them.
 async fn bad_lists(daemon: &Daemon, unknown: &str) -> Vec<(Value, u16, &'static str)> {
     let own = daemon.vtxos().await.remove(0);

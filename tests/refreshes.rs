@@ -1,11 +1,7 @@
 //! Refreshes over HTTP: each way to ask for one, what is shown of it meanwhile, what it costs, and the rounds that fail before
 //! one succeeds.
 
-use std::str::FromStr;
-
 use arkwalletd::sandbox::ark::{Params, VtxoState};
-use arkwalletd::sandbox::chain::Reorg;
-use bitcoin::Txid;
 use serde_json::{Value, json};
 
 use crate::support::{Daemon, World, assert_conserved, charging_rounds_of, eventually, rounds_of};
@@ -288,21 +284,33 @@ async fn a_refresh_outlasts_two_rounds_that_fail() {
     assert_conserved(&world, &[&daemon]).await;
 }
 
-/// Takes the transaction out of the chain again. A real node keeps it in its mempool, but does not mine it.
-async fn unconfirm(world: &World, txid: &str, depth: u32) {
-    let dropped = Reorg::Drop(vec![Txid::from_str(txid).unwrap()]);
-    world.sandbox.chain.reorg(depth, dropped).await.unwrap();
-}
-
-/// Lets it be mined.
-async fn let_in(world: &World, txid: &str) {
-    let txid = Txid::from_str(txid).unwrap();
-    world.sandbox.chain.unhold(txid).await.unwrap();
-    eventually("it is in the mempool", async || {
-        let waiting = world.sandbox.chain.mempool().await.unwrap();
-        waiting.contains(&txid).then_some(())
-    })
-    .await;
+/// The coins are free until the round begins, whether the refresh is left with the server or not.
+#[tokio::test]
+async fn what_is_spent_before_the_round_is_left_out_of_it() {
+    for route in ["vtxos", "delegated/vtxos"] {
+        let world = World::with(rounds_of(usize::from(route == "vtxos"))).await;
+        let daemon = boarded(&world, &[50_000, 30_000]).await;
+        let old = daemon.vtxos().await;
+        let path = format!("/wallet/refresh/{route}");
+        daemon.post(&path, json!({"vtxos": old})).await.ok();
+        let to = world.sandbox.faucet.address().to_string();
+        let gone = json!({"vtxos": [old[0]], "address": to});
+        daemon.post("/wallet/offboard/vtxos", gone).await.ok();
+        let kept = amount(&daemon, &old[1]).await;
+        daemon.post_empty("/wallet/sync").await.ok();
+        eventually("the round takes the rest", async || {
+            world.round().await;
+            world.mine(1).await;
+            daemon.post_empty("/wallet/sync").await.ok();
+            daemon.rounds().await.is_empty().then_some(())
+        })
+        .await;
+        let refresh = daemon.movement("refresh").await;
+        assert_eq!(refresh["status"], "successful", "{route}");
+        assert_eq!(refresh["input_vtxos"], json!([old[1]]), "{route}");
+        assert_eq!(daemon.balance("spendable_sat").await, kept, "{route}");
+        assert_conserved(&world, &[&daemon]).await;
+    }
 }
 
 /// Nothing is given up for a round that is not in the chain any more; it is, once the round is back.
@@ -322,7 +330,7 @@ async fn a_round_that_a_reorganisation_removes_is_waited_for_again() {
     })
     .await;
 
-    unconfirm(&world, &txid, 1).await;
+    world.unconfirm(&txid, 1).await;
     world.no_faults();
     daemon.wait_for_tip(&world).await;
     eventually("the round is not confirmed", async || {
@@ -335,7 +343,7 @@ async fn a_round_that_a_reorganisation_removes_is_waited_for_again() {
     assert_eq!(daemon.vtxos().await, old);
     assert_eq!(daemon.balance("pending_in_round_sat").await, 50_000);
 
-    let_in(&world, &txid).await;
+    world.let_in(&txid).await;
     daemon.finish_round(&world).await;
     assert_eq!(funding_txid(&daemon).await, txid);
     assert!(!daemon.vtxos().await.contains(&old[0]));
@@ -355,10 +363,10 @@ async fn a_reorganisation_after_the_refresh_costs_nothing() {
     let txid = funding_txid(&daemon).await;
     let txid = txid.as_str().unwrap();
     world.mine(1).await;
-    unconfirm(&world, txid, 2).await;
+    world.unconfirm(txid, 2).await;
     daemon.wait_for_tip(&world).await;
     assert_eq!(daemon.balance("spendable_sat").await, 50_000);
-    let_in(&world, txid).await;
+    world.let_in(txid).await;
     world.mine(1).await;
     daemon.wait_for_tip(&world).await;
     daemon.send(&payee.address().await, 20_000).await.ok();

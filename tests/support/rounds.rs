@@ -4,8 +4,10 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use arkwalletd::sandbox::ark::{Params, charging_fees};
+use arkwalletd::sandbox::chain::Reorg;
+use arkwalletd::sandbox::coins::{CoinKey, Coins};
 use bitcoin::address::NetworkUnchecked;
-use bitcoin::{Address, Amount, Txid};
+use bitcoin::{Address, Amount, OutPoint, TxOut, Txid};
 use serde_json::{Value, json};
 
 use super::daemon::Daemon;
@@ -53,6 +55,44 @@ impl World {
         let txid = Txid::from_str(txid).expect("a transaction id");
         let found = self.sandbox.chain.tx(txid).await;
         found.expect("the chain answers").is_some()
+    }
+
+    /// Takes a transaction out of the last blocks again. A real node keeps it in its mempool, but does not mine it.
+    pub async fn unconfirm(&self, txid: &str, depth: u32) {
+        let dropped = Reorg::Drop(vec![Txid::from_str(txid).expect("a transaction id")]);
+        let chain = &self.sandbox.chain;
+        chain.reorg(depth, dropped).await.expect("it can be undone");
+    }
+
+    /// Waits until such a transaction is in the mempool, and lets it be mined.
+    pub async fn let_in(&self, txid: &str) {
+        let txid = Txid::from_str(txid).expect("a transaction id");
+        let chain = &self.sandbox.chain;
+        eventually("it is in the mempool", async || {
+            let waiting = chain.mempool().await.expect("the chain answers");
+            waiting.contains(&txid).then_some(())
+        })
+        .await;
+        chain.unhold(txid).await.expect("it can be mined");
+    }
+
+    /// Replaces the last block by others, in which the Ark server has spent otherwise what it paid this transaction with.
+    pub async fn double_spend(&self, txid: &str) {
+        let txid = Txid::from_str(txid).expect("a transaction id");
+        let chain = &self.sandbox.chain;
+        let known = async |txid| chain.tx(txid).await.expect("the chain answers");
+        let mut rival = known(txid).await.expect("it is in the chain").tx;
+        rival.input.truncate(1);
+        let OutPoint { txid, vout } = rival.input[0].previous_output;
+        let coin = known(txid).await.expect("it has a parent").tx.output[vout as usize].clone();
+        rival.output = vec![TxOut {
+            value: coin.value - Amount::from_sat(1_000),
+            ..coin
+        }];
+        let server = CoinKey::derive(&self.seed, "ark server");
+        let rival = Coins::new(chain.clone(), server).sign(rival).await;
+        let rival = Reorg::Replace(vec![rival.expect("it is the server's coin")]);
+        chain.reorg(1, rival).await.expect("it can be replaced");
     }
 
     /// Runs rounds until one comes to something.

@@ -17,6 +17,8 @@ pub struct World {
     pub sandbox: SandboxHandle,
     /// The real node under it, in the runs that have one.
     pub node: Option<Node>,
+    /// What the sandbox's keys derive from.
+    pub seed: [u8; 32],
 }
 
 impl World {
@@ -33,15 +35,18 @@ impl World {
             delay: Duration::ZERO,
         };
         let bitcoind = node.as_ref().map(Node::config);
+        let seed = rand::random();
         let sandbox = Sandbox {
             ark,
             auto_mine,
             bitcoind,
+            seed: Some(seed),
             ..Sandbox::default()
         };
         World {
             sandbox: sandbox.start().await.expect("the sandbox starts"),
             node,
+            seed,
         }
     }
 

@@ -1,0 +1,239 @@
+//! Rounds and offboards while requests and answers get lost, streams break, and the server or another participant dies.
+
+use std::time::Duration;
+
+use arkwalletd::sandbox::ark::Params;
+use serde_json::{Value, json};
+
+use crate::support::{Daemon, World, assert_conserved, eventually, rounds_of};
+
+/// A daemon with 80 000 sat in two VTXOs.
+async fn scene() -> (World, Daemon) {
+    let world = World::with(Params {
+        round_submit_time: Duration::from_secs(2),
+        ..rounds_of(1)
+    })
+    .await;
+    let daemon = Daemon::with_wallet(&world).await;
+    daemon.fund_and_board(&world, 50_000).await;
+    daemon.fund_and_board(&world, 30_000).await;
+    (world, daemon)
+}
+
+/// Rounds and blocks until the refresh is made.
+async fn until_refreshed(world: &World, daemon: &Daemon, old: &[String], what: &str) {
+    eventually(&format!("{what}: the refresh is made"), async || {
+        world.round().await;
+        world.mine(1).await;
+        daemon.post_empty("/wallet/sync").await.ok();
+        daemon.rounds().await.is_empty().then_some(())
+    })
+    .await;
+    let held = daemon.vtxos().await;
+    assert!(held.iter().all(|id| !old.contains(id)), "{what}");
+    assert_eq!(daemon.balance("spendable_sat").await, 80_000, "{what}");
+    let told = daemon.movement("refresh").await;
+    assert_eq!(told["status"], "successful", "{what}: {told:#}");
+}
+
+/// Refreshes everything, again and again, each time with another of these mishaps, in the round or left with the server.
+async fn refresh_through(mishaps: &[Value], delegated: bool) {
+    let (world, daemon) = scene().await;
+    for mishap in mishaps {
+        let old = daemon.vtxos().await;
+        let fired = world.sandbox.ark.faults();
+        world.fault(mishap.clone());
+        if delegated {
+            let body = json!({"vtxos": old});
+            let path = "/wallet/refresh/delegated/vtxos";
+            daemon.post(path, body).await.ok();
+        } else {
+            daemon.refresh_all().await;
+        }
+        until_refreshed(&world, &daemon, &old, &mishap.to_string()).await;
+        assert!(fired.rules()[0].fired > 0, "{mishap} did not happen");
+        world.no_faults();
+        daemon.wait_for_connected(true).await;
+    }
+    daemon.settled().await;
+    assert_conserved(&world, &[&daemon]).await;
+}
+
+/// The first call of each RPC does not arrive, then the first answer does not.
+fn lost(rpcs: &[&str]) -> Vec<Value> {
+    let both = rpcs.iter().flat_map(|rpc| {
+        ["drop_before", "drop_after"]
+            .map(|kind| json!({"target": rpc, "times": 1, "action": {"type": kind}}))
+    });
+    both.collect()
+}
+
+fn crashes(hooks: &[&str]) -> Vec<Value> {
+    let rules = hooks
+        .iter()
+        .map(|hook| json!({"target": hook, "times": 1, "action": {"type": "crash"}}));
+    rules.collect()
+}
+
+#[tokio::test]
+async fn a_refresh_outlasts_each_request_and_each_answer_that_gets_lost() {
+    let mishaps = lost(&[
+        "SubmitPayment",
+        "ProvideVtxoSignatures",
+        "RoundParticipationStatus",
+        "RequestLeafVtxoCosign",
+        "RequestForfeitNonces",
+        "ForfeitVtxos",
+        "RegisterVtxoTransactions",
+    ]);
+    refresh_through(&mishaps, false).await;
+}
+
+/// Before it has told of a round, and in the middle of one.
+#[tokio::test]
+async fn a_refresh_outlasts_a_stream_of_events_that_breaks() {
+    let (world, daemon) = scene().await;
+    for messages in [1, 2] {
+        let old = daemon.vtxos().await;
+        let cut = json!({"type": "cut_stream_after", "messages": messages});
+        world.fault(json!({"target": "SubscribeRounds", "times": 1, "action": cut}));
+        // A stream that is open already is not cut.
+        world.sandbox.ark.restart().await;
+        daemon.refresh_all().await;
+        until_refreshed(&world, &daemon, &old, &cut.to_string()).await;
+        assert!(world.sandbox.ark.faults().rules()[0].fired > 0, "{cut}");
+        world.no_faults();
+    }
+    assert_conserved(&world, &[&daemon]).await;
+}
+
+#[tokio::test]
+async fn a_delegated_refresh_outlasts_each_request_and_each_answer_that_gets_lost() {
+    let mishaps = lost(&[
+        "SubmitRoundParticipation",
+        "RoundParticipationStatus",
+        "RequestLeafVtxoCosign",
+        "RequestForfeitNonces",
+        "ForfeitVtxos",
+    ]);
+    refresh_through(&mishaps, true).await;
+}
+
+#[tokio::test]
+async fn a_refresh_outlasts_a_server_that_crashes_anywhere_in_the_round() {
+    let mishaps = crashes(&[
+        "round.attempt",
+        "round.proposal",
+        "round.commit",
+        "round.finished",
+        "round.status",
+        "round.leaf",
+        "round.forfeit.persisted",
+    ]);
+    refresh_through(&mishaps, false).await;
+}
+
+#[tokio::test]
+async fn a_delegated_refresh_outlasts_a_server_that_crashes_anywhere_in_the_round() {
+    let mishaps = crashes(&[
+        "round.proposal",
+        "round.commit",
+        "round.status",
+        "round.leaf",
+        "round.forfeit.persisted",
+    ]);
+    refresh_through(&mishaps, true).await;
+}
+
+/// The server begins the round anew without the one who does not sign.
+#[tokio::test]
+async fn a_round_goes_on_when_another_participant_dies_in_it() {
+    let world = World::with(rounds_of(2)).await;
+    let one = Daemon::with_wallet(&world).await;
+    let mut other = Daemon::with_wallet(&world).await;
+    for daemon in [&one, &other] {
+        daemon.fund_and_board(&world, 50_000).await;
+    }
+    other.stop().await;
+    other.restart(Some("round.joined.after")).await;
+    other.wait_for_connected(true).await;
+    let (mine, theirs) = (one.vtxos().await, other.vtxos().await);
+    one.refresh_all().await;
+    other.refresh_all().await;
+    assert!(world.round().await, "with one of them");
+    crate::crash::assert_killed(&mut other, "round.joined.after").await;
+    one.finish_round(&world).await;
+    assert!(!one.vtxos().await.contains(&mine[0]));
+    assert_eq!(world.calls_of("SubmitPayment"), 3, "one joined twice");
+
+    other.restart(None).await;
+    other.wait_for_connected(true).await;
+    assert_eq!(other.vtxos().await, theirs);
+    eventually("the other one is refreshed", async || {
+        world.round().await;
+        world.mine(1).await;
+        other.post_empty("/wallet/sync").await.ok();
+        other.rounds().await.is_empty().then_some(())
+    })
+    .await;
+    assert!(!other.vtxos().await.contains(&theirs[0]));
+    assert_conserved(&world, &[&one, &other]).await;
+}
+
+/// Pays on chain, again and again, each time with another of these mishaps.
+async fn pay_through(mishaps: &[Value]) {
+    let (world, daemon) = scene().await;
+    let to = daemon.post_empty("/onchain/addresses/next").await.ok()["address"].clone();
+    let to = to.as_str().unwrap();
+    let (mut left, mut arrived) = (80_000, 0);
+    for mishap in mishaps {
+        world.fault(mishap.clone());
+        let body = json!({"destination": to, "amount_sat": 2_000});
+        let reply = daemon.post("/wallet/send-onchain", body).await;
+        assert!([200, 202].contains(&reply.status), "{mishap}: {reply:#?}");
+        assert!(
+            world.sandbox.ark.faults().rules()[0].fired > 0,
+            "{mishap} did not happen"
+        );
+        world.no_faults();
+        eventually(&format!("{mishap}: it is paid"), async || {
+            daemon.post_empty("/wallet/sync").await.ok();
+            (daemon.movement("send_onchain").await["status"] == "successful").then_some(())
+        })
+        .await;
+        let told = daemon.movement("send_onchain").await;
+        left -= told["effective_balance_sat"]
+            .as_i64()
+            .unwrap()
+            .unsigned_abs();
+        arrived += 2_000;
+        assert_eq!(world.received(to).await, arrived, "{mishap}: paid once");
+        daemon.wait_for_spendable(left).await;
+        world.mine(1).await;
+        daemon.wait_for_connected(true).await;
+    }
+    assert_conserved(&world, &[&daemon]).await;
+}
+
+#[tokio::test]
+async fn an_onchain_payment_outlasts_each_request_and_each_answer_that_gets_lost() {
+    let mishaps = lost(&[
+        "RequestArkoorCosign",
+        "RegisterVtxoTransactions",
+        "PrepareOffboard",
+        "FinishOffboard",
+    ]);
+    pay_through(&mishaps).await;
+}
+
+#[tokio::test]
+async fn an_onchain_payment_outlasts_a_server_that_crashes_anywhere_in_it() {
+    let mishaps = crashes(&[
+        "arkoor.checked",
+        "arkoor.persisted",
+        "arkoor.response",
+        "register",
+        "offboard.persisted",
+    ]);
+    pay_through(&mishaps).await;
+}
