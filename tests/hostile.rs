@@ -384,7 +384,10 @@ async fn a_huge_nonce_count_is_refused_and_nothing_is_joined() {
         .refused(503, "server_unavailable");
     let newcomer = Daemon::start().await;
     let message = newcomer
-        .post("/wallet/create", crate::support::creation(&world, world.chain_source()))
+        .post(
+            "/wallet/create",
+            crate::support::creation(&world, world.chain_source()),
+        )
         .await
         .refused(503, "server_unsafe");
     assert!(message.contains("nonces"), "{message}");
