@@ -298,6 +298,24 @@ impl ChainSource {
         }
     }
 
+    /// Whether a coin of the transaction was spent by another that is confirmed. Anything less is no reason to give a
+    /// transaction up (spec/wallet.md H7).
+    ///
+    /// # Errors
+    /// [`Error`] when the backend does not answer.
+    pub async fn is_double_spent(&self, transaction: &Transaction) -> Result<bool, Error> {
+        let txid = transaction.compute_txid();
+        for input in &transaction.input {
+            if let Some(spend) = self.spender(input.previous_output).await?
+                && spend.txid != txid
+                && matches!(spend.status, TxStatus::Confirmed { .. })
+            {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
     /// Hands transactions to the network, parents first. Those already known count as accepted.
     ///
     /// # Errors

@@ -1,7 +1,7 @@
 //! The steps of a board.
 
 use ark_lib::board::BoardBuilder;
-use bitcoin::{SignedAmount, Transaction};
+use bitcoin::SignedAmount;
 
 use crate::ark;
 use crate::chain::{BroadcastError, TxStatus};
@@ -124,7 +124,7 @@ async fn broadcast(wallet: &Wallet, id: &OperationId, signed: Signed) -> Result<
             .status(signed.funding_tx.compute_txid())
             .await?
         {
-            TxStatus::NotFound if is_dead(wallet, &signed.funding_tx).await? => {
+            TxStatus::NotFound if wallet.chain.is_double_spent(&signed.funding_tx).await? => {
                 return Ok(write_off(wallet, id, signed));
             }
             TxStatus::NotFound => {
@@ -152,19 +152,6 @@ async fn broadcast(wallet: &Wallet, id: &OperationId, signed: Signed) -> Result<
         Next::State(Board::Confirm(signed)),
         move |tx| Ok(onchain.record(tx, &transaction, Some(id.as_str()))?),
     ))
-}
-
-/// Whether a coin of the transaction was spent by another that is confirmed. Anything less is no reason to give up (H7).
-async fn is_dead(wallet: &Wallet, transaction: &Transaction) -> Result<bool> {
-    for input in &transaction.input {
-        if let Some(spend) = wallet.chain.spender(input.previous_output).await?
-            && spend.txid != transaction.compute_txid()
-            && matches!(spend.status, TxStatus::Confirmed { .. })
-        {
-            return Ok(true);
-        }
-    }
-    Ok(false)
 }
 
 async fn confirm(wallet: &Wallet, id: &OperationId, signed: Signed) -> Result<Step<Board>> {

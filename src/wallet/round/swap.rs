@@ -45,7 +45,9 @@ pub(super) async fn publish(wallet: &Wallet, id: &OperationId, swap: Swap) -> Re
             .await
         {
             Ok(()) => {}
-            Err(BroadcastError::MissingOrSpent) if is_dead(wallet, &swap.funding_tx).await? => {
+            Err(BroadcastError::MissingOrSpent)
+                if wallet.chain.is_double_spent(&swap.funding_tx).await? =>
+            {
                 let message =
                     "the round's transaction was replaced by another; nothing was given up";
                 let reason = Error::conflict("round_double_spent", message);
@@ -73,19 +75,6 @@ fn seize(tx: &mut WriteTx<'_>, input: VtxoId, id: &OperationId) -> Result<()> {
         Some(record) if record.state == VtxoState::Exited => Ok(()),
         _ => Ok(vtxo::seize(tx, input, id)?),
     }
-}
-
-/// Whether an input of the transaction was spent by another that is confirmed.
-async fn is_dead(wallet: &Wallet, transaction: &Transaction) -> Result<bool> {
-    for input in &transaction.input {
-        if let Some(spend) = wallet.chain.spender(input.previous_output).await?
-            && spend.txid != transaction.compute_txid()
-            && matches!(spend.status, TxStatus::Confirmed { .. })
-        {
-            return Ok(true);
-        }
-    }
-    Ok(false)
 }
 
 /// Once the transaction is deep enough, gets the new VTXOs signed. The last chance to keep the inputs instead.
