@@ -7,11 +7,11 @@ use serde_json::{Value, json};
 
 use crate::support::{Daemon, World, assert_conserved, eventually, rounds_of};
 
-/// A daemon with 80 000 sat in two VTXOs.
-async fn scene() -> (World, Daemon) {
+/// A daemon with 80 000 sat in two VTXOs, and rounds that wait for so many participants, but not for long.
+async fn scene(interactive: usize) -> (World, Daemon) {
     let world = World::with(Params {
         round_submit_time: Duration::from_secs(2),
-        ..rounds_of(1)
+        ..rounds_of(interactive)
     })
     .await;
     let daemon = Daemon::with_wallet(&world).await;
@@ -20,15 +20,25 @@ async fn scene() -> (World, Daemon) {
     (world, daemon)
 }
 
-/// Rounds and blocks until the refresh is made.
-async fn until_refreshed(world: &World, daemon: &Daemon, old: &[String], what: &str) {
+/// Rounds until there is one with the daemon, and a block to confirm it.
+async fn drive_rounds(world: &World, daemon: &Daemon, what: &str) {
     eventually(&format!("{what}: the refresh is made"), async || {
-        world.round().await;
-        world.mine(1).await;
+        let Some(round) = daemon.rounds().await.pop() else {
+            return Some(());
+        };
+        if round["status"]["status"] == "unconfirmed" {
+            world.mine(1).await;
+        } else if round["state"] != "awaiting-confirmations" {
+            world.round().await;
+        }
         daemon.post_empty("/wallet/sync").await.ok();
-        daemon.rounds().await.is_empty().then_some(())
+        None
     })
     .await;
+}
+
+async fn until_refreshed(world: &World, daemon: &Daemon, old: &[String], what: &str) {
+    drive_rounds(world, daemon, what).await;
     let held = daemon.vtxos().await;
     assert!(held.iter().all(|id| !old.contains(id)), "{what}");
     assert_eq!(daemon.balance("spendable_sat").await, 80_000, "{what}");
@@ -38,7 +48,7 @@ async fn until_refreshed(world: &World, daemon: &Daemon, old: &[String], what: &
 
 /// Refreshes everything, again and again, each time with another of these mishaps, in the round or left with the server.
 async fn refresh_through(mishaps: &[Value], delegated: bool) {
-    let (world, daemon) = scene().await;
+    let (world, daemon) = scene(usize::from(!delegated)).await;
     for mishap in mishaps {
         let old = daemon.vtxos().await;
         let fired = world.sandbox.ark.faults();
@@ -92,7 +102,7 @@ async fn a_refresh_outlasts_each_request_and_each_answer_that_gets_lost() {
 /// Before it has told of a round, and in the middle of one.
 #[tokio::test]
 async fn a_refresh_outlasts_a_stream_of_events_that_breaks() {
-    let (world, daemon) = scene().await;
+    let (world, daemon) = scene(1).await;
     for messages in [1, 2] {
         let old = daemon.vtxos().await;
         let cut = json!({"type": "cut_stream_after", "messages": messages});
@@ -169,20 +179,14 @@ async fn a_round_goes_on_when_another_participant_dies_in_it() {
     other.restart(None).await;
     other.wait_for_connected(true).await;
     assert_eq!(other.vtxos().await, theirs);
-    eventually("the other one is refreshed", async || {
-        world.round().await;
-        world.mine(1).await;
-        other.post_empty("/wallet/sync").await.ok();
-        other.rounds().await.is_empty().then_some(())
-    })
-    .await;
+    drive_rounds(&world, &other, "the other one").await;
     assert!(!other.vtxos().await.contains(&theirs[0]));
     assert_conserved(&world, &[&one, &other]).await;
 }
 
 /// Pays on chain, again and again, each time with another of these mishaps.
 async fn pay_through(mishaps: &[Value]) {
-    let (world, daemon) = scene().await;
+    let (world, daemon) = scene(1).await;
     let to = daemon.post_empty("/onchain/addresses/next").await.ok()["address"].clone();
     let to = to.as_str().unwrap();
     let (mut left, mut arrived) = (80_000, 0);
