@@ -241,3 +241,45 @@ async fn an_onchain_payment_outlasts_a_server_that_crashes_anywhere_in_it() {
     ]);
     pay_through(&mishaps).await;
 }
+
+#[tokio::test]
+async fn nothing_is_started_while_the_server_is_away() {
+    let (world, daemon) = scene(1).await;
+    let (old, movements) = (daemon.vtxos().await, daemon.history().await.len());
+    let to = world.sandbox.faucet.address().to_string();
+    world.fault(json!({"target": "*", "action": {"type": "drop_before"}}));
+    daemon.wait_for_connected(false).await;
+    let named = json!({"vtxos": old, "address": to});
+    let payment = json!({"destination": to, "amount_sat": 2_000});
+    for (path, body) in [
+        ("/wallet/refresh/vtxos", named.clone()),
+        ("/wallet/refresh/delegated/vtxos", named.clone()),
+        ("/wallet/refresh/all", Value::Null),
+        ("/wallet/offboard/vtxos", named.clone()),
+        ("/wallet/offboard/all", json!({})),
+        ("/wallet/send-onchain", payment),
+        ("/fees/offboard", named),
+    ] {
+        let reply = daemon.post(path, body).await;
+        reply.refused(503, "server_unavailable");
+    }
+    for path in [
+        "/wallet/next-round",
+        "/fees/board?amount_sat=20000",
+        "/fees/lightning/pay?amount_sat=20000",
+        "/fees/lightning/receive?amount_sat=20000",
+        &format!("/fees/offboard-all?address={to}"),
+        &format!("/fees/send-onchain?amount_sat=2000&address={to}"),
+    ] {
+        let reply = daemon.get(path).await;
+        reply.refused(503, "server_unavailable");
+    }
+    assert!(daemon.rounds().await.is_empty());
+    assert_eq!(daemon.history().await.len(), movements);
+    assert_eq!(daemon.balance("spendable_sat").await, 80_000);
+    world.no_faults();
+    daemon.wait_for_connected(true).await;
+    daemon.refresh_all().await;
+    until_refreshed(&world, &daemon, &old, "the server is back").await;
+    assert_conserved(&world, &[&daemon]).await;
+}
