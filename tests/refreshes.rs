@@ -284,6 +284,48 @@ async fn a_refresh_outlasts_two_rounds_that_fail() {
     assert_conserved(&world, &[&daemon]).await;
 }
 
+/// Whoever asks twice for the same gets it once, and neither stands in the way of the other.
+#[tokio::test]
+async fn the_same_vtxos_are_refreshed_once_however_often_it_is_asked_for() {
+    for routes in [
+        ["vtxos", "vtxos"],
+        ["delegated/vtxos", "delegated/vtxos"],
+        ["delegated/vtxos", "vtxos"],
+        ["vtxos", "delegated/vtxos"],
+    ] {
+        let interactive = usize::from(routes.contains(&"vtxos"));
+        let world = World::with(charging_rounds_of(interactive)).await;
+        let daemon = boarded(&world, &[60_000]).await;
+        let (old, before) = (daemon.vtxos().await, daemon.balance("spendable_sat").await);
+        for route in routes {
+            let path = format!("/wallet/refresh/{route}");
+            daemon.post(&path, json!({"vtxos": old})).await.ok();
+        }
+        assert_eq!(daemon.rounds().await.len(), 2, "{routes:?}");
+        eventually("both have come to an end", async || {
+            world.round().await;
+            world.mine(1).await;
+            daemon.post_empty("/wallet/sync").await.ok();
+            daemon.rounds().await.is_empty().then_some(())
+        })
+        .await;
+        let mut told = Vec::new();
+        for movement in daemon.history().await {
+            if movement["subsystem"]["kind"] == "refresh" {
+                told.push(movement);
+            }
+        }
+        let (done, rest): (Vec<_>, Vec<_>) = told
+            .into_iter()
+            .partition(|movement| movement["status"] == "successful");
+        assert_eq!((done.len(), rest.len()), (1, 1), "{routes:?}");
+        assert_eq!(rest[0]["effective_balance_sat"], 0, "{routes:?}");
+        let left = before - refresh_fee(before, 400);
+        assert_eq!(daemon.balance("spendable_sat").await, left, "{routes:?}");
+        assert_conserved(&world, &[&daemon]).await;
+    }
+}
+
 /// The coins are free until the round begins, whether the refresh is left with the server or not.
 #[tokio::test]
 async fn what_is_spent_before_the_round_is_left_out_of_it() {
