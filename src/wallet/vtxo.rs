@@ -9,7 +9,8 @@ use bitcoin::{Transaction, Txid};
 
 use crate::ark::PinnedKeys;
 use crate::chain::{self, TxStatus};
-use crate::store::vtxo::VtxoRecord;
+use crate::store::operation::OperationId;
+use crate::store::vtxo::{VtxoRecord, VtxoState};
 use crate::store::{anchor, key, vtxo};
 use crate::wallet::{Error, Result, Wallet};
 
@@ -73,6 +74,21 @@ impl Wallet {
                         Ok((owned, key))
                     })
                     .collect()
+            })
+            .await
+    }
+
+    /// Whether an operation still holds all of these VTXOs: a round that has happened takes its inputs from whoever has them.
+    pub(super) async fn holds(&self, id: &OperationId, vtxos: &[VtxoId]) -> Result<bool> {
+        let (ours, vtxos) = (VtxoState::Locked(Some(id.clone())), vtxos.to_vec());
+        self.store
+            .read(move |connection| {
+                for id in vtxos {
+                    if vtxo::get(connection, id)?.is_none_or(|record| record.state != ours) {
+                        return Ok(false);
+                    }
+                }
+                Ok(true)
             })
             .await
     }

@@ -16,7 +16,7 @@
 //!
 //! Inputs, change key and change pieces are fixed by the start, so every try asks the server for the same transactions:
 //! it answers the same spend again, and refuses any other (hazards H3, H4). A refusal frees the inputs only when no
-//! earlier try can have succeeded, or when the server itself says that an input is unspent.
+//! earlier try can have succeeded, when the server itself says that an input is unspent, or when a round has taken one.
 
 mod destination;
 mod send;
@@ -30,6 +30,10 @@ use bitcoin::hex::{DisplayHex, FromHex};
 use serde::{Deserialize, Serialize};
 
 pub(in crate::wallet) use destination::check_destination;
+
+/// Why a payment fails whose inputs the server has given to a round before.
+pub(in crate::wallet) const TAKEN_BY_ROUND: &str =
+    "a refresh of these coins has just happened; pay again when it is done";
 
 /// How far an out-of-round payment is.
 #[derive(Clone, Debug, Serialize, Deserialize)]

@@ -14,7 +14,7 @@ use crate::store::vtxo::{self, VtxoState};
 use crate::wallet::operation::{Flow, Next, Step, Tries, back_off};
 use crate::wallet::{CommitPoint, Error, Result, Wallet, clock};
 
-use super::{ArkoorSend, EncodedVtxo, Payment, Signed};
+use super::{ArkoorSend, EncodedVtxo, Payment, Signed, TAKEN_BY_ROUND};
 
 /// Failures after which a payment that the server cannot know of yet is called off.
 const MAX_FAILURES_BEFORE_COSIGN: u32 = 3;
@@ -198,8 +198,13 @@ async fn settle_doubt(
                 |_| Ok(()),
             ))
         }
+        VtxoSpendState::Spent if !wallet.holds(id, &payment.inputs).await? => {
+            Ok(abort(id, refused(TAKEN_BY_ROUND)))
+        }
         VtxoSpendState::Spent => {
-            // Spent by this payment: then asking for the same spend again brings the signatures.
+            // Spent by this payment: then asking for the same spend again brings the signatures. Or by a round of ours that we
+            // have not heard of yet.
+            wallet.round_feed.look_again();
             tracing::warn!(%refusal, "the server refuses to sign, yet holds the payment's inputs for spent; asking again");
             Ok(Step::commit(
                 CommitPoint::SendDoubted,

@@ -1,7 +1,8 @@
 //! The steps by which an on-chain payment gets VTXOs of exactly its amount and fee: an out-of-round payment to ourselves.
 //!
 //! The rules are those of a [payment](crate::wallet::arkoor): the server answers the same spend again and refuses any other,
-//! and a refusal frees the inputs only when no earlier try can have succeeded or the server says that an input is unspent.
+//! and a refusal frees the inputs only when no earlier try can have succeeded, the server says that an input is unspent, or a
+//! round has taken one.
 
 use std::time::Duration;
 
@@ -14,6 +15,7 @@ use crate::ark;
 use crate::store::movement;
 use crate::store::operation::OperationId;
 use crate::store::vtxo::{self, VtxoState};
+use crate::wallet::arkoor::TAKEN_BY_ROUND;
 use crate::wallet::operation::{Next, Step, Tries, back_off};
 use crate::wallet::{CommitPoint, Error, Result, Wallet, clock};
 
@@ -129,8 +131,12 @@ pub(super) async fn settle_doubt(
     let next = match wallet.server.vtxo_status(input.id(), key).await? {
         VtxoSpendState::Spendable => return Ok(abort(id, refused(refusal))),
         VtxoSpendState::Unregistered => Offboard::RegisterInputs(payout),
-        // Spent by this very split: then asking again brings the signatures.
+        VtxoSpendState::Spent if !wallet.holds(id, &payout.split.inputs).await? => {
+            return Ok(abort(id, refused(TAKEN_BY_ROUND)));
+        }
+        // Spent by this very split: then asking again brings the signatures. Or by a round of ours that we have not heard of yet.
         VtxoSpendState::Spent => {
+            wallet.round_feed.look_again();
             tracing::warn!(
                 refusal,
                 "the server refuses to sign, yet holds the payment's inputs for spent; asking again"

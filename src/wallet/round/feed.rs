@@ -71,7 +71,7 @@ impl RoundFeed {
     }
 
     /// Makes everybody who waits look again.
-    pub(super) fn look_again(&self) {
+    pub(in crate::wallet) fn look_again(&self) {
         self.0.send_modify(|_| {});
     }
 }
