@@ -284,6 +284,59 @@ async fn a_refresh_outlasts_two_rounds_that_fail() {
     assert_conserved(&world, &[&daemon]).await;
 }
 
+/// The server has carried out a delegated refresh, but the daemon does not know yet and spends the coins. Neither waits for the
+/// other for ever: the payment is refused, and the refresh is made.
+#[tokio::test]
+async fn a_payment_with_coins_that_a_round_has_just_taken_fails_and_costs_nothing() {
+    for kind in ["send", "send_onchain", "offboard"] {
+        let world = World::with(rounds_of(0)).await;
+        let (daemon, payee) = (
+            boarded(&world, &[50_000]).await,
+            Daemon::with_wallet(&world).await,
+        );
+        let old = daemon.vtxos().await;
+        let body = json!({"vtxos": old});
+        let path = "/wallet/refresh/delegated/vtxos";
+        daemon.post(path, body).await.ok();
+        world.fault(
+            json!({"target": "RoundParticipationStatus", "action": {"type": "drop_before"}}),
+        );
+        assert!(world.round().await);
+        let (ark, bitcoin) = (payee.address().await, world.sandbox.faucet.address());
+        let (path, rpc, body) = match kind {
+            "send" => (
+                "/wallet/send",
+                "RequestArkoorCosign",
+                json!({"destination": ark, "amount_sat": 9_000}),
+            ),
+            "send_onchain" => (
+                "/wallet/send-onchain",
+                "RequestArkoorCosign",
+                json!({"destination": bitcoin.to_string(), "amount_sat": 9_000}),
+            ),
+            _ => ("/wallet/offboard/all", "PrepareOffboard", json!({})),
+        };
+        // The first request gets lost, so that the refusal of the second proves nothing.
+        world.fault(json!({"target": rpc, "times": 1, "action": {"type": "drop_before"}}));
+        let (reply, ()) = tokio::join!(daemon.post(path, body), async {
+            eventually("the server refuses it", async || {
+                (world.calls_of(rpc) > 1).then_some(())
+            })
+            .await;
+            world.no_faults();
+        });
+        reply.refused(409, "server_refused");
+        let failed = daemon.movement(kind).await;
+        assert_eq!(failed["status"], "failed", "{failed:#}");
+        assert_eq!(failed["effective_balance_sat"], 0, "{failed:#}");
+        daemon.post_empty("/wallet/sync").await.ok();
+        daemon.finish_round(&world).await;
+        assert!(!daemon.vtxos().await.contains(&old[0]), "{kind}");
+        daemon.wait_for_spendable(50_000).await;
+        assert_conserved(&world, &[&daemon, &payee]).await;
+    }
+}
+
 /// Whoever asks twice for the same gets it once, and neither stands in the way of the other.
 #[tokio::test]
 async fn the_same_vtxos_are_refreshed_once_however_often_it_is_asked_for() {
