@@ -94,7 +94,8 @@ async fn money_in_is_money_left_and_money_out(lab: Lab) {
     let first = wallet.send(faucet.clone(), amount, FEE_RATE).await.unwrap();
     // The second spends the unconfirmed change of the first.
     let both = [(faucet.clone(), amount), (faucet, amount)];
-    let second = wallet.send_many(&both, FEE_RATE).await.unwrap();
+    let second = wallet.prepare_payment(&both, FEE_RATE).await;
+    let second = wallet.pay(second).await.unwrap();
     let mut sent = [first, second];
     sent.sort();
     assert_eq!(lab.mempool().await, sent);
@@ -136,7 +137,7 @@ async fn a_held_funding_survives_a_restart_and_the_sync_broadcasts_it_once_recor
     let wallet = open(&lab, &path, ScanStart::Tip).await;
     wallet.sync().await.unwrap();
     assert!(lab.mempool().await.is_empty());
-    let drained = wallet.drain(lab.address(), FEE_RATE).await;
+    let drained = wallet.prepare_drain(lab.address(), FEE_RATE).await;
     assert!(matches!(drained, Err(Error::InsufficientFunds { .. })));
 
     let txid = first.unsigned_tx.compute_txid();
@@ -196,7 +197,8 @@ async fn a_payment_that_was_double_spent_is_given_up(lab: Lab) {
 
     let twin = open(&lab, &desk.database("b.sqlite"), ScanStart::Full).await;
     let to = twin.next_address().await.unwrap();
-    let other = twin.drain(to, FEE_RATE).await.unwrap();
+    let other = twin.prepare_drain(to, FEE_RATE).await;
+    let other = twin.pay(other).await.unwrap();
     lab.mine(1).await;
     wallet.next_address().await.unwrap();
     wallet.sync().await.unwrap();

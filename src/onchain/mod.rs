@@ -44,6 +44,7 @@ use crate::chain::ChainSource;
 use crate::store::{self, Store};
 pub use error::Error;
 pub use funding::{Funding, FundingAmount};
+pub use spend::Payment;
 use state::State;
 use view::View;
 pub use view::{OnchainBalance, OnchainTransaction, OnchainUtxo};

@@ -1,56 +1,74 @@
 //! Paying from the on-chain wallet, and signing (spec/wallet.md §10).
+//!
+//! A payment is picked and signed first, then written by the caller, and only then handed to the network: it stands once it
+//! is on disk. When the network does not take it at once, every sync tries again.
 
 use bitcoin::{Address, Amount, FeeRate, Psbt, Transaction, Txid, Witness};
 
 use super::select::{Outputs, Plan};
-use super::{Error, OnchainWallet};
+use super::{Error, Funding, OnchainWallet};
+use crate::store::WriteTx;
 
 /// The most inputs of a payment, which keeps it below the size that nodes relay.
 const MAX_PAYMENT_INPUTS: usize = 1500;
 
-impl OnchainWallet {
-    /// Pays `amount` to `destination`; the fee comes on top.
-    ///
-    /// The payment stands once it is on disk: when the network does not take it at once, every sync tries again, and the
-    /// failure is only logged.
-    ///
-    /// # Errors
-    /// [`Error::InsufficientFunds`], [`Error::Dust`], [`Error::TooManyInputs`].
-    pub async fn send(
-        &self,
-        destination: Address,
-        amount: Amount,
-        fee_rate: FeeRate,
-    ) -> Result<Txid, Error> {
-        self.send_many(&[(destination, amount)], fee_rate).await
+/// A signed payment whose coins nobody else can pick. Dropping it lets go of them.
+pub struct Payment {
+    wallet: OnchainWallet,
+    funding: Funding,
+    transaction: Transaction,
+}
+
+impl Payment {
+    /// The transaction.
+    pub fn transaction(&self) -> &Transaction {
+        &self.transaction
     }
 
-    /// Pays several recipients with one transaction, its outputs in the given order; otherwise like [`send`](Self::send).
+    /// Records the payment: it stands once `tx` is committed. When `tx` is undone, the coins are free again.
     ///
     /// # Errors
-    /// As [`send`](Self::send), and [`Error::NoRecipients`].
-    pub async fn send_many(
+    /// [`Error::Store`].
+    pub fn record(self, tx: &mut WriteTx<'_>) -> Result<(), Error> {
+        self.wallet.record(tx, &self.transaction, None)?;
+        self.funding.used();
+        Ok(())
+    }
+}
+
+impl OnchainWallet {
+    /// Prepares a transaction that pays these recipients, its outputs in the given order; the fee comes on top.
+    ///
+    /// # Errors
+    /// [`Error::InsufficientFunds`], [`Error::Dust`], [`Error::TooManyInputs`], [`Error::NoRecipients`].
+    pub async fn prepare_payment(
         &self,
         recipients: &[(Address, Amount)],
         fee_rate: FeeRate,
-    ) -> Result<Txid, Error> {
+    ) -> Result<Payment, Error> {
         let recipients = recipients
             .iter()
             .map(|(address, amount)| (address.script_pubkey(), *amount))
             .collect();
-        self.pay(Outputs::Pay(recipients), fee_rate).await
-    }
-
-    /// Sends all coins that are worth their fee, at most the 1500 largest, to `destination`; the fee comes out of them.
-    ///
-    /// # Errors
-    /// [`Error::InsufficientFunds`].
-    pub async fn drain(&self, destination: Address, fee_rate: FeeRate) -> Result<Txid, Error> {
-        self.pay(Outputs::Drain(destination.script_pubkey()), fee_rate)
+        self.prepare_signed(Outputs::Pay(recipients), fee_rate)
             .await
     }
 
-    async fn pay(&self, outputs: Outputs, fee_rate: FeeRate) -> Result<Txid, Error> {
+    /// Prepares a transaction that sends all coins that are worth their fee, at most the 1500 largest, to `destination`; the
+    /// fee comes out of them.
+    ///
+    /// # Errors
+    /// [`Error::InsufficientFunds`].
+    pub async fn prepare_drain(
+        &self,
+        destination: Address,
+        fee_rate: FeeRate,
+    ) -> Result<Payment, Error> {
+        self.prepare_signed(Outputs::Drain(destination.script_pubkey()), fee_rate)
+            .await
+    }
+
+    async fn prepare_signed(&self, outputs: Outputs, fee_rate: FeeRate) -> Result<Payment, Error> {
         let plan = Plan {
             outputs,
             fee_rate,
@@ -58,16 +76,16 @@ impl OnchainWallet {
         };
         let funding = self.prepare(plan).await?;
         let transaction = self.sign(funding.psbt().clone())?;
-        let (wallet, recorded) = (self.clone(), transaction.clone());
-        self.0
-            .store
-            .write(move |tx| {
-                wallet.record(tx, &recorded, None)?;
-                funding.used();
-                Ok::<_, Error>(())
-            })
-            .await?;
-        // The payment is on disk. A failure from here on must not look like a failed payment to the caller.
+        Ok(Payment {
+            wallet: self.clone(),
+            funding,
+            transaction,
+        })
+    }
+
+    /// Shows a recorded payment in the balance and hands it to the network. A failure is only logged: the payment stands, and
+    /// must not look failed to whoever made it.
+    pub async fn publish_payment(&self, transaction: Transaction) -> Txid {
         let txid = transaction.compute_txid();
         if let Err(error) = self.catch_up().await {
             tracing::warn!(%txid, %error, "the balance does not show a new on-chain payment yet");
@@ -75,7 +93,7 @@ impl OnchainWallet {
         if let Err(error) = self.0.chain.broadcast_package(&[transaction]).await {
             tracing::warn!(%txid, %error, "an on-chain payment was not broadcast; the next sync tries again");
         }
-        Ok(txid)
+        txid
     }
 
     /// Signs every input of a transaction of ours. Records nothing.

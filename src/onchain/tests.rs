@@ -20,6 +20,27 @@ use crate::chain::{self, Tip};
 const NETWORK: Network = Network::Regtest;
 const FEE_RATE: FeeRate = FeeRate::from_sat_per_kwu(500);
 
+impl OnchainWallet {
+    /// Pays as the layer above does.
+    pub(super) async fn pay(&self, payment: Result<Payment, Error>) -> Result<Txid, Error> {
+        let payment = payment?;
+        let transaction = payment.transaction().clone();
+        self.0.store.write(move |tx| payment.record(tx)).await?;
+        Ok(self.publish_payment(transaction).await)
+    }
+
+    /// Pays one recipient.
+    pub(super) async fn send(
+        &self,
+        to: Address,
+        amount: Amount,
+        fee_rate: FeeRate,
+    ) -> Result<Txid, Error> {
+        self.pay(self.prepare_payment(&[(to, amount)], fee_rate).await)
+            .await
+    }
+}
+
 async fn open(path: &Path) -> OnchainWallet {
     let words = "abandon abandon abandon abandon abandon abandon abandon abandon abandon abandon abandon about";
     load(path, words).await.unwrap()
@@ -170,7 +191,7 @@ async fn held_coins_survive_a_restart_until_they_are_released() {
     let wallet = open(&path).await;
     assert_eq!(wallet.balance().confirmed, Amount::from_sat(50_000));
     assert!(is_short(&wallet.prepare_sats(10_000).await));
-    let drained = wallet.drain(foreign(), FEE_RATE).await;
+    let drained = wallet.prepare_drain(foreign(), FEE_RATE).await;
     assert!(matches!(drained, Err(Error::InsufficientFunds { .. })));
 
     let releasing = wallet.clone();
@@ -320,7 +341,7 @@ async fn impossible_payments_are_refused_with_their_reason() {
         Error::InsufficientFunds { needed, available } if needed > available
     ));
     assert!(matches!(send(u64::MAX).await, Error::Transaction(_)));
-    let nobody = wallet.send_many(&[], FEE_RATE).await;
+    let nobody = wallet.prepare_payment(&[], FEE_RATE).await;
     assert!(matches!(nobody, Err(Error::NoRecipients)));
 }
 

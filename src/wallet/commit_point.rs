@@ -1,6 +1,6 @@
 //! The commit points of everything that moves money.
 //!
-//! Each write that belongs to a payment, a board or a receive goes through [`Wallet::commit`] under one of these names. In a
+//! Each write that belongs to a payment, on chain or off, a board, a round or a receive goes through [`Wallet::commit`] under one of these names. In a
 //! build with the feature `failpoints`, `<name>.before` and `<name>.after` are places where a test can kill the process. A
 //! new commit point cannot be had without its failpoints, and the test that walks [`CommitPoint::ALL`] fails for one that
 //! none of its scenarios reaches.
@@ -109,6 +109,8 @@ commit_points! {
     ReceiveStored = "receive.stored",
     /// A receive: VTXOs that had to wait for their verdict.
     ReceiveReleased = "receive.released",
+    /// A payment from the on-chain wallet: the signed transaction, which is broadcast until it is confirmed.
+    OnchainPaid = "onchain.paid",
 }
 
 impl CommitPoint {

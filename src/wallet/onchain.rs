@@ -6,8 +6,8 @@ use bitcoin::address::NetworkUnchecked;
 use bitcoin::{Address, Amount, Txid};
 
 use crate::chain::FeeRates;
-use crate::onchain::{self, OnchainBalance, OnchainTransaction, OnchainUtxo};
-use crate::wallet::{Error, Result, Wallet};
+use crate::onchain::{self, OnchainBalance, OnchainTransaction, OnchainUtxo, Payment};
+use crate::wallet::{CommitPoint, Error, Result, Wallet};
 
 /// The most payees of one transaction. With as many inputs as a payment may have it stays below the size that nodes relay.
 const MAX_PAYEES: usize = 250;
@@ -42,10 +42,10 @@ impl Wallet {
     /// What is wrong with the request; then nothing was paid.
     pub async fn onchain_send(&self, destination: &str, amount: Amount) -> Result<Txid> {
         let address = self.bitcoin_address(destination)?;
-        Ok(self
-            .onchain
-            .send(address, amount, self.chain.fee_rates().regular)
-            .await?)
+        let fee_rate = self.chain.fee_rates().regular;
+        let recipients = [(address, amount)];
+        let payment = self.onchain.prepare_payment(&recipients, fee_rate);
+        self.pay_onchain(payment.await?).await
     }
 
     /// Pays several on-chain addresses with one transaction at the regular fee rate, its outputs in the given order.
@@ -69,7 +69,8 @@ impl Wallet {
             recipients.push((self.bitcoin_address(destination)?, *amount));
         }
         let fee_rate = self.chain.fee_rates().regular;
-        Ok(self.onchain.send_many(&recipients, fee_rate).await?)
+        let payment = self.onchain.prepare_payment(&recipients, fee_rate);
+        self.pay_onchain(payment.await?).await
     }
 
     /// Sends all on-chain coins that are worth their fee to an address, at the regular fee rate.
@@ -79,7 +80,16 @@ impl Wallet {
     pub async fn onchain_drain(&self, destination: &str) -> Result<Txid> {
         let address = self.bitcoin_address(destination)?;
         let fee_rate = self.chain.fee_rates().regular;
-        Ok(self.onchain.drain(address, fee_rate).await?)
+        let payment = self.onchain.prepare_drain(address, fee_rate);
+        self.pay_onchain(payment.await?).await
+    }
+
+    /// Writes a payment, and only then hands it to the network: from the write on it stands, whatever happens.
+    async fn pay_onchain(&self, payment: Payment) -> Result<Txid> {
+        let transaction = payment.transaction().clone();
+        self.commit(CommitPoint::OnchainPaid, move |tx| Ok(payment.record(tx)?))
+            .await?;
+        Ok(self.onchain.publish_payment(transaction).await)
     }
 
     /// The fee rates as last estimated, or the fallback before the first estimate.
