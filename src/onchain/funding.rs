@@ -140,7 +140,9 @@ impl OnchainWallet {
         transaction: &Transaction,
         operation: Option<&str>,
     ) -> Result<(), Error> {
-        store::onchain::insert_transaction(tx, transaction, now())?;
+        // As of a second ago: times are whole seconds, and a sync in this very second has not seen it on the network, also
+        // when it is the first one of a process whose predecessor died before it could broadcast.
+        store::onchain::insert_transaction(tx, transaction, now().saturating_sub(1))?;
         if let Some(operation) = operation {
             store::onchain::release(tx, operation)?;
         }
