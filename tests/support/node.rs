@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use arkwalletd::sandbox::chain::BitcoindConfig;
 use tempfile::TempDir;
@@ -150,8 +151,17 @@ fn programs() -> PathBuf {
     folder.expect("ARKWALLETD_BITCOIND names the folder of bitcoind; ./tests/run sets it")
 }
 
-/// A port that nobody used a moment ago.
+/// A port that nobody used a moment ago. None of those that the system hands out by itself: with many tests at a time, an
+/// outgoing connection would take one before it is listened on.
 pub fn free_port() -> u16 {
-    let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
-    listener.local_addr().expect("an address").port()
+    static TAKEN: AtomicU32 = AtomicU32::new(0);
+    // Tests of another process begin elsewhere.
+    let first = std::process::id().wrapping_mul(97);
+    loop {
+        let next = first.wrapping_add(TAKEN.fetch_add(1, Ordering::Relaxed));
+        let port = 10_000 + u16::try_from(next % 20_000).expect("it is small");
+        if std::net::TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
 }
