@@ -25,4 +25,3 @@ mod peer;
 mod process;
 mod receiving;
 mod refreshes;
-mod rounds;

@@ -5,6 +5,7 @@ use std::time::Duration;
 use arkwalletd::sandbox::ark::Params;
 use serde_json::{Value, json};
 
+use crate::crash::assert_killed;
 use crate::support::{Daemon, World, assert_conserved, eventually, rounds_of};
 
 /// A daemon with 80 000 sat in two VTXOs, and rounds that wait for so many participants, but not for long.
@@ -171,7 +172,7 @@ async fn a_round_goes_on_when_another_participant_dies_in_it() {
     one.refresh_all().await;
     other.refresh_all().await;
     assert!(world.round().await, "with one of them");
-    crate::crash::assert_killed(&mut other, "round.joined.after").await;
+    assert_killed(other.death().await);
     one.finish_round(&world).await;
     assert!(!one.vtxos().await.contains(&mine[0]));
     assert_eq!(world.calls_of("SubmitPayment"), 3, "one joined twice");

@@ -163,6 +163,11 @@ impl Daemon {
             .expect("it has a status")
     }
 
+    /// Its exit status, if it has died by itself.
+    pub fn has_died(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().expect("it can be looked at")
+    }
+
     /// Starts it again on the same folder; with a failpoint, if one is given, that kills it there.
     pub async fn restart(&mut self, failpoint: Option<&str>) {
         self.restart_with(failpoint, &[]).await;
