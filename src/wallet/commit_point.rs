@@ -1,9 +1,9 @@
 //! The commit points of everything that moves money.
 //!
-//! Each write that belongs to a payment, on chain or off, a board, a round or a receive goes through [`Wallet::commit`] under one of these names. In a
-//! build with the feature `failpoints`, `<name>.before` and `<name>.after` are places where a test can kill the process. A
-//! new commit point cannot be had without its failpoints, and the test that walks [`CommitPoint::ALL`] fails for one that
-//! none of its scenarios reaches.
+//! Each write that belongs to a payment, on chain or off, a board, a round, an offboard or a receive goes through
+//! [`Wallet::commit`] under one of these names. In a build with the feature `failpoints`, `<name>.before` and `<name>.after` are
+//! places where a test can kill the process. A new commit point cannot be had without its failpoints, and the test that walks
+//! [`CommitPoint::ALL`] fails for one that none of its stories reaches.
 
 use crate::store::WriteTx;
 use crate::wallet::{Result, Wallet};
