@@ -4,7 +4,8 @@
 //! [`stories`] assigns every commit point to the stories in which it is reached; a new commit point does not compile without
 //! a line there, and a story not without a tale and its test. Which calls a story makes is not written anywhere: it is found
 //! out by telling it. It is told with a death at each of its failpoints, and that again for each call that was ever seen in
-//! it, with the answer to that call lost, until there is no call left whose answer was not (see [`telling`]).
+//! it, with the answer to that call lost, until there is no call left whose answer was not (see [`telling`]). All of this is
+//! done on the simulated chain and on a real node alike.
 //!
 //! Two calls are no part of any story: the handshake and the question that serves as a sign of life. They are made once a
 //! second by whoever is connected, whatever else happens, and their failure is told as the loss of the connection, without
