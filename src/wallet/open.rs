@@ -46,12 +46,15 @@ impl Wallet {
     /// Makes a new wallet.
     ///
     /// # Errors
-    /// The database exists already, the chain or the server cannot be reached, or the server is not safe.
+    /// The database exists already, `unusable_chain_source` when the chain is another network's or cannot serve us, the chain or
+    /// the server cannot be reached, or the server is not safe.
     pub async fn create(options: WalletOptions) -> Result<Arc<Wallet>> {
         let network = options
             .network
             .ok_or_else(|| Error::bad_request("missing_network", "a new wallet needs a network"))?;
-        let chain = ChainSource::connect(&chain_config(&options.config, network), network).await?;
+        let chain = ChainSource::connect(&chain_config(&options.config, network), network)
+            .await
+            .map_err(refuse_unusable)?;
         let keys = WalletKeys::new(&options.mnemonic, network);
         let server = connect_server(&options.config, network, None)?;
         match server.check().await {
@@ -190,6 +193,16 @@ fn check_fingerprint(keys: &WalletKeys, stored: Fingerprint) -> Result<()> {
         keys.fingerprint()
     );
     Err(Error::conflict("wrong_mnemonic", message))
+}
+
+/// A chain that will never do is the caller's mistake, and not an outage.
+fn refuse_unusable(error: chain::Error) -> Error {
+    match error {
+        chain::Error::Config(_) | chain::Error::WrongNetwork { .. } => {
+            Error::bad_request("unusable_chain_source", error.to_string())
+        }
+        outage => outage.into(),
+    }
 }
 
 /// Looks whether the chain is there. What only time can cure is no reason not to start: balances are known without it, and

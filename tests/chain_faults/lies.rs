@@ -228,7 +228,7 @@ async fn a_chain_of_another_network_is_refused_and_never_acted_on() {
     let mut daemon = Daemon::start().await;
     let request = json!({"network": "regtest", "ark_server": world.sandbox.ark_url, "chain_source": world.faulty_chain_source()});
     let refused = daemon.post("/wallet/create", request.clone()).await;
-    let message = refused.refused(503, "chain_unavailable");
+    let message = refused.refused(400, "unusable_chain_source");
     assert!(
         message.contains("is not on regtest: its first block is 000000000019d6"),
         "{message}"
@@ -249,12 +249,6 @@ async fn a_chain_of_another_network_is_refused_and_never_acted_on() {
         "{log}"
     );
     // Nothing at the start, then another network.
-    fail(
-        &world,
-        Question::Everything,
-        None,
-        &json!({"type": "drop_before"}),
-    );
     world.no_chain_faults();
     fail(
         &world,
