@@ -2,7 +2,6 @@
 
 use serde_json::json;
 
-use super::rounds::vtxos;
 use super::telling::{Scene, Tale, Turn, booked};
 use crate::support::eventually;
 
@@ -164,14 +163,14 @@ async fn scene_with_coins() -> Scene {
 }
 
 /// Asks for a VTXO to go on chain.
-async fn ask_for_offboard(scene: &Scene, id: &serde_json::Value) {
+async fn ask_for_offboard(scene: &Scene, id: &str) {
     let body = json!({"vtxos": [id], "address": address(scene)});
     scene.ask("/wallet/offboard/vtxos", body).await;
 }
 
 /// Boards another VTXO, if there is none left.
 async fn board(scene: &Scene) {
-    if vtxos(&scene.mortal).await.is_empty() {
+    if scene.mortal.vtxos().await.is_empty() {
         scene.mortal.post_empty("/onchain/sync").await.ok();
         scene.mortal.board(&scene.world, WHOLE).await;
     }
@@ -209,12 +208,12 @@ impl Tale for Offboard {
         let scene = &mut self.0;
         board(scene).await;
         scene.arm_unsure(turn).await;
-        let id = vtxos(&scene.mortal).await.remove(0);
+        let id = scene.mortal.vtxos().await.remove(0);
         ask_for_offboard(scene, &id).await;
         scene.death(turn).await;
         scene.rise(turn).await;
         if turn.dies_at("offboard.started.before") {
-            assert_eq!(vtxos(&scene.mortal).await, [id]);
+            assert_eq!(scene.mortal.vtxos().await, [id]);
         } else {
             assert_offboarded(scene).await;
         }
@@ -237,7 +236,7 @@ impl Tale for OffboardLost {
         let scene = &mut self.0;
         board(scene).await;
         scene.arm_unsure(turn).await;
-        let id = vtxos(&scene.mortal).await.remove(0);
+        let id = scene.mortal.vtxos().await.remove(0);
         // What is prepared again after a lost answer is forgotten, too.
         let times = if turn.loses("PrepareOffboard") { 2 } else { 1 };
         let forget = json!({"type": "forget"});
@@ -249,7 +248,7 @@ impl Tale for OffboardLost {
             let nudges = async {
                 eventually("the offboard is done", async || {
                     scene.mortal.post_empty("/wallet/sync").await.ok();
-                    vtxos(&scene.mortal).await.is_empty().then_some(())
+                    scene.mortal.vtxos().await.is_empty().then_some(())
                 })
                 .await;
             };

@@ -1,6 +1,6 @@
 //! Refreshes: interactive ones, and those that are left with the server.
 
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::telling::{Scene, Tale, Turn, booked};
 use crate::support::{Daemon, eventually};
@@ -22,13 +22,6 @@ async fn fund(scene: &Scene) {
         .mortal
         .fund_and_board(&scene.world, FUNDS - 150_000)
         .await;
-}
-
-/// The ids of a daemon's VTXOs.
-pub async fn vtxos(daemon: &Daemon) -> Vec<Value> {
-    let all = daemon.get("/wallet/vtxos").await.ok();
-    let all = all.as_array().unwrap().iter();
-    all.map(|vtxo| vtxo["id"].clone()).collect()
 }
 
 /// Does for the refreshes under way what they wait for: a round, or a block. Answers whether there is one; nothing when the
@@ -78,9 +71,9 @@ async fn until_dead(scene: &mut Scene, turn: &Turn) {
 }
 
 /// All that there was was swapped, and nothing is booked but refreshes that succeeded.
-async fn assert_refreshed(scene: &Scene, old: &[Value]) {
+async fn assert_refreshed(scene: &Scene, old: &[String]) {
     scene.mortal.wait_for_spendable(FUNDS).await;
-    let new = vtxos(&scene.mortal).await;
+    let new = scene.mortal.vtxos().await;
     assert!(new.iter().all(|vtxo| !old.contains(vtxo)), "{new:?}");
     assert!(refreshes_succeeded(&scene.mortal).await);
 }
@@ -106,13 +99,13 @@ impl Tale for Refresh {
     async fn tell(&mut self, turn: &Turn) {
         let scene = &mut self.0;
         scene.arm_unsure(turn).await;
-        let old = vtxos(&scene.mortal).await;
+        let old = scene.mortal.vtxos().await;
         scene.ask("/wallet/refresh/all", None).await;
         until_dead(scene, turn).await;
         scene.rise(turn).await;
         until_refreshed(scene).await;
         if turn.dies_at("round.started.before") {
-            assert_eq!(vtxos(&scene.mortal).await, old);
+            assert_eq!(scene.mortal.vtxos().await, old);
         } else {
             assert_refreshed(scene, &old).await;
         }
@@ -134,7 +127,7 @@ impl Tale for RefreshMissed {
     async fn tell(&mut self, turn: &Turn) {
         let scene = &mut self.0;
         scene.arm_unsure(turn).await;
-        let old = vtxos(&scene.mortal).await;
+        let old = scene.mortal.vtxos().await;
         let change = json!({"type": "alter_tree", "change": "wrong_amount"});
         scene.fault(json!({"target": "round.proposal", "times": 1, "action": change}));
         scene.ask("/wallet/refresh/all", None).await;
@@ -163,7 +156,7 @@ impl Tale for RefreshRefused {
     async fn tell(&mut self, turn: &Turn) {
         let scene = &mut self.0;
         scene.arm_unsure(turn).await;
-        let old = vtxos(&scene.mortal).await;
+        let old = scene.mortal.vtxos().await;
         let refusal =
             json!({"type": "status", "code": 3, "message": "no", "identifiers": [old[0]]});
         scene.fault(json!({"target": "SubmitPayment", "action": refusal}));
@@ -180,7 +173,7 @@ impl Tale for RefreshRefused {
             assert_eq!(last, ("successful".to_owned(), 0));
         } else {
             assert_eq!(last, ("failed".to_owned(), 0));
-            assert_eq!(vtxos(&scene.mortal).await, old);
+            assert_eq!(scene.mortal.vtxos().await, old);
         }
         scene.mortal.wait_for_spendable(FUNDS).await;
     }
@@ -201,7 +194,7 @@ impl Tale for Delegate {
     async fn tell(&mut self, turn: &Turn) {
         let scene = &mut self.0;
         scene.arm_unsure(turn).await;
-        let old = vtxos(&scene.mortal).await;
+        let old = scene.mortal.vtxos().await;
         scene
             .ask("/wallet/refresh/delegated/vtxos", json!({"vtxos": old}))
             .await;
@@ -209,13 +202,13 @@ impl Tale for Delegate {
         scene.world.round().await;
         scene.rise(turn).await;
         if turn.dies_at("round.started.before") {
-            assert_eq!(vtxos(&scene.mortal).await, old);
+            assert_eq!(scene.mortal.vtxos().await, old);
             return;
         }
         // A round that nobody here knew of is adopted when the mailbox tells of it.
         eventually("there are other VTXOs", async || {
             help(scene).await;
-            let new = vtxos(&scene.mortal).await;
+            let new = scene.mortal.vtxos().await;
             (!new.is_empty() && new.iter().all(|vtxo| !old.contains(vtxo))).then_some(())
         })
         .await;
@@ -255,7 +248,7 @@ impl Tale for DelegateShrunk {
         scene.mortal.post_empty("/onchain/sync").await.ok();
         scene.mortal.board(&scene.world, 50_000).await;
         scene.arm(turn).await;
-        let old = vtxos(&scene.mortal).await;
+        let old = scene.mortal.vtxos().await;
         let delegated = scene
             .ask("/wallet/refresh/delegated/vtxos", json!({"vtxos": old}))
             .await;
