@@ -206,7 +206,8 @@ mod tests {
 
     #[tokio::test]
     async fn causes_stay_out_of_the_body() {
-        let error = wallet::Error::internal(anyhow::anyhow!("/home/me/db.sqlite: disk full"));
+        let error =
+            wallet::Error::internal(anyhow::anyhow!("/var/lib/arkwalletd/db.sqlite: disk full"));
         let answer = render(ApiError::from(error).into_response(), "r1");
         assert_eq!(answer.status(), 500);
         let bytes = axum::body::to_bytes(answer.into_body(), 10_000)
