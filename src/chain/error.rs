@@ -29,13 +29,6 @@ pub enum Error {
     },
 }
 
-impl Error {
-    /// Whether the same question may be answered later.
-    pub fn is_transient(&self) -> bool {
-        matches!(self, Error::Unavailable(_) | Error::Invalid(_))
-    }
-}
-
 /// Why a transaction did not enter the mempool. Only [`Unavailable`](BroadcastError::Unavailable) says nothing about it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BroadcastError {

@@ -122,7 +122,10 @@ async fn a_server_that_is_not_there_is_unavailable() {
         .await
         .err()
         .unwrap();
-    assert!(error.is_transient(), "{error}");
+    assert!(
+        matches!(error, Error::Unavailable(_) | Error::Invalid(_)),
+        "{error}"
+    );
 }
 
 #[tokio::test]
