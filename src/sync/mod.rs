@@ -23,7 +23,10 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::wallet::Wallet;
+use crate::wallet::{self, Wallet};
+
+/// The longest rest of a loop that fails.
+const MAX_BACK_OFF: Duration = Duration::from_secs(30);
 
 /// The running loops of one wallet.
 pub struct Sync {
@@ -106,8 +109,7 @@ impl Failing {
     }
 }
 
-/// 1 s, 2 s, 4 s … up to half a minute, of which a random half is waited at least.
+/// How long a loop rests that has failed so many times.
 fn back_off(failures: u32) -> Duration {
-    let full = Duration::from_secs(1 << failures.min(5)).min(Duration::from_secs(30));
-    full.mul_f64(rand::Rng::random_range(&mut rand::rng(), 0.5..=1.0))
+    wallet::back_off(failures, MAX_BACK_OFF)
 }

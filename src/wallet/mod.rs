@@ -53,6 +53,7 @@ pub use crate::store::operation::OperationId;
 pub use crate::store::vtxo::{VtxoRecord, VtxoState};
 pub use balance::Balance;
 pub use board::{BoardAmount, PendingBoard};
+pub(crate) use clock::back_off;
 pub use commit_point::CommitPoint;
 pub use error::{Error, ErrorKind, Result};
 pub use fees::FeeEstimate;

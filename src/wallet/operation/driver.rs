@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use rand::Rng;
 use tokio::sync::watch;
 use tracing::Instrument;
 
@@ -347,10 +346,9 @@ impl<F: Flow> Driver<F> {
     }
 }
 
-/// 1 s, 2 s, 4 s … up to a minute, of which a random half is waited at least.
+/// How long a step rests that has failed so many times.
 pub(in crate::wallet) fn back_off(failures: u32) -> Duration {
-    let full = Duration::from_secs(1 << failures.min(6)).min(MAX_BACK_OFF);
-    full.mul_f64(rand::rng().random_range(0.5..=1.0))
+    clock::back_off(failures, MAX_BACK_OFF)
 }
 
 #[cfg(test)]
