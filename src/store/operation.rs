@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use bitcoin::hex::DisplayHex;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use serde::{Deserialize, Serialize};
 
@@ -12,6 +13,11 @@ use super::{Error, WriteTx};
 pub struct OperationId(String);
 
 impl OperationId {
+    /// A name that nothing else has.
+    pub fn random() -> OperationId {
+        OperationId(rand::random::<[u8; 16]>().to_lower_hex_string())
+    }
+
     /// The id as text.
     pub fn as_str(&self) -> &str {
         &self.0

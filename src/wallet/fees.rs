@@ -12,9 +12,9 @@ use bitcoin::{Amount, FeeRate, ScriptBuf};
 use bitcoin_ext::BlockHeight;
 
 use crate::store::vtxo::VtxoRecord;
-use crate::wallet::round::{fee_info, quote};
+use crate::wallet::round::fee_info;
 use crate::wallet::selection::{self, Limits};
-use crate::wallet::{Error, Result, Wallet, board, offboard};
+use crate::wallet::{Error, Result, Wallet, board};
 
 /// What an operation costs.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,24 +63,12 @@ impl Wallet {
         Ok(FeeEstimate::out_of(amount, fee, Vec::new()))
     }
 
-    /// What a refresh of these VTXOs costs in the next round.
-    ///
-    /// # Errors
-    /// `unknown_vtxo`, `amount_too_small`, `server_unavailable`.
-    pub async fn refresh_fee(&self, vtxos: Vec<VtxoId>) -> Result<FeeEstimate> {
-        let info = self.connected_info()?;
-        let tip = self.chain.tip().await?.height;
-        let records = self.records(vtxos.clone()).await?;
-        let quote = quote(&info, &records, tip)?;
-        Ok(FeeEstimate::out_of(quote.gross, quote.fee, vtxos))
-    }
-
     /// What taking these VTXOs to an on-chain address costs.
     ///
     /// # Errors
     /// `unknown_vtxo`, a bad address, `server_unavailable`.
     pub async fn offboard_fee(&self, vtxos: Vec<VtxoId>, address: &str) -> Result<FeeEstimate> {
-        offboard::check_list(&vtxos)?;
+        selection::check_named(&vtxos, "offboard")?;
         let records = self.records(vtxos).await?;
         self.estimate_offboard(&records, address).await
     }
@@ -93,7 +81,7 @@ impl Wallet {
         let live = self.store.live_vtxos();
         let all: Vec<_> = live
             .iter()
-            .filter(|vtxo| offboard::can_offboard(vtxo))
+            .filter(|vtxo| selection::is_free(vtxo))
             .cloned()
             .collect();
         self.estimate_offboard(&all, address).await

@@ -1,14 +1,17 @@
 //! Which VTXOs pay (spec/wallet.md §6.1).
 
 use std::cmp::Reverse;
+use std::collections::HashSet;
 use std::sync::Arc;
 
+use ark_lib::VtxoId;
+use ark_lib::vtxo::VtxoPolicyKind;
 use bitcoin::Amount;
 use bitcoin_ext::BlockHeight;
 use rusqlite::Connection;
 
 use crate::store::WriteTx;
-use crate::store::vtxo::{self, VtxoRecord};
+use crate::store::vtxo::{self, VtxoRecord, VtxoState};
 use crate::wallet::{Error, Result};
 
 /// What a VTXO must be like to be spent now.
@@ -24,6 +27,45 @@ impl Limits {
     pub(super) fn allow(&self, vtxo: &VtxoRecord) -> bool {
         vtxo.expiry_height > self.tip && vtxo.exit_depth < self.max_exit_depth
     }
+}
+
+/// Refuses a list of VTXOs, named for an `act` such as "refresh", that makes no sense.
+///
+/// # Errors
+/// `no_vtxos`, `duplicate_vtxo`.
+pub(super) fn check_named(vtxos: &[VtxoId], act: &str) -> Result<()> {
+    let distinct: HashSet<&VtxoId> = vtxos.iter().collect();
+    if vtxos.is_empty() {
+        let message = format!("there is nothing to {act}");
+        return Err(Error::bad_request("no_vtxos", message));
+    }
+    if distinct.len() < vtxos.len() {
+        return Err(Error::bad_request(
+            "duplicate_vtxo",
+            "a VTXO is named twice",
+        ));
+    }
+    Ok(())
+}
+
+/// Whether the VTXO as a whole can go into a round, or on chain through the server.
+pub(super) fn is_free(vtxo: &VtxoRecord) -> bool {
+    vtxo.state == VtxoState::Spendable && vtxo.policy == VtxoPolicyKind::Pubkey
+}
+
+/// The VTXO with this id, which is to be `done`, such as "refreshed", and has to be free for it.
+///
+/// # Errors
+/// `unknown_vtxo`, `vtxo_not_spendable`.
+pub(super) fn named(tx: &WriteTx<'_>, id: VtxoId, done: &str) -> Result<Arc<VtxoRecord>> {
+    let record = vtxo::get(tx, id)?.ok_or_else(|| {
+        Error::not_found("unknown_vtxo", format!("the wallet has no VTXO {id}"), id)
+    })?;
+    if is_free(&record) {
+        return Ok(record);
+    }
+    let message = format!("VTXO {id} is {} and cannot be {done}", record.state);
+    Err(Error::conflict("vtxo_not_spendable", message))
 }
 
 /// Picks VTXOs worth at least `target`: those that expire first, the deepest first among equals.

@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use ark_lib::Address;
 use bitcoin::Amount;
-use bitcoin::hex::DisplayHex;
 
 use crate::store::movement::{
     self, Destination, MovementId, MovementStatus, NewMovement, PaymentMethod, Subsystem,
@@ -33,7 +32,7 @@ impl Wallet {
             tip: self.recent_tip().await?,
             max_exit_depth: info.max_vtxo_exit_depth,
         };
-        let id = OperationId::from(rand::random::<[u8; 16]>().to_lower_hex_string());
+        let id = OperationId::random();
         let (keys, pieces) = (self.keys.clone(), self.settings.change_pieces);
         let method = PaymentMethod::Ark(to.to_string());
         let movement_of = id.clone();

@@ -45,7 +45,6 @@ use crate::wallet::operation::{Flow, Next, Step, Tries};
 use crate::wallet::{CommitPoint, Error, Result, Wallet, clock};
 
 pub use start::OffboardOutcome;
-pub(in crate::wallet) use start::{can_offboard, check_list};
 
 /// How far an offboard is.
 #[derive(Clone, Debug, Serialize, Deserialize)]

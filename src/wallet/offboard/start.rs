@@ -1,12 +1,9 @@
 //! The start of an offboard: inputs, amounts and fee, fixed in one transaction before the server hears of it.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 
 use ark_lib::offboard::OffboardRequest;
-use ark_lib::vtxo::VtxoPolicyKind;
 use ark_lib::{ArkInfo, VtxoId};
-use bitcoin::hex::DisplayHex;
 use bitcoin::{Address, Amount, FeeRate, Txid};
 use bitcoin_ext::BlockHeight;
 use serde_json::Map;
@@ -16,7 +13,7 @@ use crate::store::movement::{
     self, Destination, MovementId, MovementStatus, NewMovement, PaymentMethod, Subsystem,
 };
 use crate::store::operation::{self as row, OperationId};
-use crate::store::vtxo::{self, VtxoRecord, VtxoState};
+use crate::store::vtxo::{self, VtxoRecord};
 use crate::store::{self, WriteTx};
 use crate::wallet::arkoor::{Payment, Sats};
 use crate::wallet::fees::{offboard_charge, sum};
@@ -84,7 +81,7 @@ impl Wallet {
         vtxos: Vec<VtxoId>,
         address: Option<&str>,
     ) -> Result<OffboardOutcome> {
-        check_list(&vtxos)?;
+        selection::check_named(&vtxos, "offboard")?;
         let terms = self.terms(address).await?;
         if vtxos.len() > terms.info.max_offboard_inputs {
             let message = format!(
@@ -93,11 +90,11 @@ impl Wallet {
             );
             return Err(Error::bad_request("too_many_inputs", message));
         }
-        let id = new_id();
+        let id = OperationId::random();
         let started = self.start(id.clone(), CommitPoint::OffboardStarted, move |tx, id| {
             let inputs = vtxos
                 .iter()
-                .map(|id| spendable(tx, *id))
+                .map(|id| selection::named(tx, *id, "offboarded"))
                 .collect::<Result<Vec<_>>>()?;
             start_whole(tx, id, &terms, &inputs)
         });
@@ -115,7 +112,7 @@ impl Wallet {
         address: Option<&str>,
     ) -> Result<OffboardOutcome> {
         let live = self.store.live_vtxos();
-        let all = live.iter().filter(|vtxo| can_offboard(vtxo));
+        let all = live.iter().filter(|vtxo| selection::is_free(vtxo));
         self.offboard_vtxos(all.map(|vtxo| vtxo.id).collect(), address)
             .await
     }
@@ -138,7 +135,7 @@ impl Wallet {
         let server = self.server.pinned().ok_or_else(|| {
             Error::unavailable("server_unavailable", "the Ark server's keys are not known")
         })?;
-        let id = new_id();
+        let id = OperationId::random();
         let (keys, network, pieces) =
             (self.keys.clone(), self.network, self.settings.change_pieces);
         let started = self.start(id.clone(), CommitPoint::OffboardStarted, move |tx, id| {
@@ -279,42 +276,4 @@ fn start_whole(
         inputs: ids,
         request,
     }))
-}
-
-/// Refuses a list of VTXOs that makes no sense.
-pub(in crate::wallet) fn check_list(vtxos: &[VtxoId]) -> Result<()> {
-    let distinct: HashSet<&VtxoId> = vtxos.iter().collect();
-    if vtxos.is_empty() {
-        return Err(Error::bad_request(
-            "no_vtxos",
-            "there is nothing to offboard",
-        ));
-    }
-    if distinct.len() < vtxos.len() {
-        return Err(Error::bad_request(
-            "duplicate_vtxo",
-            "a VTXO is named twice",
-        ));
-    }
-    Ok(())
-}
-
-/// Whether the VTXO can go on chain through the server.
-pub(in crate::wallet) fn can_offboard(vtxo: &VtxoRecord) -> bool {
-    vtxo.state == VtxoState::Spendable && vtxo.policy == VtxoPolicyKind::Pubkey
-}
-
-fn spendable(tx: &WriteTx<'_>, id: VtxoId) -> Result<Arc<VtxoRecord>> {
-    let record = vtxo::get(tx, id)?.ok_or_else(|| {
-        Error::not_found("unknown_vtxo", format!("the wallet has no VTXO {id}"), id)
-    })?;
-    if can_offboard(&record) {
-        return Ok(record);
-    }
-    let message = format!("VTXO {id} is {} and cannot be offboarded", record.state);
-    Err(Error::conflict("vtxo_not_spendable", message))
-}
-
-fn new_id() -> OperationId {
-    OperationId::from(rand::random::<[u8; 16]>().to_lower_hex_string())
 }

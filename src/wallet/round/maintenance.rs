@@ -8,11 +8,10 @@ use ark_lib::VtxoId;
 
 use super::pending::state;
 use super::plan::{Mode, quote};
-use super::start::is_refreshable;
 use crate::store::operation::{self, OperationKind};
 use crate::wallet::operation::answer;
 use crate::wallet::refresh::{Rules, Urgency};
-use crate::wallet::{Error, Result, Wallet};
+use crate::wallet::{Error, Result, Wallet, selection};
 
 /// How often the refresh is tried with fewer VTXOs, because the server refused some.
 const MAX_EXCLUSIONS: usize = 10;
@@ -74,7 +73,7 @@ impl Wallet {
         let live = self.store.live_vtxos();
         let free: Vec<_> = live
             .iter()
-            .filter(|vtxo| is_refreshable(vtxo) && !refused.contains(&vtxo.id))
+            .filter(|vtxo| selection::is_free(vtxo) && !refused.contains(&vtxo.id))
             .collect();
         // Most of the time there is nothing to do, and then nothing is read either.
         if rules.due(free.iter().copied(), |_, _| false).is_empty() {

@@ -68,8 +68,8 @@ use crate::wallet::{CommitPoint, Error, Result, Wallet, clock};
 
 pub(super) use feed::RoundFeed;
 pub use pending::{PendingRound, RoundOutput, RoundPhase};
+pub(in crate::wallet) use plan::fee_info;
 use plan::{Mode, Plan};
-pub(in crate::wallet) use plan::{fee_info, quote};
 pub(super) use secrets::Secrets;
 
 /// How long a round that waits for something looks again without having heard of anything.

@@ -129,19 +129,17 @@ impl Plan {
 
 /// What a refresh costs.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(in crate::wallet) struct Quote {
-    pub(in crate::wallet) gross: Amount,
-    pub(in crate::wallet) fee: Amount,
-    pub(in crate::wallet) net: Amount,
+pub(super) struct Quote {
+    pub(super) fee: Amount,
     /// The new VTXOs: one, unless the server makes none that large.
-    pub(in crate::wallet) pieces: Vec<Amount>,
+    pub(super) pieces: Vec<Amount>,
 }
 
 /// What a refresh of these VTXOs at this height costs and brings.
 ///
 /// # Errors
 /// `no_vtxos` for none, `amount_too_small` when less than a VTXO is left.
-pub(in crate::wallet) fn quote(
+pub(super) fn quote(
     info: &ArkInfo,
     inputs: &[Arc<VtxoRecord>],
     height: BlockHeight,
@@ -169,9 +167,7 @@ pub(in crate::wallet) fn quote(
         Error::bad_request("amount_too_small", message)
     })?;
     Ok(Quote {
-        gross,
         fee,
-        net,
         pieces: pieces(net, info.max_vtxo_amount),
     })
 }

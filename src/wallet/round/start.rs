@@ -1,12 +1,9 @@
 //! The start of a refresh: what is swapped for what, fixed in one transaction before the server hears of it.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 
 use ark_lib::VtxoId;
-use ark_lib::vtxo::VtxoPolicyKind;
 use bitcoin::SignedAmount;
-use bitcoin::hex::DisplayHex;
 use bitcoin_ext::BlockHeight;
 use tokio::sync::watch;
 
@@ -15,10 +12,10 @@ use super::pending::PendingRound;
 use super::plan::{Mode, Output, Plan, quote};
 use crate::store::movement::{self, MovementStatus, NewMovement, Subsystem};
 use crate::store::operation::OperationId;
-use crate::store::vtxo::{self, VtxoRecord, VtxoState};
+use crate::store::vtxo::{self, VtxoRecord};
 use crate::store::{WriteTx, key};
 use crate::wallet::operation::{self, Progress};
-use crate::wallet::{CommitPoint, Error, PATIENCE, Result, Wallet, clock, keys};
+use crate::wallet::{CommitPoint, Error, PATIENCE, Result, Wallet, clock, keys, selection};
 
 /// The most VTXOs of one refresh: all forfeits go to the server in one request.
 pub(super) const MAX_INPUTS: usize = 1000;
@@ -63,7 +60,7 @@ impl Wallet {
         let live = self.store.live_vtxos();
         let ids = live
             .iter()
-            .filter(|vtxo| is_refreshable(vtxo))
+            .filter(|vtxo| selection::is_free(vtxo))
             .map(|vtxo| vtxo.id)
             .take(MAX_INPUTS);
         self.refresh_vtxos(ids.collect()).await
@@ -78,7 +75,7 @@ impl Wallet {
         let live = self.store.live_vtxos();
         let candidates: Vec<VtxoId> = live
             .iter()
-            .filter(|vtxo| is_refreshable(vtxo))
+            .filter(|vtxo| selection::is_free(vtxo))
             .map(|vtxo| vtxo.id)
             .collect();
         let risky = self
@@ -118,12 +115,12 @@ impl Wallet {
         check_list(&vtxos)?;
         let info = self.connected_info()?;
         let tip = self.chain.tip().await?.height;
-        let id = OperationId::from(rand::random::<[u8; 16]>().to_lower_hex_string());
+        let id = OperationId::random();
         let keys = self.keys.clone();
         let started = self.start(id.clone(), CommitPoint::RoundStarted, move |tx, id| {
             let inputs = vtxos
                 .iter()
-                .map(|id| spendable(tx, *id))
+                .map(|id| selection::named(tx, *id, "refreshed"))
                 .collect::<Result<Vec<_>>>()?;
             let mut plan = Plan {
                 mode,
@@ -173,19 +170,7 @@ pub(super) fn enter_movement(tx: &WriteTx<'_>, id: &OperationId, plan: &Plan) ->
 }
 
 fn check_list(vtxos: &[VtxoId]) -> Result<()> {
-    let distinct: HashSet<&VtxoId> = vtxos.iter().collect();
-    if vtxos.is_empty() {
-        return Err(Error::bad_request(
-            "no_vtxos",
-            "there is nothing to refresh",
-        ));
-    }
-    if distinct.len() < vtxos.len() {
-        return Err(Error::bad_request(
-            "duplicate_vtxo",
-            "a VTXO is named twice",
-        ));
-    }
+    selection::check_named(vtxos, "refresh")?;
     if vtxos.len() > MAX_INPUTS {
         let message = format!("a refresh takes {MAX_INPUTS} VTXOs at most");
         return Err(Error::bad_request("too_many_inputs", message));
@@ -207,20 +192,4 @@ fn check_schedule(plan: &Plan, inputs: &[Arc<VtxoRecord>]) -> Result<()> {
         }
         None => Ok(()),
     }
-}
-
-fn spendable(tx: &WriteTx<'_>, id: VtxoId) -> Result<Arc<VtxoRecord>> {
-    let record = vtxo::get(tx, id)?.ok_or_else(|| {
-        Error::not_found("unknown_vtxo", format!("the wallet has no VTXO {id}"), id)
-    })?;
-    if is_refreshable(&record) {
-        return Ok(record);
-    }
-    let message = format!("VTXO {id} is {} and cannot be refreshed", record.state);
-    Err(Error::conflict("vtxo_not_spendable", message))
-}
-
-/// Whether the VTXO can go into a round.
-pub(super) fn is_refreshable(vtxo: &VtxoRecord) -> bool {
-    vtxo.state == VtxoState::Spendable && vtxo.policy == VtxoPolicyKind::Pubkey
 }

@@ -6,6 +6,7 @@ use bitcoin::Amount;
 use bitcoin_ext::BlockHeight;
 
 use crate::sandbox::ark::Action;
+use crate::wallet::round::plan::quote;
 use crate::wallet::testing::{World, charging, ids, movements, no_rounds, params, until};
 use crate::wallet::{MovementStatus, RoundPhase};
 
@@ -36,8 +37,11 @@ async fn a_scheduled_refresh_waits_for_its_height() {
     let run = world.create().await;
     let wallet = &run.wallet;
     let old = world.fund(wallet, 100_000).await;
-    let now = wallet.refresh_fee(vec![old]).await.unwrap().fee;
     let record = wallet.vtxo(old).await.unwrap();
+    let (info, tip) = (wallet.ark_info().unwrap(), wallet.tip().await.unwrap());
+    let now = quote(&info, std::slice::from_ref(&record), tip)
+        .unwrap()
+        .fee;
     let height = BlockHeight::new(record.expiry_height.to_u32() - 150);
     let late = wallet
         .refresh_delegated(vec![old], Some(record.expiry_height))
