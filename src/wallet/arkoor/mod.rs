@@ -19,6 +19,7 @@
 //! earlier try can have succeeded, when the server itself says that an input is unspent, or when a round has taken one.
 
 mod destination;
+pub(in crate::wallet) mod doubt;
 mod send;
 mod sign;
 mod start;
@@ -30,10 +31,6 @@ use bitcoin::hex::{DisplayHex, FromHex};
 use serde::{Deserialize, Serialize};
 
 pub(in crate::wallet) use destination::check_destination;
-
-/// Why a payment fails whose inputs the server has given to a round before.
-pub(in crate::wallet) const TAKEN_BY_ROUND: &str =
-    "a refresh of these coins has just happened; pay again when it is done";
 
 /// How far an out-of-round payment is.
 #[derive(Clone, Debug, Serialize, Deserialize)]

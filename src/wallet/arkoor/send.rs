@@ -5,7 +5,6 @@ use std::time::Duration;
 use ark_lib::VtxoId;
 use ark_lib::address::VtxoDelivery;
 use bitcoin::SignedAmount;
-use server_rpc::protos::VtxoSpendState;
 
 use crate::ark;
 use crate::store::movement::{self, MovementStatus};
@@ -14,7 +13,8 @@ use crate::store::vtxo::{self, VtxoState};
 use crate::wallet::operation::{Flow, Next, Step, Tries, back_off};
 use crate::wallet::{CommitPoint, Error, Result, Wallet, clock};
 
-use super::{ArkoorSend, EncodedVtxo, Payment, Signed, TAKEN_BY_ROUND};
+use super::doubt::{self, Holding, TAKEN_BY_ROUND};
+use super::{ArkoorSend, EncodedVtxo, Payment, Signed};
 
 /// Failures after which a payment that the server cannot know of yet is called off.
 const MAX_FAILURES_BEFORE_COSIGN: u32 = 3;
@@ -161,62 +161,28 @@ async fn cosign(
     ))
 }
 
-/// Asks the server what it holds of an input. A payment's inputs are spent together or not at all, so one tells for all.
+/// Goes by what the server holds of the inputs.
 async fn settle_doubt(
     wallet: &Wallet,
     id: &OperationId,
     mut payment: Payment,
     refusal: String,
 ) -> Result<Step<ArkoorSend>> {
-    let Some(input) = payment.inputs.first().copied() else {
-        return Ok(abort(id, refused(&refusal)));
-    };
-    let index = wallet
-        .store
-        .read(move |connection| {
-            let owner = vtxo::full(connection, input)?.user_pubkey();
-            crate::store::key::index_of(connection, &owner)
-        })
-        .await?;
-    let index = index.ok_or_else(|| {
-        Error::internal(anyhow::anyhow!(
-            "the key of VTXO {input} is not in the key table"
-        ))
-    })?;
-    match wallet
-        .server
-        .vtxo_status(input, &wallet.keys.vtxo_key(index)?)
-        .await?
-    {
-        VtxoSpendState::Spendable if payment.uploaded => Ok(abort(id, refused(&refusal))),
+    let next = match doubt::holding(wallet, id, &payment, &refusal).await? {
+        Holding::Unspent if payment.uploaded => return Ok(abort(id, refused(&refusal))),
         // It may lack the signed chains that it had once: give it all of them again, and ask again.
-        VtxoSpendState::Spendable | VtxoSpendState::Unregistered => {
+        Holding::Unspent | Holding::Unregistered => {
             payment.uploaded = true;
-            Ok(Step::commit(
-                CommitPoint::SendDoubted,
-                Next::State(ArkoorSend::RegisterInputs(payment)),
-                |_| Ok(()),
-            ))
+            ArkoorSend::RegisterInputs(payment)
         }
-        VtxoSpendState::Spent if !wallet.holds(id, &payment.inputs).await? => {
-            Ok(abort(id, refused(TAKEN_BY_ROUND)))
-        }
-        VtxoSpendState::Spent => {
-            // Spent by this payment: then asking for the same spend again brings the signatures. Or by a round of ours that we
-            // have not heard of yet.
-            wallet.round_feed.look_again();
-            tracing::warn!(%refusal, "the server refuses to sign, yet holds the payment's inputs for spent; asking again");
-            Ok(Step::commit(
-                CommitPoint::SendDoubted,
-                Next::State(ArkoorSend::Cosign(payment)),
-                |_| Ok(()),
-            ))
-        }
-        other => Err(Error::unavailable(
-            "server_unavailable",
-            format!("the Ark server holds an input for {other:?}: {refusal}"),
-        )),
-    }
+        Holding::TakenByRound => return Ok(abort(id, refused(TAKEN_BY_ROUND))),
+        Holding::Spent => ArkoorSend::Cosign(payment),
+    };
+    Ok(Step::commit(
+        CommitPoint::SendDoubted,
+        Next::State(next),
+        |_| Ok(()),
+    ))
 }
 
 /// Uploads the new chains and posts to the payee. Both calls can be repeated at will, so they share a step and its flush.

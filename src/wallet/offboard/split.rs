@@ -8,16 +8,15 @@ use std::time::Duration;
 
 use ark_lib::{Vtxo, VtxoId};
 use serde_json::json;
-use server_rpc::protos::VtxoSpendState;
 
 use super::{Offboard, Order, Payout, abort, refused};
 use crate::ark;
 use crate::store::movement;
 use crate::store::operation::OperationId;
 use crate::store::vtxo::{self, VtxoState};
-use crate::wallet::arkoor::TAKEN_BY_ROUND;
+use crate::wallet::arkoor::doubt::{self, Holding, TAKEN_BY_ROUND};
 use crate::wallet::operation::{Next, Step, Tries, back_off};
-use crate::wallet::{CommitPoint, Error, Result, Wallet, clock};
+use crate::wallet::{CommitPoint, Result, Wallet, clock};
 
 /// Failures after which a payment that the server cannot know of yet is called off.
 const MAX_FAILURES_BEFORE_COSIGN: u32 = 3;
@@ -117,38 +116,18 @@ pub(super) async fn cosign(
     ))
 }
 
-/// Asks the server what it holds of an input. All inputs are spent together or not at all, so one tells for all.
+/// Goes by what the server holds of the inputs.
 pub(super) async fn settle_doubt(
     wallet: &Wallet,
     id: &OperationId,
     payout: Payout,
     refusal: &str,
 ) -> Result<Step<Offboard>> {
-    let inputs = wallet.signers(payout.split.inputs.clone()).await?;
-    let Some((input, key)) = inputs.first() else {
-        return Ok(abort(id, refused(refusal)));
-    };
-    let next = match wallet.server.vtxo_status(input.id(), key).await? {
-        VtxoSpendState::Spendable => return Ok(abort(id, refused(refusal))),
-        VtxoSpendState::Unregistered => Offboard::RegisterInputs(payout),
-        VtxoSpendState::Spent if !wallet.holds(id, &payout.split.inputs).await? => {
-            return Ok(abort(id, refused(TAKEN_BY_ROUND)));
-        }
-        // Spent by this very split: then asking again brings the signatures. Or by a round of ours that we have not heard of yet.
-        VtxoSpendState::Spent => {
-            wallet.round_feed.look_again();
-            tracing::warn!(
-                refusal,
-                "the server refuses to sign, yet holds the payment's inputs for spent; asking again"
-            );
-            Offboard::Split(payout)
-        }
-        other => {
-            return Err(Error::unavailable(
-                "server_unavailable",
-                format!("the Ark server holds an input for {other:?}: {refusal}"),
-            ));
-        }
+    let next = match doubt::holding(wallet, id, &payout.split, refusal).await? {
+        Holding::Unspent => return Ok(abort(id, refused(refusal))),
+        Holding::Unregistered => Offboard::RegisterInputs(payout),
+        Holding::TakenByRound => return Ok(abort(id, refused(TAKEN_BY_ROUND))),
+        Holding::Spent => Offboard::Split(payout),
     };
     Ok(Step::commit(
         CommitPoint::OffboardDoubted,
