@@ -1,11 +1,10 @@
-//! The command line of `arkwalletd`: flags, their environment variables, and the subcommands (spec/http.md §1.1 and §1.2).
+//! The command line of `arkwalletd`: flags, their environment variables, and the subcommands (docs/protocol.md §21.1 and §21.2).
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
 use clap::builder::BoolishValueParser;
 use clap::{Args, Parser, Subcommand};
-use url::Url;
 
 use crate::http::auth::Secret;
 
@@ -107,6 +106,7 @@ pub enum Command {
     /// Print the OpenAPI document of the REST API.
     Openapi,
     /// Run a daemon on a private regtest chain with its own Ark server.
+    #[cfg(feature = "sandbox")]
     Sandbox(SandboxArgs),
 }
 
@@ -124,6 +124,7 @@ pub enum SecretCommand {
 }
 
 /// Options of `arkwalletd sandbox`.
+#[cfg(feature = "sandbox")]
 #[derive(Debug, Args)]
 pub struct SandboxArgs {
     /// Where the sandbox's daemon listens.
@@ -131,7 +132,7 @@ pub struct SandboxArgs {
     pub bind: BindArgs,
     /// Use this bitcoind in regtest mode instead of the built-in chain, as http://user:password@127.0.0.1:18443.
     #[arg(long, value_name = "URL")]
-    pub bitcoind: Option<Url>,
+    pub bitcoind: Option<url::Url>,
 }
 
 #[cfg(test)]

@@ -2,14 +2,14 @@
 
 pub mod app;
 pub mod ark;
+pub mod background;
 pub mod chain;
 pub mod cli;
 pub mod config;
 pub mod datadir;
 pub mod http;
 pub mod logging;
+pub mod model;
 pub mod onchain;
-pub mod sandbox;
 pub mod store;
-pub mod sync;
 pub mod wallet;

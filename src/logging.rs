@@ -1,4 +1,4 @@
-//! Where log lines go: the terminal (stderr) and a file, both with the same filter (spec/http.md §1.6).
+//! Where log lines go: the terminal (stderr) and a file, both with the same filter (docs/protocol.md §21.6).
 //!
 //! `BARK_LOG` sets the filter, e.g. `debug` or `arkwalletd=trace,h2=off`; otherwise it is `info`, or everything of ours
 //! with `--verbose`. Lines of crates that use `log` arrive here too.

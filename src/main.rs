@@ -28,6 +28,7 @@ fn main() -> ExitCode {
 fn start(cli: Cli) -> anyhow::Result<()> {
     match cli.command {
         Some(Command::Openapi) => return print(&http::openapi().to_pretty_json()?),
+        #[cfg(feature = "sandbox")]
         Some(Command::Sandbox(args)) => {
             return runtime()?.block_on(app::sandbox::run(cli.datadir, args, &cli.log));
         }

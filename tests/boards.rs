@@ -1,7 +1,7 @@
-//! Boards (spec/wallet.md §4.1).
+//! Boards (docs/protocol.md §4.1).
 
-use arkwalletd::sandbox::ark::{Params, charging_fees};
-use arkwalletd::sandbox::chain::Reorg;
+use arkwalletd_sandbox::ark::{Params, charging_fees};
+use arkwalletd_sandbox::chain::Reorg;
 use serde_json::json;
 
 use crate::receiving::{board_txid, unconfirm_the_board};

@@ -1,4 +1,4 @@
-//! What a caller does wrong, and what it is told (spec/http.md §2, §3.0; acceptance line 4 of "First light").
+//! What a caller does wrong, and what it is told (docs/protocol.md §22, §23.0; acceptance line 4 of "First light").
 
 use serde_json::{Value, json};
 

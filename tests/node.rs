@@ -1,6 +1,6 @@
 //! What only a real node can do to a daemon: end, change its cookie, announce blocks. Told only where the world has one.
 
-use arkwalletd::sandbox::chain::Reorg;
+use arkwalletd_sandbox::chain::Reorg;
 use serde_json::{Value, json};
 
 use crate::support::{Daemon, World, assert_conserved, eventually};

@@ -3,7 +3,7 @@
 
 use std::str::FromStr;
 
-use arkwalletd::sandbox::ark::Params;
+use arkwalletd_sandbox::ark::Params;
 use bitcoin::key::{CompressedPublicKey, PrivateKey};
 use bitcoin::{Address, KnownHrp, Network, Txid};
 use serde_json::{Value, json};

@@ -1,6 +1,6 @@
-//! Paying on the chain, and what a confirmation costs (spec/http.md §3.7, §3.11).
+//! Paying on the chain, and what a confirmation costs (docs/protocol.md §23.7, §23.11).
 
-use arkwalletd::sandbox::chain::FeeRates;
+use arkwalletd_sandbox::chain::FeeRates;
 use bitcoin::{FeeRate, Transaction};
 use serde_json::{Value, json};
 

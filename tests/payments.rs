@@ -1,4 +1,4 @@
-//! Out-of-round payments (spec/wallet.md §4.2).
+//! Out-of-round payments (docs/protocol.md §4.2).
 
 use serde_json::{Value, json};
 

@@ -1,4 +1,4 @@
-//! The process: flags, locks, secrets, exit codes (spec/http.md §1, §2).
+//! The process: flags, locks, secrets, exit codes (docs/protocol.md §21, §22).
 
 use std::process::Output;
 
@@ -127,7 +127,7 @@ async fn an_open_daemon_does_not_obey_web_pages() {
     assert_eq!(foreign.await.status, 403);
 }
 
-/// The three headers on which an answer may depend (spec/http.md §2.6).
+/// The three headers on which an answer may depend (docs/protocol.md §22.6).
 const VARY: &str = "origin, access-control-request-method, access-control-request-headers";
 
 #[tokio::test]

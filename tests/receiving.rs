@@ -1,7 +1,7 @@
-//! Receiving through the mailbox (spec/wallet.md §4.3, §4.4).
+//! Receiving through the mailbox (docs/protocol.md §4.3, §4.4).
 
-use arkwalletd::sandbox::ark::Params;
-use arkwalletd::sandbox::chain::Reorg;
+use arkwalletd_sandbox::ark::Params;
+use arkwalletd_sandbox::chain::Reorg;
 use serde_json::json;
 
 use crate::support::{Daemon, World, assert_conserved, eventually};

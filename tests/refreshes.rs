@@ -1,7 +1,7 @@
 //! Refreshes over HTTP: each way to ask for one, what is shown of it meanwhile, what it costs, and the rounds that fail before
 //! one succeeds.
 
-use arkwalletd::sandbox::ark::{Params, VtxoState};
+use arkwalletd_sandbox::ark::{Params, VtxoState};
 use serde_json::{Value, json};
 
 use crate::support::{Daemon, World, assert_conserved, charging_rounds_of, eventually, rounds_of};

@@ -1,6 +1,6 @@
 //! `arkwalletd sandbox`: a whole regtest world in one process, with two wallets that pay each other.
 //!
-//! The world is [`crate::sandbox`]: a chain behind an Esplora API, and an Ark server. On it run two daemons as an operator would
+//! The world is [`arkwalletd_sandbox`]: a chain behind an Esplora API, and an Ark server. On it run two daemons as an operator would
 //! run them, each with its own datadir and token. The first is funded and boarded. With `--datadir` all of it stays for the next
 //! run; without, it lives in a temporary folder.
 
@@ -20,11 +20,11 @@ use crate::config::{ConfigFile, NetworkName};
 use crate::datadir::DataDir;
 use crate::http::auth::Secret;
 use crate::logging;
-use crate::sandbox::ark::Params;
-use crate::sandbox::chain::BitcoindConfig;
-use crate::sandbox::{Sandbox, SandboxHandle};
 use crate::wallet::lifecycle::CreateWallet;
-use crate::wallet::{BoardAmount, Excerpt, Wallet};
+use crate::wallet::{BoardAmount, HistoryPage, Wallet};
+use arkwalletd_sandbox::ark::Params;
+use arkwalletd_sandbox::chain::BitcoindConfig;
+use arkwalletd_sandbox::{Sandbox, SandboxHandle};
 
 /// Where Ark wallets look for a server unless they are told otherwise.
 const ARK_PORT: u16 = 3535;
@@ -237,7 +237,7 @@ fn node(url: &Url) -> BitcoindConfig {
 
 /// Gives a new wallet coins, and boards them.
 async fn fund(wallet: &Arc<Wallet>, world: &SandboxHandle) -> anyhow::Result<()> {
-    if !wallet.history(Excerpt::default()).await?.is_empty() {
+    if !wallet.history(HistoryPage::default()).await?.is_empty() {
         return Ok(());
     }
     let address = wallet.next_onchain_address().await?;

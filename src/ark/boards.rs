@@ -1,4 +1,4 @@
-//! The calls of a board (spec/wallet.md §4.1).
+//! The calls of a board (docs/protocol.md §4.1).
 
 use ark_lib::board::{BoardBuilder, BoardCosignResponse};
 use ark_lib::vtxo::Full;

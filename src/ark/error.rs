@@ -3,7 +3,7 @@
 use ark_lib::VtxoId;
 use server_rpc::{StatusExt, tonic};
 
-/// A call that did not bring its answer (spec/wallet.md §3.8).
+/// A call that did not bring its answer (docs/protocol.md §3.8).
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum Error {
     /// The server refused, and proves by its code that this request changed nothing.

@@ -1,4 +1,4 @@
-//! The calls of the mailbox (spec/wallet.md §4.4).
+//! The calls of the mailbox (docs/protocol.md §4.4).
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use super::{Error, Server};
 
 /// The server ends a stream after this time; the wallet opens the next.
 const STREAM_TIMEOUT: Duration = Duration::from_secs(3600);
-/// Lifetimes of the proofs that a mailbox is ours (spec/wallet.md appendix B).
+/// Lifetimes of the proofs that a mailbox is ours (docs/protocol.md §13).
 const STREAM_PROOF: Duration = Duration::from_secs(10);
 const READ_PROOF: Duration = Duration::from_secs(600);
 const POST_PROOF: Duration = Duration::from_secs(60);

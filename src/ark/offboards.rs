@@ -1,4 +1,4 @@
-//! The calls of an offboard (spec/wallet.md §4.8).
+//! The calls of an offboard (docs/protocol.md §4.8).
 
 use ark_lib::attestations::OffboardRequestAttestation;
 use ark_lib::musig::PublicNonce;

@@ -1,4 +1,4 @@
-//! The calls of a round (spec/wallet.md §4.5).
+//! The calls of a round (docs/protocol.md §4.5).
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! What a server must be like before the wallet works with it (spec/wallet.md §3.5, hazards H14, H15, H40).
+//! What a server must be like before the wallet works with it (docs/protocol.md §3.5, hazards H14, H15, H40).
 
 use ark_lib::ArkInfo;
 use bitcoin::Network;

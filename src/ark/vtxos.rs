@@ -1,4 +1,4 @@
-//! The calls about VTXOs and their out-of-round spends (spec/wallet.md §4.0, §4.2).
+//! The calls about VTXOs and their out-of-round spends (docs/protocol.md §4.0, §4.2).
 
 use ark_lib::arkoor::package::{ArkoorPackageCosignRequest, ArkoorPackageCosignResponse};
 use ark_lib::attestations::VtxoStatusAttestation;

@@ -1,4 +1,4 @@
-//! What a chain backend can answer instead of an answer, and how a refused transaction is classified (spec/wallet.md §9.2).
+//! What a chain backend can answer instead of an answer, and how a refused transaction is classified (docs/protocol.md §9.2).
 
 use bitcoin::{BlockHash, Network};
 

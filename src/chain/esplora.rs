@@ -21,7 +21,7 @@ use super::{BroadcastError, CALL_TIMEOUT, Error, Spend, Tip, TxStatus};
 
 /// How often an overloaded server is asked again within a call.
 const RETRIES: usize = 2;
-/// Consecutive unused addresses after which a full scan stops (spec/wallet.md §1.5).
+/// Consecutive unused addresses after which a full scan stops (docs/protocol.md §1.5).
 const STOP_GAP: usize = 50;
 /// Requests that a scan has open at once.
 const PARALLEL_REQUESTS: usize = 4;

@@ -1,4 +1,4 @@
-//! Fee rates in three tiers, with a fallback for each (spec/wallet.md §9.3, W24).
+//! Fee rates in three tiers, with a fallback for each (docs/protocol.md §9.3, W24).
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};

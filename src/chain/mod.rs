@@ -1,4 +1,4 @@
-//! The wallet's view of the bitcoin chain: one handle, whatever serves it (spec/wallet.md §9).
+//! The wallet's view of the bitcoin chain: one handle, whatever serves it (docs/protocol.md §9).
 //!
 //! A backend only answers questions; what everybody should know at once (the tip, the fee rates, confirmed transactions)
 //! is remembered here. No request to a backend takes longer than ten seconds.
@@ -299,7 +299,7 @@ impl ChainSource {
     }
 
     /// Whether a coin of the transaction was spent by another that is confirmed. Anything less is no reason to give a
-    /// transaction up (spec/wallet.md H7).
+    /// transaction up (docs/protocol.md H7).
     ///
     /// # Errors
     /// [`Error`] when the backend does not answer.
@@ -320,7 +320,7 @@ impl ChainSource {
     ///
     /// # Errors
     /// The first real refusal in package order, because a refused parent makes its children look as if they lacked inputs
-    /// (spec/wallet.md §9.2).
+    /// (docs/protocol.md §9.2).
     pub async fn broadcast_package(&self, txs: &[Transaction]) -> Result<(), BroadcastError> {
         let backend = self.backend().await;
         match backend.map_err(|error| BroadcastError::Unavailable(error.to_string()))? {

@@ -1,4 +1,4 @@
-//! What a node's answer to a package of transactions means (spec/wallet.md §9.2).
+//! What a node's answer to a package of transactions means (docs/protocol.md §9.2).
 
 pub(super) use bdk_esplora::esplora_client::api::SubmitPackageResult as PackageResult;
 use bitcoin::Transaction;

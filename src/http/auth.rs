@@ -1,4 +1,4 @@
-//! Bearer authentication: the token, the file that keeps it, and the check in front of each route (spec/http.md §2).
+//! Bearer authentication: the token, the file that keeps it, and the check in front of each route (docs/protocol.md §22).
 //!
 //! The token is the secret itself, 32 random bytes behind a version byte in unpadded URL-safe base64. There is exactly one.
 

@@ -45,7 +45,7 @@ impl Modify for BearerScheme {
 pub fn openapi() -> OpenApi {
     let mut document = Base::openapi();
     document.merge(super::open().into_openapi());
-    document.merge(super::api().into_openapi());
+    document.merge(super::routes::api().into_openapi());
     document
 }
 

@@ -1,4 +1,4 @@
-//! The REST API: it reads a request, makes one call to the wallet, and writes the answer (spec/http.md §2 and §3).
+//! The REST API: it reads a request, makes one call to the wallet, and writes the answer (docs/protocol.md §22 and §23).
 //!
 //! A request passes, from the outside in: CORS, the id and deadline of [`request`], the guard of [`origin`], the panic
 //! catcher, the router (404), the token check of [`auth`], the method (405), and then its handler: path, query, body,
@@ -8,19 +8,13 @@ pub mod auth;
 pub mod error;
 pub mod origin;
 
-mod bitcoin;
-mod boards;
 mod document;
 mod extract;
-mod fee_rates;
-mod fees;
-mod history;
-mod onchain;
 mod request;
+mod routes;
 mod schema;
 #[cfg(test)]
 mod tests;
-mod wallet;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -86,7 +80,7 @@ pub fn router(wallets: Arc<WalletSlot>, options: Options) -> Router {
         wallets,
         expose_mnemonic: options.expose_mnemonic,
     };
-    let (api, _) = api().split_for_parts();
+    let (api, _) = routes::api().split_for_parts();
     let api = api
         .method_not_allowed_fallback(method_not_allowed)
         .route_layer(from_fn_with_state(options.secret, auth::require_token))
@@ -104,19 +98,6 @@ pub fn router(wallets: Arc<WalletSlot>, options: Options) -> Router {
         .layer(from_fn_with_state(guard, origin::refuse_foreign_pages))
         .layer(from_fn(request::handle))
         .layer(origin::cors(&options.allowed_origins))
-}
-
-/// The routes behind the token.
-fn api() -> OpenApiRouter<App> {
-    let v1 = OpenApiRouter::new()
-        .merge(bitcoin::routes())
-        .merge(wallet::routes())
-        .merge(boards::routes())
-        .merge(onchain::routes())
-        .merge(fee_rates::routes())
-        .merge(fees::routes())
-        .merge(history::routes());
-    OpenApiRouter::new().nest("/api/v1", v1)
 }
 
 /// The routes that everybody may use.

@@ -41,7 +41,7 @@ fn parse_origin(origin: &str) -> anyhow::Result<HeaderValue> {
     }
 }
 
-/// The CORS answers: none unless origins are configured; `OPTIONS` always gets its empty 200 (spec/http.md §2.6).
+/// The CORS answers: none unless origins are configured; `OPTIONS` always gets its empty 200 (docs/protocol.md §22.6).
 pub(super) fn cors(allowed: &[HeaderValue]) -> CorsLayer {
     let layer = CorsLayer::new().vary(preflight_request_headers().collect::<Vec<_>>());
     if allowed.is_empty() {

@@ -1,4 +1,4 @@
-//! Picking coins for a transaction that is signed later, and holding them until then (spec/wallet.md §4.1, H6).
+//! Picking coins for a transaction that is signed later, and holding them until then (docs/protocol.md §4.1, H6).
 //!
 //! ```text
 //! prepare_funding ── Funding (coins reserved in memory) ── hold (rows in the caller's transaction) ── sign ── record

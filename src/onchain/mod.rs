@@ -1,4 +1,4 @@
-//! The wallet's bitcoin on the chain: a BDK wallet with one keychain, m/86'/c'/0'/0/* (spec/wallet.md §1.2, §10).
+//! The wallet's bitcoin on the chain: a BDK wallet with one keychain, m/86'/c'/0'/0/* (docs/protocol.md §1.2, §10).
 //!
 //! # What is in memory and what is on disk
 //!

@@ -1,4 +1,4 @@
-//! Paying from the on-chain wallet, and signing (spec/wallet.md §10).
+//! Paying from the on-chain wallet, and signing (docs/protocol.md §10).
 //!
 //! A payment is picked and signed first, then written by the caller, and only then handed to the network: it stands once it
 //! is on disk. When the network does not take it at once, every sync tries again.

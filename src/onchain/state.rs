@@ -16,7 +16,7 @@ use crate::chain::{self, ChainSource, Tip, WalletSource};
 use crate::store::onchain::TransactionRow;
 use crate::store::{self, Store, WriteTx};
 
-/// How many addresses beyond the last used one are looked for in blocks (spec/wallet.md §1.5).
+/// How many addresses beyond the last used one are looked for in blocks (docs/protocol.md §1.5).
 const LOOKAHEAD: u32 = 50;
 
 /// What the lock protects.

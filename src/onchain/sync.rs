@@ -1,4 +1,4 @@
-//! Bringing the on-chain wallet up to date with the chain, and our own transactions into the mempool (spec/wallet.md §10).
+//! Bringing the on-chain wallet up to date with the chain, and our own transactions into the mempool (docs/protocol.md §10).
 
 use std::collections::HashSet;
 use std::sync::Arc;

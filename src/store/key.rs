@@ -1,4 +1,4 @@
-//! The revealed VTXO keys (spec/wallet.md §1.3).
+//! The revealed VTXO keys (docs/protocol.md §1.3).
 
 use bitcoin::secp256k1::PublicKey;
 use rusqlite::{Connection, OptionalExtension, params};

@@ -1,4 +1,4 @@
-//! How far the mailbox was read, and the received VTXOs that could not be judged yet (spec/wallet.md §4.3, W1).
+//! How far the mailbox was read, and the received VTXOs that could not be judged yet (docs/protocol.md §4.3, W1).
 
 use ark_lib::vtxo::Full;
 use ark_lib::{ProtocolEncoding, Vtxo, VtxoId};

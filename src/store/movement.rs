@@ -1,4 +1,4 @@
-//! Movement rows: what happened to the balance, and why (spec/wallet.md §7).
+//! Movement rows: what happened to the balance, and why (docs/protocol.md §7).
 
 use ark_lib::VtxoId;
 use bitcoin::{Amount, SignedAmount};
@@ -6,246 +6,26 @@ use chrono::{DateTime, Utc};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use serde_json::{Map, Value};
 
-use super::operation::OperationId;
 use super::{Error, WriteTx};
+use crate::model::{
+    HistoryPage, Movement, MovementId, MovementStatus, NewMovement, OperationId, PaymentMethod,
+    Subsystem, Transfer,
+};
 
-/// The number of a movement, counted from 1.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct MovementId(pub u32);
-
-/// How far a movement is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum MovementStatus {
-    /// Under way.
-    Pending,
-    /// It happened.
-    Successful,
-    /// It did not happen.
-    Failed,
-    /// It was called off.
-    Canceled,
+/// A subsystem as the table names it: the part of the wallet and the act.
+fn column(subsystem: Subsystem) -> String {
+    format!("{}/{}", subsystem.name(), subsystem.kind())
 }
 
-impl MovementStatus {
-    /// The status as the API and the table name it.
-    pub fn name(self) -> &'static str {
-        match self {
-            MovementStatus::Pending => "pending",
-            MovementStatus::Successful => "successful",
-            MovementStatus::Failed => "failed",
-            MovementStatus::Canceled => "canceled",
-        }
-    }
-
-    fn parse(name: &str) -> Result<MovementStatus, Error> {
-        [
-            MovementStatus::Pending,
-            MovementStatus::Successful,
-            MovementStatus::Failed,
-            MovementStatus::Canceled,
-        ]
+fn parse_subsystem(text: &str) -> Result<Subsystem, Error> {
+    Subsystem::ALL
         .into_iter()
-        .find(|status| status.name() == name)
-        .ok_or_else(|| Error::corrupt("movement status", name))
-    }
+        .find(|subsystem| column(*subsystem) == text)
+        .ok_or_else(|| Error::corrupt("movement subsystem", text))
 }
 
-/// Which part of the wallet made a movement, and by what act (spec/wallet.md §7.2).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Subsystem {
-    /// An out-of-round payment to somebody.
-    ArkoorSend,
-    /// An out-of-round payment from somebody.
-    ArkoorReceive,
-    /// On-chain coins that become a VTXO.
-    Board,
-    /// VTXOs that become new ones in a round.
-    Refresh,
-    /// Whole VTXOs that become an on-chain output.
-    Offboard,
-    /// An on-chain payment out of VTXOs.
-    SendOnchain,
-}
-
-impl Subsystem {
-    const ALL: [Subsystem; 6] = [
-        Subsystem::ArkoorSend,
-        Subsystem::ArkoorReceive,
-        Subsystem::Board,
-        Subsystem::Refresh,
-        Subsystem::Offboard,
-        Subsystem::SendOnchain,
-    ];
-
-    /// The part of the wallet, as the API names it.
-    pub fn name(self) -> &'static str {
-        match self {
-            Subsystem::ArkoorSend | Subsystem::ArkoorReceive => "bark.arkoor",
-            Subsystem::Board => "bark.board",
-            Subsystem::Refresh => "bark.round",
-            Subsystem::Offboard | Subsystem::SendOnchain => "bark.offboard",
-        }
-    }
-
-    /// The act, as the API names it.
-    pub fn kind(self) -> &'static str {
-        match self {
-            Subsystem::ArkoorSend => "send",
-            Subsystem::ArkoorReceive => "receive",
-            Subsystem::Board => "board",
-            Subsystem::Refresh => "refresh",
-            Subsystem::Offboard => "offboard",
-            Subsystem::SendOnchain => "send_onchain",
-        }
-    }
-
-    fn column(self) -> String {
-        format!("{}/{}", self.name(), self.kind())
-    }
-
-    fn parse(column: &str) -> Result<Subsystem, Error> {
-        Subsystem::ALL
-            .into_iter()
-            .find(|subsystem| subsystem.column() == column)
-            .ok_or_else(|| Error::corrupt("movement subsystem", column))
-    }
-}
-
-/// Where money went or came in, in the words of the user who named it (spec/wallet.md §7.4).
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum PaymentMethod {
-    /// An Ark address.
-    Ark(String),
-    /// A bitcoin address.
-    Bitcoin(String),
-    /// A script, lower-case hex.
-    OutputScript(String),
-    /// A BOLT11 or BOLT12 invoice.
-    Invoice(String),
-    /// A BOLT12 offer.
-    Offer(String),
-    /// `user@domain`.
-    LightningAddress(String),
-    /// A bech32 LNURL, lower case.
-    Lnurl(String),
-    /// Anything else.
-    Custom(String),
-}
-
-impl PaymentMethod {
-    /// The method's name in the API.
-    pub fn kind(&self) -> &'static str {
-        match self {
-            PaymentMethod::Ark(_) => "ark",
-            PaymentMethod::Bitcoin(_) => "bitcoin",
-            PaymentMethod::OutputScript(_) => "output-script",
-            PaymentMethod::Invoice(_) => "invoice",
-            PaymentMethod::Offer(_) => "offer",
-            PaymentMethod::LightningAddress(_) => "lightning-address",
-            PaymentMethod::Lnurl(_) => "lnurl",
-            PaymentMethod::Custom(_) => "custom",
-        }
-    }
-
-    /// The address, invoice, … itself.
-    pub fn value(&self) -> &str {
-        match self {
-            PaymentMethod::Ark(value)
-            | PaymentMethod::Bitcoin(value)
-            | PaymentMethod::OutputScript(value)
-            | PaymentMethod::Invoice(value)
-            | PaymentMethod::Offer(value)
-            | PaymentMethod::LightningAddress(value)
-            | PaymentMethod::Lnurl(value)
-            | PaymentMethod::Custom(value) => value,
-        }
-    }
-
-    /// The method with this name, `None` when there is no such method. The value is not looked into.
-    pub fn from_parts(kind: &str, value: String) -> Option<PaymentMethod> {
-        Some(match kind {
-            "ark" => PaymentMethod::Ark(value),
-            "bitcoin" => PaymentMethod::Bitcoin(value),
-            "output-script" => PaymentMethod::OutputScript(value),
-            "invoice" => PaymentMethod::Invoice(value),
-            "offer" => PaymentMethod::Offer(value),
-            "lightning-address" => PaymentMethod::LightningAddress(value),
-            "lnurl" => PaymentMethod::Lnurl(value),
-            "custom" => PaymentMethod::Custom(value),
-            _ => return None,
-        })
-    }
-}
-
-/// A payee or an own address, with what it got.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Destination {
-    /// Where.
-    pub method: PaymentMethod,
-    /// How much.
-    pub amount: Amount,
-}
-
-/// A movement to write.
-#[derive(Debug)]
-pub struct NewMovement<'a> {
-    /// The operation behind it, if there is one.
-    pub operation: Option<&'a OperationId>,
-    /// How far it is.
-    pub status: MovementStatus,
-    /// Who made it.
-    pub subsystem: Subsystem,
-    /// What it means to do to the balance.
-    pub intended_balance: SignedAmount,
-    /// What it does to the balance.
-    pub effective_balance: SignedAmount,
-    /// What the server takes.
-    pub offchain_fee: Amount,
-    /// Whom it pays.
-    pub sent_to: &'a [Destination],
-    /// Where it came in.
-    pub received_on: &'a [Destination],
-    /// What it spends.
-    pub input_vtxos: &'a [VtxoId],
-    /// What it creates for us.
-    pub output_vtxos: &'a [VtxoId],
-    /// Facts of the subsystem.
-    pub metadata: Map<String, Value>,
-}
-
-/// A movement as it stands.
-#[derive(Clone, Debug)]
-pub struct Movement {
-    /// Its number.
-    pub id: MovementId,
-    /// How far it is.
-    pub status: MovementStatus,
-    /// Who made it.
-    pub subsystem: Subsystem,
-    /// Facts of the subsystem and of the user.
-    pub metadata: Map<String, Value>,
-    /// What it was meant to do to the balance.
-    pub intended_balance: SignedAmount,
-    /// What it did to the balance.
-    pub effective_balance: SignedAmount,
-    /// What the server took.
-    pub offchain_fee: Amount,
-    /// Whom it paid.
-    pub sent_to: Vec<Destination>,
-    /// Where it came in.
-    pub received_on: Vec<Destination>,
-    /// What it spent.
-    pub input_vtxos: Vec<VtxoId>,
-    /// What it created for us.
-    pub output_vtxos: Vec<VtxoId>,
-    /// What it took on chain.
-    pub exited_vtxos: Vec<VtxoId>,
-    /// When it began.
-    pub created_at: DateTime<Utc>,
-    /// When it last changed.
-    pub updated_at: DateTime<Utc>,
-    /// When it ended.
-    pub completed_at: Option<DateTime<Utc>>,
+fn parse_status(name: &str) -> Result<MovementStatus, Error> {
+    MovementStatus::from_name(name).ok_or_else(|| Error::corrupt("movement status", name))
 }
 
 /// Writes a movement and answers its number.
@@ -259,7 +39,7 @@ pub fn insert(tx: &WriteTx<'_>, movement: &NewMovement<'_>, now: i64) -> Result<
     .execute(params![
         movement.operation.map(OperationId::as_str),
         movement.status.name(),
-        movement.subsystem.column(),
+        column(movement.subsystem),
         Value::Object(movement.metadata.clone()).to_string(),
         movement.intended_balance.to_sat(),
         movement.effective_balance.to_sat(),
@@ -408,19 +188,8 @@ pub fn get(connection: &Connection, id: MovementId) -> Result<Option<Movement>, 
     Ok(select(connection, "WHERE id = ?1", [id.0])?.pop())
 }
 
-/// A part of the history.
-#[derive(Clone, Debug, Default)]
-pub struct Excerpt {
-    /// Only movements that paid to or came in on exactly this method.
-    pub method: Option<PaymentMethod>,
-    /// Only movements older than this one.
-    pub before: Option<MovementId>,
-    /// No more than so many.
-    pub limit: Option<u32>,
-}
-
 /// The movements of a part of the history, newest first.
-pub fn list(connection: &Connection, excerpt: &Excerpt) -> Result<Vec<Movement>, Error> {
+pub fn list(connection: &Connection, excerpt: &HistoryPage) -> Result<Vec<Movement>, Error> {
     let before = excerpt.before.map_or(i64::MAX, |id| id.0.into());
     let limit = excerpt.limit.map_or(-1, i64::from);
     match &excerpt.method {
@@ -463,8 +232,8 @@ fn movement(row: &Row<'_>) -> Result<Movement, Error> {
     let metadata: String = row.get(3)?;
     Ok(Movement {
         id: MovementId(row.get(0)?),
-        status: MovementStatus::parse(&row.get::<_, String>(1)?)?,
-        subsystem: Subsystem::parse(&row.get::<_, String>(2)?)?,
+        status: parse_status(&row.get::<_, String>(1)?)?,
+        subsystem: parse_subsystem(&row.get::<_, String>(2)?)?,
         metadata: serde_json::from_str(&metadata)
             .map_err(|error| Error::corrupt("movement metadata", error))?,
         intended_balance: SignedAmount::from_sat(row.get(4)?),
@@ -494,7 +263,7 @@ fn attach_destinations(connection: &Connection, movement: &mut Movement) -> Resu
         let kind: String = row.get(1)?;
         let method = PaymentMethod::from_parts(&kind, row.get(2)?)
             .ok_or_else(|| Error::corrupt("payment method", kind))?;
-        let destination = Destination {
+        let destination = Transfer {
             method,
             amount: Amount::from_sat(row.get(3)?),
         };

@@ -1,104 +1,15 @@
-//! Operations: one row for each thing that moves money and is not finished by a single write.
+//! The operation table: one row for each thing that moves money and is not finished by a single write.
 
-use std::fmt;
-
-use bitcoin::hex::DisplayHex;
 use rusqlite::{Connection, OptionalExtension, Row, params};
-use serde::{Deserialize, Serialize};
 
 use super::{Error, WriteTx};
-
-/// The name of an operation, unique for ever; the API shows it as `action_id`.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct OperationId(String);
-
-impl OperationId {
-    /// A name that nothing else has.
-    pub fn random() -> OperationId {
-        OperationId(rand::random::<[u8; 16]>().to_lower_hex_string())
-    }
-
-    /// The id as text.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl From<String> for OperationId {
-    fn from(id: String) -> OperationId {
-        OperationId(id)
-    }
-}
-
-impl fmt::Display for OperationId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-/// What an operation does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum OperationKind {
-    /// Puts on-chain coins into the Ark.
-    Board,
-    /// Pays another wallet of the same Ark.
-    ArkoorSend,
-    /// Swaps VTXOs for new ones in a round.
-    Round,
-    /// Pays on chain out of VTXOs.
-    Offboard,
-}
-
-impl OperationKind {
-    fn name(self) -> &'static str {
-        match self {
-            OperationKind::Board => "board",
-            OperationKind::ArkoorSend => "arkoor_send",
-            OperationKind::Round => "round",
-            OperationKind::Offboard => "offboard",
-        }
-    }
-
-    fn parse(name: &str) -> Result<OperationKind, Error> {
-        match name {
-            "board" => Ok(OperationKind::Board),
-            "arkoor_send" => Ok(OperationKind::ArkoorSend),
-            "round" => Ok(OperationKind::Round),
-            "offboard" => Ok(OperationKind::Offboard),
-            other => Err(Error::corrupt("operation kind", other)),
-        }
-    }
-}
-
-/// How an operation ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
-    /// It did what was asked.
-    Done,
-    /// It did not, and what it held is free again or accounted for.
-    Failed,
-}
-
-/// A row of the operation table.
-#[derive(Clone, Debug)]
-pub struct OperationRow {
-    /// Its name.
-    pub id: OperationId,
-    /// What it does.
-    pub kind: OperationKind,
-    /// How far it is: JSON of the kind's own state type.
-    pub state: String,
-    /// Not before this moment, unix milliseconds; `None` = at once.
-    pub wake_at: Option<i64>,
-    /// Tries of the present step that came to nothing.
-    pub attempts: u32,
-    /// Why the last of them did.
-    pub last_error: Option<String>,
-    /// How it ended; `None` while it runs.
-    pub outcome: Option<Outcome>,
-}
+use crate::model::{OperationId, OperationKind, OperationRow, Outcome};
 
 const COLUMNS: &str = "id, kind, state, wake_at, attempts, last_error, outcome";
+
+fn kind(name: &str) -> Result<OperationKind, Error> {
+    OperationKind::from_name(name).ok_or_else(|| Error::corrupt("operation kind", name))
+}
 
 fn operation(row: &Row<'_>) -> Result<OperationRow, Error> {
     let outcome = match row.get::<_, Option<String>>(6)?.as_deref() {
@@ -107,8 +18,8 @@ fn operation(row: &Row<'_>) -> Result<OperationRow, Error> {
         Some(_) => Some(Outcome::Failed),
     };
     Ok(OperationRow {
-        id: OperationId(row.get(0)?),
-        kind: OperationKind::parse(&row.get::<_, String>(1)?)?,
+        id: OperationId::from(row.get::<_, String>(0)?),
+        kind: kind(&row.get::<_, String>(1)?)?,
         state: row.get(2)?,
         wake_at: row.get(3)?,
         attempts: row.get(4)?,

@@ -12,7 +12,8 @@ use bitcoin_ext::BlockHeight;
 use rusqlite::Connection;
 
 use super::Error;
-use super::vtxo::{self, VtxoRecord, VtxoState};
+use super::vtxo;
+use crate::model::{VtxoRecord, VtxoState};
 
 /// The order in which the API lists VTXOs: soonest to expire first, then the largest.
 type ListKey = (BlockHeight, Reverse<Amount>, VtxoId);

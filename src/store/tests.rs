@@ -7,9 +7,10 @@ use ark_lib::test_util::dummy::DummyTestVtxoSpec;
 use bitcoin::Amount;
 use bitcoin_ext::BlockHeight;
 
-use super::operation::OperationId;
-use super::vtxo::{self, VtxoState};
+use super::vtxo;
 use super::{Error, Store};
+use crate::model::OperationId;
+use crate::model::VtxoState;
 
 fn store() -> (tempfile::TempDir, Store) {
     let folder = tempfile::tempdir().unwrap();

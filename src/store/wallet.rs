@@ -1,4 +1,4 @@
-//! The one row that says whose wallet the database holds, and the server it belongs to (spec/wallet.md §2.1).
+//! The one row that says whose wallet the database holds, and the server it belongs to (docs/protocol.md §2.1).
 
 use bitcoin::Network;
 use bitcoin::bip32::Fingerprint;

@@ -9,8 +9,8 @@ use arc_swap::ArcSwap;
 use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot};
 
-use super::vtxo::VtxoRecord;
 use super::{Error, LiveVtxos};
+use crate::model::VtxoRecord;
 
 /// How many writes may share one commit.
 const MAX_BATCH: usize = 256;

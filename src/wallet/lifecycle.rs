@@ -1,7 +1,7 @@
 //! The daemon's one wallet: created, opened at start, closed, deleted.
 //!
 //! [`WalletSlot`] lets only one of these happen at a time, and keeps the datadir and the open wallet in step
-//! (spec/http.md §1.5, §3.3). The seed reaches the disk before the database exists, and leaves it after everything else. A
+//! (docs/protocol.md §21.5, §23.3). The seed reaches the disk before the database exists, and leaves it after everything else. A
 //! file that somebody else put into the datadir is never touched.
 
 use std::io;
@@ -18,7 +18,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use zeroize::Zeroizing;
 
-use super::keys::WalletKeys;
+use super::account::keys::WalletKeys;
 use super::{Error, Result, Wallet, WalletOptions};
 use crate::config::{ConfigError, ConfigFile, NetworkName, WalletConfig};
 use crate::datadir::{self, DataDir, LockError, WalletLock};

@@ -3,35 +3,19 @@
 //! [`Wallet`] is the whole of it. Its methods stand with the capability that they belong to, one file or folder each. What
 //! moves money goes through [`operation`]; everything else is a read or a single write.
 
-mod address;
-mod arkoor;
-mod balance;
-mod board;
-mod catch_up;
-mod clock;
-mod commit_point;
+mod account;
+mod coins;
+mod engine;
 mod error;
-mod fees;
-mod history;
-mod info;
-mod keys;
+mod flows;
+mod inbox;
 pub mod lifecycle;
-mod mailbox;
-mod offboard;
-mod onchain;
 mod open;
-mod operation;
-mod payment;
-mod refresh;
-mod round;
-mod selection;
-mod send;
-mod synchronize;
+mod sync;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]
 mod tests;
-mod vtxo;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -45,41 +29,40 @@ use crate::onchain::OnchainWallet;
 use crate::store::Store;
 
 pub use crate::chain::Tip;
-pub use crate::onchain::{OnchainBalance, OnchainTransaction, OnchainUtxo};
-pub use crate::store::movement::{
-    Destination, Excerpt, Movement, MovementId, MovementStatus, PaymentMethod, Subsystem,
+pub use crate::model::{
+    HistoryPage, Movement, MovementId, MovementStatus, OperationId, PaymentMethod, Subsystem,
+    Transfer, VtxoRecord, VtxoState,
 };
-pub use crate::store::operation::OperationId;
-pub use crate::store::vtxo::{VtxoRecord, VtxoState};
-pub use balance::Balance;
-pub use board::{BoardAmount, PendingBoard};
-pub(crate) use clock::back_off;
-pub use commit_point::CommitPoint;
+pub use crate::onchain::{OnchainBalance, OnchainTransaction, OnchainUtxo};
+pub use account::balance::Balance;
+pub use account::fees::FeeEstimate;
+pub(crate) use engine::clock::back_off;
+pub use engine::commit_point::CommitPoint;
 pub use error::{Error, ErrorKind, Result};
-pub use fees::FeeEstimate;
-pub use offboard::OffboardOutcome;
+pub use flows::board::{BoardAmount, PendingBoard};
+pub use flows::offboard::OffboardOutcome;
+pub use flows::refresh::{PendingRound, RoundOutput, RoundPhase};
+pub use flows::send::{SendOutcome, SendRequest};
 pub use open::WalletOptions;
-pub use round::{PendingRound, RoundOutput, RoundPhase};
-pub use send::{SendOutcome, SendRequest};
 
 /// How long a request waits for its operation before it answers that the operation goes on by itself.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// An open wallet.
 pub struct Wallet {
-    keys: Arc<keys::WalletKeys>,
+    keys: Arc<account::keys::WalletKeys>,
     network: Network,
     store: Store,
     server: Server,
     chain: ChainSource,
     onchain: OnchainWallet,
     settings: Settings,
-    operations: operation::Registry,
-    balance_cache: balance::BalanceCache,
+    operations: engine::Registry,
+    balance_cache: account::balance::BalanceCache,
     /// What the server says about its rounds.
-    round_feed: round::RoundFeed,
+    round_feed: flows::refresh::RoundFeed,
     /// What running rounds sign with; never on disk.
-    round_secrets: round::Secrets,
+    round_secrets: flows::refresh::Secrets,
     /// Messages of the mailbox are worked off one at a time.
     mailbox_turn: tokio::sync::Mutex<()>,
     /// Something came in that the server's copy should follow.

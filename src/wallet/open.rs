@@ -15,10 +15,10 @@ use crate::config::{self, WalletConfig};
 use crate::onchain::{OnchainWallet, ScanStart};
 use crate::store::Store;
 use crate::store::wallet::{self as row, WalletRow};
-use crate::wallet::balance::BalanceCache;
-use crate::wallet::keys::WalletKeys;
-use crate::wallet::operation::Registry;
-use crate::wallet::round::{RoundFeed, Secrets};
+use crate::wallet::account::balance::BalanceCache;
+use crate::wallet::account::keys::WalletKeys;
+use crate::wallet::engine::Registry;
+use crate::wallet::flows::refresh::{RoundFeed, Secrets};
 use crate::wallet::{Error, Result, Settings, Wallet};
 
 /// How long a start waits for the chain's first answer.

@@ -8,13 +8,13 @@ use ark_lib::VtxoId;
 use bitcoin::{Amount, FeeRate, Network};
 use tempfile::TempDir;
 
+use crate::background::Sync;
 use crate::config::{ConfigFile, WalletConfig};
-use crate::sandbox::ark::{Action, Params, RoundOutcome, Rule};
-use crate::sandbox::{Sandbox, SandboxHandle};
-use crate::sync::Sync;
 use crate::wallet::{
-    BoardAmount, Excerpt, Movement, PendingRound, RoundPhase, Wallet, WalletOptions,
+    BoardAmount, HistoryPage, Movement, PendingRound, RoundPhase, Wallet, WalletOptions,
 };
+use arkwalletd_sandbox::ark::{Action, Params, RoundOutcome, Rule};
+use arkwalletd_sandbox::{Sandbox, SandboxHandle};
 
 pub(in crate::wallet) const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -203,7 +203,7 @@ pub(in crate::wallet) async fn no_rounds(wallet: &Arc<Wallet>) {
 
 /// The movements of this kind, newest first.
 pub(in crate::wallet) async fn movements(wallet: &Wallet, kind: &str) -> Vec<Movement> {
-    let all = wallet.history(Excerpt::default()).await.unwrap();
+    let all = wallet.history(HistoryPage::default()).await.unwrap();
     all.into_iter()
         .filter(|movement| movement.subsystem.kind() == kind)
         .collect()
@@ -230,7 +230,7 @@ pub(in crate::wallet) fn params() -> Params {
 /// The same, at the price of a public server.
 pub(in crate::wallet) fn charging() -> Params {
     Params {
-        fees: crate::sandbox::ark::charging_fees(),
+        fees: arkwalletd_sandbox::ark::charging_fees(),
         ..params()
     }
 }

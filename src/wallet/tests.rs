@@ -1,4 +1,4 @@
-//! What the wallet makes of VTXOs that somebody sent (spec/wallet.md §4.16), in a sandbox.
+//! What the wallet makes of VTXOs that somebody sent (docs/protocol.md §4.16), in a sandbox.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,12 +12,12 @@ use bitcoin::{Amount, FeeRate, Network};
 
 use crate::ark::PinnedKeys;
 use crate::config::{ConfigFile, WalletConfig};
-use crate::sandbox::chain::AutoMine;
-use crate::sandbox::{Sandbox, SandboxHandle};
 use crate::store::vtxo;
+use crate::wallet::coins::validate::Verdict;
 use crate::wallet::testing::ids;
-use crate::wallet::vtxo::Verdict;
 use crate::wallet::{BoardAmount, Wallet, WalletOptions};
+use arkwalletd_sandbox::chain::AutoMine;
+use arkwalletd_sandbox::{Sandbox, SandboxHandle};
 
 struct Scene {
     world: SandboxHandle,

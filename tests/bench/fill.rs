@@ -6,10 +6,10 @@ use std::path::Path;
 
 use ark_lib::VtxoId;
 use ark_lib::test_util::dummy::DummyTestVtxoSpec;
-use arkwalletd::store::movement::{
-    self, Destination, MovementStatus, NewMovement, PaymentMethod, Subsystem,
-};
-use arkwalletd::store::vtxo::{self, VtxoState};
+use arkwalletd::model::VtxoState;
+use arkwalletd::model::{MovementStatus, NewMovement, PaymentMethod, Subsystem, Transfer};
+use arkwalletd::store::movement;
+use arkwalletd::store::vtxo;
 use arkwalletd::store::{Error, Store, WriteTx};
 use bitcoin::{Amount, SignedAmount};
 use bitcoin_ext::BlockHeight;
@@ -62,7 +62,7 @@ fn record_payment(tx: &mut WriteTx<'_>, address: &str, vtxo: VtxoId) -> Result<(
         intended_balance: balance,
         effective_balance: balance,
         offchain_fee: Amount::ZERO,
-        sent_to: &[Destination {
+        sent_to: &[Transfer {
             method: PaymentMethod::Ark(address.to_owned()),
             amount,
         }],

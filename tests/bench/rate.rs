@@ -7,7 +7,7 @@ use std::net::TcpStream;
 use std::thread::ScopedJoinHandle;
 use std::time::{Duration, Instant};
 
-/// The token of a secret of 32 bytes 0x2a (spec/http.md §2.1).
+/// The token of a secret of 32 bytes 0x2a (docs/protocol.md §22.1).
 pub const TOKEN: &str = "ACoqKioqKioqKioqKioqKioqKioqKioqKioqKioqKioq";
 /// Connections that ask at the same time.
 const CLIENTS: usize = 2;

@@ -1,4 +1,4 @@
-//! The chain source fails: it loses answers, refuses, lies, lags, hangs (spec/server.md §5.2, row "chain"). The daemons of these
+//! The chain source fails: it loses answers, refuses, lies, lags, hangs (docs/protocol.md §35.2, row "chain"). The daemons of these
 //! tests reach their chain, Esplora API or node, through the sandbox's proxy.
 
 mod away;

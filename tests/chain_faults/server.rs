@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use arkwalletd::sandbox::ark::Params;
+use arkwalletd_sandbox::ark::Params;
 use serde_json::{Value, json};
 
 use super::{Question, answer, assert_calm, deny, fail, lose_answer, mempool};

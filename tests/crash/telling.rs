@@ -8,7 +8,7 @@ use std::fmt;
 use std::panic::resume_unwind;
 use std::time::Duration;
 
-use arkwalletd::sandbox::ark::Params;
+use arkwalletd_sandbox::ark::Params;
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;

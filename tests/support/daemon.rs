@@ -14,7 +14,7 @@ use super::published;
 use super::wait::eventually;
 use super::world::World;
 
-/// The token of a secret of 32 bytes 0x2a (spec/http.md §2.1).
+/// The token of a secret of 32 bytes 0x2a (docs/protocol.md §22.1).
 const TOKEN: &str = "ACoqKioqKioqKioqKioqKioqKioqKioqKioqKioqKioq";
 
 /// A running `arkwalletd`, or the `barkd` that it has to get along with.

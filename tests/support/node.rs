@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use arkwalletd::sandbox::chain::BitcoindConfig;
+use arkwalletd_sandbox::chain::BitcoindConfig;
 use tempfile::TempDir;
 
 const USER: &str = "test";

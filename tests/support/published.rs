@@ -17,7 +17,7 @@ use super::http::Reply;
 /// Where the documents contradict what barkd itself answers: a place, and what it should say.
 static CORRECTIONS: LazyLock<Vec<(&str, Value)>> = LazyLock::new(|| {
     vec![
-        // Declared as a number, but served as null when the server sets no limit (spec/http.md §4.1).
+        // Declared as a number, but served as null when the server sets no limit (docs/protocol.md §24.1).
         (
             "/components/schemas/ArkInfo/properties/max_vtxo_amount/type",
             json!(["integer", "null"]),
@@ -33,7 +33,7 @@ const STATUSES: &[(&str, &str, &str)] = &[
 
 /// Routes that no document declares.
 const UNDECLARED: &[(&str, &str)] = &[
-    // An older name of /wallet/create, which barkd does not declare either (spec/http.md §3.14).
+    // An older name of /wallet/create, which barkd does not declare either (docs/protocol.md §23.14).
     ("POST", "/api/v1/wallet"),
 ];
 

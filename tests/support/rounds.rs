@@ -3,9 +3,9 @@
 use std::str::FromStr;
 use std::time::Duration;
 
-use arkwalletd::sandbox::ark::{Params, charging_fees};
-use arkwalletd::sandbox::chain::Reorg;
-use arkwalletd::sandbox::coins::{CoinKey, Coins};
+use arkwalletd_sandbox::ark::{Params, charging_fees};
+use arkwalletd_sandbox::chain::Reorg;
+use arkwalletd_sandbox::coins::{CoinKey, Coins};
 use bitcoin::address::NetworkUnchecked;
 use bitcoin::{Address, Amount, OutPoint, TxOut, Txid};
 use serde_json::{Value, json};

@@ -3,9 +3,9 @@
 use std::str::FromStr;
 use std::time::Duration;
 
-use arkwalletd::sandbox::ark::{Params, RoundOutcome};
-use arkwalletd::sandbox::chain::AutoMine;
-use arkwalletd::sandbox::{Sandbox, SandboxHandle};
+use arkwalletd_sandbox::ark::{Params, RoundOutcome};
+use arkwalletd_sandbox::chain::AutoMine;
+use arkwalletd_sandbox::{Sandbox, SandboxHandle};
 use bitcoin::address::NetworkUnchecked;
 use bitcoin::{Address, Amount, FeeRate};
 

@@ -8,9 +8,9 @@ use bitcoin::{Address, Amount, FeeRate, Network, OutPoint, ScriptBuf, Transactio
 
 pub(crate) use self::node::{Node, PASSWORD, USER};
 use super::{BackendConfig, ChainConfig, ChainSource};
-use crate::sandbox::chain::{AutoMine, Reorg};
-use crate::sandbox::coins::CoinKey;
-use crate::sandbox::{Sandbox, SandboxHandle};
+use arkwalletd_sandbox::chain::{AutoMine, Reorg};
+use arkwalletd_sandbox::coins::CoinKey;
+use arkwalletd_sandbox::{Sandbox, SandboxHandle};
 
 pub(crate) const NETWORK: Network = Network::Regtest;
 pub(crate) const FEE_RATE: FeeRate = FeeRate::from_sat_per_kwu(500);

@@ -22,7 +22,7 @@ use url::Url;
 
 use crate::chain::bitcoind::rpc::Rpc;
 use crate::chain::{BackendConfig, BitcoindAuth};
-use crate::sandbox::coins::CoinKey;
+use arkwalletd_sandbox::coins::CoinKey;
 
 /// A user whose password is [`PASSWORD`], beside the cookie.
 pub(crate) const USER: &str = "lab";

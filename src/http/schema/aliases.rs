@@ -1,5 +1,5 @@
 //! Documentation aliases: keys that the prose documentation of the wallet endpoints uses where the published API has others
-//! (spec/http.md §5). Each repeats what another key says, or the nearest thing to it; the published clients ignore them.
+//! (docs/protocol.md §25). Each repeats what another key says, or the nearest thing to it; the published clients ignore them.
 //!
 //! All of them are made here, from the value that the answer itself is made from. Where the documentation gives a key of the
 //! published API another type or other words, the published API wins and there is no alias.

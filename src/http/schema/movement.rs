@@ -101,8 +101,7 @@ pub(in crate::http) struct MovementTimestamp {
 impl From<wallet::Movement> for Movement {
     fn from(movement: wallet::Movement) -> Self {
         let aliases = (&movement).into();
-        let destinations =
-            |list: Vec<wallet::Destination>| list.into_iter().map(Into::into).collect();
+        let destinations = |list: Vec<wallet::Transfer>| list.into_iter().map(Into::into).collect();
         Self {
             id: movement.id.0,
             status: movement.status.name(),
@@ -129,8 +128,8 @@ impl From<wallet::Movement> for Movement {
     }
 }
 
-impl From<wallet::Destination> for MovementDestination {
-    fn from(destination: wallet::Destination) -> Self {
+impl From<wallet::Transfer> for MovementDestination {
+    fn from(destination: wallet::Transfer) -> Self {
         let method = destination.method;
         Self {
             destination: PaymentMethod {

@@ -15,7 +15,7 @@ use super::ark_info::ArkInfo;
 use super::movement::Movement;
 use super::vtxo::WalletVtxoInfo;
 use crate::wallet::{
-    self, Destination, MovementId, MovementStatus, PaymentMethod, Subsystem, VtxoRecord, VtxoState,
+    self, MovementId, MovementStatus, PaymentMethod, Subsystem, Transfer, VtxoRecord, VtxoState,
 };
 
 /// What the client makes of `answer`, as JSON again.
@@ -76,7 +76,7 @@ fn vtxos() {
 #[test]
 fn movements() {
     let at: DateTime<Utc> = "2026-11-20T21:58:53.781627083Z".parse().unwrap();
-    let method = |method| Destination {
+    let method = |method| Transfer {
         method,
         amount: Amount::from_sat(7),
     };

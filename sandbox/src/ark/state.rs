@@ -1,0 +1,137 @@
+//! What the handlers share: the parts that outlive a restart, and the RAM of one run.
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex as StdMutex};
+use std::time::SystemTime;
+
+use anyhow::anyhow;
+use ark_lib::VtxoId;
+use bitcoin_ext::BlockHeight;
+use tokio::sync::{Mutex, MutexGuard, watch};
+use tokio_util::sync::CancellationToken;
+
+use super::faults::{Action, Faults, Hook};
+use super::keys::Keys;
+use super::offboard::Offboards;
+use super::params::Params;
+use super::round::{RoundConfig, Rounds};
+use super::status::RpcError;
+use super::store::{Store, VtxoRecord};
+use crate::chain::Chain;
+use crate::coins::Coins;
+
+/// One run of the server. A restart builds the next one from the same store.
+pub struct Ark {
+    pub(super) chain: Chain,
+    pub(super) params: Arc<Params>,
+    pub(super) keys: Arc<Keys>,
+    pub(super) store: Arc<Store>,
+    pub(super) faults: Faults,
+    /// When rounds happen; belongs to the test, so a restart does not touch it.
+    pub(super) round_config: Arc<StdMutex<RoundConfig>>,
+    /// Held by every call that changes something, so that checks and change are one step.
+    turn: Arc<Mutex<()>>,
+
+    /// Cancelled when this run ends.
+    pub(super) alive: CancellationToken,
+    /// When this run began.
+    pub(super) started: SystemTime,
+    /// Checkpoint of the newest mailbox message, to wake the subscribers.
+    pub(super) newest_message: watch::Sender<u64>,
+    /// The server's own money and which of it is promised.
+    pub(super) coins: Coins,
+    /// The round in progress.
+    pub(super) rounds: Rounds,
+    /// The offboards in progress.
+    pub(super) offboards: Offboards,
+}
+
+impl Ark {
+    /// The first run. `alive` ends it.
+    pub(super) fn new(
+        chain: Chain,
+        params: Params,
+        keys: Keys,
+        store: Store,
+        alive: CancellationToken,
+    ) -> Ark {
+        let round_config = RoundConfig::from(&params);
+        Ark {
+            coins: Coins::new(chain.clone(), keys.coins.clone()),
+            chain,
+            params: Arc::new(params),
+            keys: Arc::new(keys),
+            store: Arc::new(store),
+            faults: Faults::default(),
+            round_config: Arc::new(StdMutex::new(round_config)),
+            turn: Arc::default(),
+            alive,
+            started: SystemTime::now(),
+            newest_message: watch::Sender::new(0),
+            rounds: Rounds::default(),
+            offboards: Offboards::default(),
+        }
+    }
+
+    /// The run after this one: the same store and keys, nothing else remembered.
+    pub(super) fn reborn(&self, alive: CancellationToken) -> Ark {
+        Ark {
+            chain: self.chain.clone(),
+            params: self.params.clone(),
+            keys: self.keys.clone(),
+            store: self.store.clone(),
+            faults: self.faults.clone(),
+            round_config: self.round_config.clone(),
+            turn: self.turn.clone(),
+            alive,
+            started: SystemTime::now(),
+            newest_message: watch::Sender::new(0),
+            coins: Coins::new(self.chain.clone(), self.keys.coins.clone()),
+            rounds: Rounds::default(),
+            offboards: Offboards::default(),
+        }
+    }
+
+    /// Waits until no other call is changing anything.
+    pub(super) async fn turn(&self) -> MutexGuard<'_, ()> {
+        self.turn.lock().await
+    }
+
+    /// Height of the chain.
+    pub(super) async fn tip_height(&self) -> Result<BlockHeight, RpcError> {
+        Ok(BlockHeight::new(self.chain.tip().await?.height))
+    }
+
+    /// Applies a fault rule at `hook`: a crash happens here, any other action is the caller's to carry out.
+    pub(super) fn hook(&self, hook: Hook) -> Result<Option<Action>, RpcError> {
+        match self.faults.on_hook(hook) {
+            Some(Action::Crash) => {
+                self.alive.cancel();
+                Err(anyhow!("crashed at {}", hook.name()).into())
+            }
+            action => Ok(action),
+        }
+    }
+
+    /// The records of client VTXOs in the order of `ids`; if any is unknown, all unknown ones are named.
+    pub(super) fn known<'a>(
+        &self,
+        ids: impl IntoIterator<Item = &'a VtxoId>,
+    ) -> Result<Vec<VtxoRecord>, RpcError> {
+        let mut records = Vec::new();
+        let mut unknown = BTreeSet::new();
+        for id in ids {
+            match self.store.vtxo(*id)? {
+                Some(record) => records.push(record),
+                None => {
+                    unknown.insert(*id);
+                }
+            }
+        }
+        if unknown.is_empty() {
+            Ok(records)
+        } else {
+            Err(RpcError::unknown_vtxos(unknown))
+        }
+    }
+}

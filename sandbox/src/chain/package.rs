@@ -1,0 +1,533 @@
+//! How parents and their child enter the mempool together, the child paying for parents that pay too little themselves.
+//!
+//! Each transaction is first tried alone. What fails only for its fee, or for a parent that failed for its fee, is then
+//! judged by the fee rate of all of them. The answers are those of a node's `submitpackage`.
+
+use std::collections::BTreeSet;
+
+use bitcoin::{Amount, FeeRate, Transaction, Txid, Wtxid};
+
+use super::accept::{Candidate, check_disjoint};
+use super::sim::Sim;
+use super::standard::{fee_at, rate_of};
+use super::truc::{self, Subject, Verdict};
+use super::{Accepted, PackageOutcome, PackageTx, Reject, RejectKind, replace};
+
+const MAX_COUNT: usize = 25;
+const MAX_WEIGHT: u64 = 404_000;
+
+/// What a package that was accepted as a whole brought about.
+struct Entered {
+    accepted: Vec<(Wtxid, Accepted)>,
+    replaced: Vec<Txid>,
+}
+
+/// A package that was refused as a whole: the message, and the transaction that is to blame with the reason.
+struct Refusal {
+    message: String,
+    blamed: Option<(Wtxid, Reject)>,
+}
+
+impl Refusal {
+    fn policy(reject: &Reject) -> Refusal {
+        Refusal {
+            message: reject.reason.clone(),
+            blamed: None,
+        }
+    }
+
+    fn replacement(why: &str) -> Refusal {
+        Refusal {
+            message: format!("package RBF failed: {why}"),
+            blamed: None,
+        }
+    }
+
+    fn of(wtxid: Wtxid, reject: Reject) -> Refusal {
+        Refusal {
+            message: "transaction failed".into(),
+            blamed: Some((wtxid, reject)),
+        }
+    }
+}
+
+impl Sim {
+    /// Takes a package into the mempool.
+    pub(super) fn accept_package(&mut self, txs: &[Transaction]) -> PackageOutcome {
+        let refused = |message: &str, results| PackageOutcome {
+            message: message.into(),
+            results,
+            replaced: Vec::new(),
+        };
+        if let Err(message) = check_topology(txs) {
+            return refused(message, Vec::new());
+        }
+        if let Err(message) = check_form(txs) {
+            let not_validated = |tx: &Transaction| PackageTx {
+                txid: tx.compute_txid(),
+                wtxid: tx.compute_wtxid(),
+                result: Err(Reject::not_validated()),
+            };
+            return refused(message, txs.iter().map(not_validated).collect());
+        }
+        let mut replaced = Vec::new();
+        let mut results = Vec::with_capacity(txs.len());
+        let mut open = Vec::new();
+        let mut message = "success".to_string();
+        for tx in txs {
+            let result = match self.known(tx) {
+                Some(known) => Ok(known),
+                None => self.accept(tx).map(|(accepted, gone)| {
+                    replaced.extend(gone);
+                    accepted
+                }),
+            };
+            if let Err(reject) = &result {
+                if txs.len() > 1 && reject.kind != RejectKind::Invalid {
+                    open.push(tx);
+                } else {
+                    message = "transaction failed".into();
+                }
+            }
+            results.push(PackageTx {
+                txid: tx.compute_txid(),
+                wtxid: tx.compute_wtxid(),
+                result,
+            });
+        }
+        // One that is left over alone would be judged as it was before.
+        if message == "success" && open.len() == 1 {
+            message = "transaction failed".into();
+        }
+        if message == "success" && !open.is_empty() {
+            match self.accept_together(&open) {
+                Ok(entered) => {
+                    replaced.extend(entered.replaced);
+                    for (wtxid, now) in entered.accepted {
+                        set_result(&mut results, wtxid, Ok(now));
+                    }
+                }
+                Err(refusal) => {
+                    message = refusal.message;
+                    if let Some((wtxid, reject)) = refusal.blamed {
+                        set_result(&mut results, wtxid, Err(reject));
+                    }
+                }
+            }
+        }
+        PackageOutcome {
+            message,
+            results,
+            replaced,
+        }
+    }
+
+    fn known(&self, tx: &Transaction) -> Option<Accepted> {
+        let entry = self.view.mempool.get(&tx.compute_txid())?;
+        let wtxid = entry.tx.compute_wtxid();
+        Some(Accepted {
+            vsize: entry.vsize,
+            fee: entry.fee,
+            effective: None,
+            other_wtxid: (wtxid != tx.compute_wtxid()).then_some(wtxid),
+        })
+    }
+
+    fn accept_together(&mut self, txs: &[&Transaction]) -> Result<Entered, Refusal> {
+        let mut package: Vec<Candidate> = Vec::with_capacity(txs.len());
+        for tx in txs {
+            let candidate = self
+                .examine(tx, &package)
+                .map_err(|reject| Refusal::of(tx.compute_wtxid(), reject))?;
+            check_disjoint(&candidate).map_err(|reject| Refusal::of(candidate.wtxid, reject))?;
+            package.push(candidate);
+        }
+        self.check_truc(&package)
+            .map_err(|reject| Refusal::policy(&reject))?;
+        self.check_chain_length(&package).map_err(|_| Refusal {
+            message: "package-mempool-limits".into(),
+            blamed: None,
+        })?;
+
+        let fee: Amount = package.iter().map(|candidate| candidate.fee).sum();
+        let vsize = package.iter().map(|candidate| candidate.vsize).sum();
+        let least = fee_at(self.min_relay_fee, vsize);
+        let last = package.last().map(|candidate| candidate.wtxid);
+        if let Some(child) = last.filter(|_| fee < least) {
+            let reason = format!(
+                "min relay fee not met, {} < {}",
+                fee.to_sat(),
+                least.to_sat()
+            );
+            return Err(Refusal::of(child, Reject::fee(reason)));
+        }
+        self.check_replacement(&package, (fee, vsize))?;
+        for (index, candidate) in package.iter().enumerate() {
+            self.check_dust_spent(candidate, &package[..index])
+                .map_err(|reject| Refusal {
+                    message: "unspent-dust".into(),
+                    blamed: Some((candidate.wtxid, reject)),
+                })?;
+        }
+        for candidate in &package {
+            candidate
+                .check_scripts()
+                .map_err(|reject| Refusal::of(candidate.wtxid, reject))?;
+        }
+
+        let rate = FeeRate::from_sat_per_kwu(rate_of(fee, vsize) / 4);
+        let wtxids: Vec<Wtxid> = package.iter().map(|candidate| candidate.wtxid).collect();
+        let mut accepted = Vec::new();
+        let mut replaced = Vec::new();
+        for candidate in package {
+            let (vsize, fee) = (candidate.vsize, candidate.fee);
+            let now = Accepted {
+                vsize,
+                fee,
+                effective: Some((rate, wtxids.clone())),
+                other_wtxid: None,
+            };
+            accepted.push((candidate.wtxid, now));
+            replaced.extend(self.admit(candidate));
+        }
+        Ok(Entered { accepted, replaced })
+    }
+
+    fn check_truc(&self, package: &[Candidate]) -> Result<(), Reject> {
+        let Some((child, parents)) = package.split_last() else {
+            return Ok(());
+        };
+        for candidate in package {
+            let Candidate {
+                tx,
+                vsize,
+                ancestors,
+                conflicts,
+                ..
+            } = candidate;
+            match truc::check(
+                &self.view.mempool,
+                &Subject {
+                    tx,
+                    vsize: *vsize,
+                    ancestors,
+                    conflicts,
+                },
+            )? {
+                Verdict::Fits => {}
+                Verdict::Evicts(_) => {
+                    let name = truc::name(tx);
+                    return Err(Reject::invalid(format!(
+                        "TRUC-violation, tx {name} would exceed descendant count limit"
+                    )));
+                }
+            }
+        }
+        let unconfirmed = parents.iter().any(|parent| !parent.ancestors.is_empty())
+            || !child.ancestors.is_empty();
+        if truc::applies(&child.tx) && !parents.is_empty() && unconfirmed {
+            let name = truc::name(&child.tx);
+            return Err(Reject::invalid(format!(
+                "TRUC-violation, tx {name} would have too many ancestors"
+            )));
+        }
+        let parents: Vec<&Transaction> = parents.iter().map(|parent| &parent.tx).collect();
+        truc::check_child(&child.tx, child.vsize, &parents)
+    }
+
+    fn check_replacement(
+        &self,
+        package: &[Candidate],
+        (fee, vsize): (Amount, u64),
+    ) -> Result<(), Refusal> {
+        let conflicts: BTreeSet<Txid> = package
+            .iter()
+            .flat_map(|candidate| candidate.conflicts.clone())
+            .collect();
+        if conflicts.is_empty() {
+            return Ok(());
+        }
+        let [parent, child] = package else {
+            return Err(Refusal::replacement("package must be 1-parent-1-child"));
+        };
+        if !parent.ancestors.is_empty() || !child.ancestors.is_empty() {
+            return Err(Refusal::replacement(
+                "new transaction cannot have mempool ancestors",
+            ));
+        }
+        let replaced = replace::all_replaced(&self.view.mempool, &conflicts);
+        replace::check_count(&replaced).map_err(|reject| Refusal::replacement(&reject.reason))?;
+        let gone = replace::fees_of(&self.view.mempool, &replaced);
+        replace::check_pays((fee, vsize), gone, self.min_relay_fee)
+            .map_err(|why| Refusal::replacement(&format!("insufficient anti-DoS fees{why}")))?;
+        let rate = rate_of(fee, vsize);
+        if rate <= rate_of(parent.fee, parent.vsize) {
+            return Err(Refusal::replacement(
+                "package feerate is less than or equal to parent feerate",
+            ));
+        }
+        let best = replaced
+            .iter()
+            .filter_map(|txid| self.view.mempool.get(txid))
+            .map(|old| rate_of(old.fee, old.vsize))
+            .max();
+        if best.is_some_and(|old| rate <= old) {
+            return Err(Refusal::replacement(
+                "insufficient feerate: does not improve feerate diagram",
+            ));
+        }
+        Ok(())
+    }
+}
+
+fn set_result(results: &mut [PackageTx], wtxid: Wtxid, result: Result<Accepted, Reject>) {
+    if let Some(slot) = results.iter_mut().find(|slot| slot.wtxid == wtxid) {
+        slot.result = result;
+    }
+}
+
+/// Checks the number of the transactions, and that all but the last are parents of the last and not of each other.
+fn check_topology(txs: &[Transaction]) -> Result<(), &'static str> {
+    let Some((child, parents)) = txs.split_last() else {
+        return Err("Array must contain between 1 and 25 transactions.");
+    };
+    if txs.len() > MAX_COUNT {
+        return Err("Array must contain between 1 and 25 transactions.");
+    }
+    let spends = |tx: &Transaction, parent: Txid| {
+        tx.input
+            .iter()
+            .any(|input| input.previous_output.txid == parent)
+    };
+    let parent_ids: Vec<Txid> = parents.iter().map(Transaction::compute_txid).collect();
+    let tree = parent_ids
+        .iter()
+        .all(|id| spends(child, *id) && !parents.iter().any(|parent| spends(parent, *id)));
+    if tree {
+        Ok(())
+    } else {
+        Err("package topology disallowed. not child-with-parents or parents depend on each other.")
+    }
+}
+
+/// Checks that the transactions can be in one mempool.
+fn check_form(txs: &[Transaction]) -> Result<(), &'static str> {
+    if txs.len() > 1 && txs.iter().map(|tx| tx.weight().to_wu()).sum::<u64>() > MAX_WEIGHT {
+        return Err("package-too-large");
+    }
+    let txids: BTreeSet<Txid> = txs.iter().map(Transaction::compute_txid).collect();
+    if txids.len() < txs.len() {
+        return Err("package-contains-duplicates");
+    }
+    let mut spent = BTreeSet::new();
+    let mut inputs = txs.iter().flat_map(|tx| &tx.input);
+    if inputs.all(|input| spent.insert(input.previous_output)) {
+        Ok(())
+    } else {
+        Err("conflict-in-package")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::chain::testing::{Lab, output_of, unsigned};
+
+    const COIN: u64 = 50 * 100_000_000;
+
+    fn reasons(outcome: &PackageOutcome) -> Vec<&str> {
+        let results = outcome.results.iter().map(|tx| tx.result.as_ref());
+        results
+            .map(|result| result.map_or_else(|reject| reject.reason.as_str(), |_| "ok"))
+            .collect()
+    }
+
+    #[test]
+    fn a_child_pays_for_a_parent_without_fee() {
+        let mut lab = Lab::new();
+        let parent = lab.exit(lab.coin(1));
+        let child = lab.child(&parent, lab.coin(2), 1000);
+        assert_eq!(
+            lab.submit(&child),
+            Err("bad-txns-inputs-missingorspent".into()),
+            "not without its parent"
+        );
+        let outcome = lab.sim.accept_package(&[parent.clone(), child.clone()]);
+        assert!(outcome.is_success(), "{outcome:?}");
+        let accepted = outcome.results[0].result.as_ref().unwrap();
+        let (rate, over) = accepted.effective.clone().unwrap();
+        assert_eq!(accepted.fee, Amount::ZERO);
+        assert_eq!(over, [parent.compute_wtxid(), child.compute_wtxid()]);
+        assert!(rate > FeeRate::BROADCAST_MIN);
+
+        let again = lab.sim.accept_package(&[parent.clone(), child.clone()]);
+        assert!(again.is_success());
+        lab.sim.mine_block().unwrap();
+        assert!(lab.sim.view.ledger.tx(&parent.compute_txid()).is_some());
+        assert!(lab.sim.view.ledger.tx(&child.compute_txid()).is_some());
+    }
+
+    #[test]
+    fn the_package_as_a_whole_must_pay_the_relay_fee() {
+        let mut lab = Lab::new();
+        let parent = lab.exit(lab.coin(1));
+        let child = lab.child(&parent, lab.coin(2), 200);
+        let outcome = lab.sim.accept_package(&[parent, child]);
+        assert_eq!(outcome.message, "transaction failed");
+        assert!(
+            reasons(&outcome)
+                .iter()
+                .all(|reason| reason.starts_with("min relay fee not met, ")),
+            "{outcome:?}"
+        );
+        assert!(lab.sim.view.mempool.is_empty());
+    }
+
+    #[test]
+    fn only_version_3_may_rely_on_its_child() {
+        let mut lab = Lab::new();
+        let parent = lab.spend(2, &[lab.coin(1)], vec![lab.own(COIN)]);
+        let child = lab.sign(
+            unsigned(2, &[output_of(&parent, 0)], vec![lab.own(COIN - 9000)]),
+            &[&parent],
+        );
+        let outcome = lab.sim.accept_package(&[parent, child]);
+        assert_eq!(reasons(&outcome)[1], "bad-txns-inputs-missingorspent");
+        assert!(reasons(&outcome)[0].starts_with("min relay fee not met, 0 < "));
+    }
+
+    #[test]
+    fn the_child_must_spend_the_dust_of_its_parent() {
+        let mut lab = Lab::new();
+        let parent = lab.exit(lab.coin(1));
+        let child = lab.sign(
+            unsigned(3, &[output_of(&parent, 0)], vec![lab.own(COIN - 9000)]),
+            &[&parent],
+        );
+        let outcome = lab.sim.accept_package(&[parent, child]);
+        assert_eq!(outcome.message, "unspent-dust");
+        assert!(reasons(&outcome)[1].starts_with("missing-ephemeral-spends"));
+    }
+
+    #[test]
+    fn a_parent_of_version_3_has_one_small_child() {
+        let mut lab = Lab::new();
+        let parent = lab.spend(
+            3,
+            &[lab.coin(1)],
+            vec![lab.own(COIN / 2), lab.own(COIN / 2 - 1000)],
+        );
+        lab.submit(&parent).unwrap();
+        let plain = lab.spend(2, &[output_of(&parent, 0)], vec![lab.own(COIN / 2 - 1000)]);
+        assert!(
+            lab.submit(&plain)
+                .unwrap_err()
+                .starts_with("TRUC-violation, non-version=3 tx")
+        );
+        let big = lab.spend(
+            3,
+            &[output_of(&parent, 0)],
+            vec![lab.own(COIN / 60 - 1000); 30],
+        );
+        assert!(lab.submit(&big).unwrap_err().contains("is too big"));
+
+        let first = lab.spend(3, &[output_of(&parent, 0)], vec![lab.own(COIN / 2 - 1000)]);
+        lab.submit(&first).unwrap();
+        let grandchild = lab.spend(3, &[output_of(&first, 0)], vec![lab.own(COIN / 2 - 3000)]);
+        assert!(
+            lab.submit(&grandchild)
+                .unwrap_err()
+                .contains("too many ancestors")
+        );
+
+        let cheap = lab.spend(3, &[output_of(&parent, 1)], vec![lab.own(COIN / 2 - 1500)]);
+        assert!(
+            lab.submit(&cheap)
+                .unwrap_err()
+                .starts_with("insufficient fee, rejecting replacement")
+        );
+        let rich = lab.spend(3, &[output_of(&parent, 1)], vec![lab.own(COIN / 2 - 9000)]);
+        assert_eq!(
+            lab.submit(&rich),
+            Ok(rich.compute_txid()),
+            "a sibling that pays more evicts the first child"
+        );
+        assert!(!lab.sim.view.mempool.contains(&first.compute_txid()));
+    }
+
+    #[test]
+    fn a_second_package_replaces_the_child_at_a_higher_fee() {
+        let mut lab = Lab::new();
+        let parent = lab.exit(lab.coin(1));
+        let slow = lab.child(&parent, lab.coin(2), 1000);
+        let fast = lab.child(&parent, lab.coin(3), 5000);
+        assert!(
+            lab.sim
+                .accept_package(&[parent.clone(), slow.clone()])
+                .is_success()
+        );
+        let outcome = lab.sim.accept_package(&[parent.clone(), fast.clone()]);
+        assert!(outcome.is_success(), "{outcome:?}");
+        assert_eq!(outcome.replaced, [slow.compute_txid()]);
+        let refused = lab.sim.accept_package(&[parent, slow]);
+        assert_eq!(refused.message, "transaction failed");
+        assert!(reasons(&refused)[1].starts_with("insufficient fee, rejecting replacement"));
+    }
+
+    #[test]
+    fn a_package_replaces_a_conflicting_parent() {
+        let mut lab = Lab::new();
+        let plain = lab.spend(2, &[lab.coin(1)], vec![lab.own(COIN - 500)]);
+        lab.submit(&plain).unwrap();
+        let parent = lab.exit(lab.coin(1));
+        let cheap = lab.child(&parent, lab.coin(2), 600);
+        let outcome = lab.sim.accept_package(&[parent.clone(), cheap]);
+        assert!(
+            outcome
+                .message
+                .starts_with("package RBF failed: insufficient anti-DoS fees"),
+            "{outcome:?}"
+        );
+        let child = lab.child(&parent, lab.coin(2), 5000);
+        let outcome = lab.sim.accept_package(&[parent, child]);
+        assert_eq!(outcome.replaced, [plain.compute_txid()], "{outcome:?}");
+    }
+
+    #[test]
+    fn a_mined_parent_is_known_and_its_child_stands_alone() {
+        let mut lab = Lab::new();
+        let parent = lab.spend(3, &[lab.coin(1)], vec![lab.own(COIN - 2000), lab.own(1000)]);
+        lab.submit(&parent).unwrap();
+        lab.sim.mine_block().unwrap();
+        let child = lab.spend(3, &[output_of(&parent, 1)], vec![lab.own(500)]);
+        let outcome = lab.sim.accept_package(&[parent, child.clone()]);
+        assert_eq!(reasons(&outcome), ["txn-already-known", "ok"]);
+        assert!(lab.sim.view.mempool.contains(&child.compute_txid()));
+    }
+
+    #[test]
+    fn malformed_packages_are_named() {
+        let mut lab = Lab::new();
+        let parent = lab.exit(lab.coin(1));
+        let child = lab.child(&parent, lab.coin(2), 1000);
+        let stranger = lab.spend(2, &[lab.coin(3)], vec![lab.own(COIN - 1000)]);
+        let rival = lab.spend(2, &[lab.coin(1)], vec![lab.own(COIN - 1000)]);
+        let inputs = [output_of(&parent, 0), output_of(&rival, 0)];
+        let both = lab.sign(
+            unsigned(2, &inputs, vec![lab.own(COIN)]),
+            &[&parent, &rival],
+        );
+        let mut message = |txs: &[&Transaction]| {
+            let txs: Vec<Transaction> = txs.iter().map(|tx| (*tx).clone()).collect();
+            lab.sim.accept_package(&txs).message
+        };
+        assert_eq!(
+            message(&[&parent, &parent, &child]),
+            "package-contains-duplicates"
+        );
+        assert_eq!(message(&[&parent, &rival, &both]), "conflict-in-package");
+        assert!(message(&[&child, &parent]).starts_with("package topology disallowed"));
+        assert!(message(&[&stranger, &parent]).starts_with("package topology disallowed"));
+        assert!(message(&[]).starts_with("Array must contain"));
+    }
+}

@@ -1,0 +1,313 @@
+//! The data directory: which files it holds, how they are written, and which of them belong to the wallet.
+//!
+//! The directory is 0700 and each file 0600. Small files are replaced atomically and reach the disk before the call returns.
+//! See docs/protocol.md §21.5 for the layout; `arkwalletd` keeps the file names of barkd so that operators can switch over in place.
+
+mod lock;
+
+use std::fs::{DirBuilder, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+pub use lock::{DaemonLock, LockError, WalletLock};
+
+const AUTH_TOKEN: &str = "auth_token";
+const DAEMON_LOCK: &str = "barkd.lock";
+const WALLET_LOCK: &str = "LOCK";
+const MNEMONIC: &str = "mnemonic";
+const CONFIG: &str = "config.toml";
+const DATABASE: &str = "db.sqlite";
+const DEBUG_LOG: &str = "debug.log";
+
+/// Files that may lie in the datadir when a wallet is created: none of them is a wallet.
+const NOT_A_WALLET: [&str; 7] = [
+    DEBUG_LOG,
+    "stdout.log",
+    "stderr.log",
+    WALLET_LOCK,
+    AUTH_TOKEN,
+    DAEMON_LOCK,
+    CONFIG,
+];
+
+/// The seed and all that is derived from it. SQLite keeps its journals beside the database. The mnemonic comes last, so
+/// that a removal that was cut short still shows a wallet and can be repeated.
+const SEED_AND_DATABASE: [&str; 5] = [
+    DATABASE,
+    "db.sqlite-wal",
+    "db.sqlite-shm",
+    "db.sqlite-journal",
+    MNEMONIC,
+];
+
+/// An existing data directory.
+#[derive(Debug, Clone)]
+pub struct DataDir {
+    path: PathBuf,
+}
+
+impl DataDir {
+    /// Makes the directory and its parents where they are missing (0700).
+    pub fn open(path: impl Into<PathBuf>) -> io::Result<Self> {
+        let path = path.into();
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&path)?;
+        Ok(Self { path })
+    }
+
+    /// Whether the group or others may enter the directory: worth a warning, as the seed lies in it.
+    pub fn is_open_to_others(&self) -> io::Result<bool> {
+        Ok(std::fs::metadata(&self.path)?.permissions().mode() & 0o077 != 0)
+    }
+
+    /// The directory itself.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The bearer token of the REST API.
+    pub fn auth_token(&self) -> PathBuf {
+        self.path.join(AUTH_TOKEN)
+    }
+
+    /// The file behind [`DaemonLock`].
+    pub fn daemon_lock(&self) -> PathBuf {
+        self.path.join(DAEMON_LOCK)
+    }
+
+    /// The file behind [`WalletLock`].
+    pub fn wallet_lock(&self) -> PathBuf {
+        self.path.join(WALLET_LOCK)
+    }
+
+    /// The seed words. A wallet exists exactly when this file does.
+    pub fn mnemonic(&self) -> PathBuf {
+        self.path.join(MNEMONIC)
+    }
+
+    /// The wallet's configuration.
+    pub fn config(&self) -> PathBuf {
+        self.path.join(CONFIG)
+    }
+
+    /// The wallet's database.
+    pub fn database(&self) -> PathBuf {
+        self.path.join(DATABASE)
+    }
+
+    /// The log file, unless `--logfile` names another.
+    pub fn debug_log(&self) -> PathBuf {
+        self.path.join(DEBUG_LOG)
+    }
+
+    /// Names of the entries that a new wallet must not be mixed with, sorted.
+    pub fn foreign_entries(&self) -> io::Result<Vec<String>> {
+        let names = self
+            .names()?
+            .into_iter()
+            .filter(|name| !is_one_of(name, &NOT_A_WALLET))
+            .collect();
+        Ok(names)
+    }
+
+    /// Names of the entries that are a wallet or a part of one, sorted.
+    pub fn wallet_entries(&self) -> io::Result<Vec<String>> {
+        let mut names = self.names()?;
+        names.retain(|name| is_one_of(name, &SEED_AND_DATABASE));
+        Ok(names)
+    }
+
+    /// Removes the wallet's own files and the leftovers of their atomic writes, and nothing else: first the configuration,
+    /// then the database, the seed at the very end. Calling it again after a failure completes the job.
+    pub fn remove_wallet(&self) -> io::Result<()> {
+        self.remove(&[CONFIG, WALLET_LOCK])?;
+        self.remove_seed_and_database()
+    }
+
+    /// Like [`DataDir::remove_wallet`], but leaves the configuration to whoever wrote it.
+    pub fn remove_seed_and_database(&self) -> io::Result<()> {
+        self.remove(&SEED_AND_DATABASE)
+    }
+
+    fn remove(&self, files: &[&str]) -> io::Result<()> {
+        let mut names = self.names()?;
+        names.retain(|name| is_leftover_of(name, files));
+        for name in names
+            .iter()
+            .map(String::as_str)
+            .chain(files.iter().copied())
+        {
+            remove_if_present(&self.path.join(name))?;
+        }
+        sync_directory(&self.path)
+    }
+
+    fn names(&self) -> io::Result<Vec<String>> {
+        let mut names = std::fs::read_dir(&self.path)?
+            .map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()))
+            .collect::<io::Result<Vec<_>>>()?;
+        names.sort();
+        Ok(names)
+    }
+}
+
+/// Replaces `path` with `content` (0600): a reader sees the old content or the new one, never a part.
+pub fn write_atomic(path: &Path, content: &[u8]) -> io::Result<()> {
+    let (directory, name) = split(path)?;
+    let mut file = tempfile::Builder::new()
+        .prefix(&format!(".{name}.temp."))
+        .suffix(".tmp")
+        .tempfile_in(directory)?;
+    file.write_all(content)?;
+    file.as_file().sync_all()?;
+    file.persist(path).map_err(|e| e.error)?;
+    sync_directory(directory)
+}
+
+/// Writes a file that must not exist yet (0600). The content is on disk when this returns.
+pub fn write_new(path: &Path, content: &[u8]) -> io::Result<()> {
+    let (directory, _) = split(path)?;
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)?;
+    file.write_all(content)?;
+    file.sync_all()?;
+    sync_directory(directory)
+}
+
+/// Opens a file to append to, making it (0600) if it is missing.
+pub fn open_append(path: &Path) -> io::Result<File> {
+    OpenOptions::new()
+        .append(true)
+        .create(true)
+        .mode(0o600)
+        .open(path)
+}
+
+/// Removes a file that may be gone already.
+pub fn remove_if_present(path: &Path) -> io::Result<()> {
+    match std::fs::remove_file(path) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
+        _ => Ok(()),
+    }
+}
+
+fn split(path: &Path) -> io::Result<(&Path, &str)> {
+    let name = path.file_name().and_then(|name| name.to_str());
+    match (path.parent(), name) {
+        (Some(directory), Some(name)) => Ok((directory, name)),
+        _ => Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            "the path has no file name",
+        )),
+    }
+}
+
+/// A rename or a removal is durable only when the directory itself is on disk.
+fn sync_directory(directory: &Path) -> io::Result<()> {
+    File::open(directory)?.sync_all()
+}
+
+fn is_one_of(name: &str, files: &[&str]) -> bool {
+    files.contains(&name) || is_leftover_of(name, files)
+}
+
+/// Whether `name` is what an interrupted atomic write of one of `files` leaves: `.<file>.temp.<anything>.tmp`.
+fn is_leftover_of(name: &str, files: &[&str]) -> bool {
+    files.iter().any(|file| {
+        name.strip_prefix('.')
+            .and_then(|rest| rest.strip_prefix(file))
+            .is_some_and(|rest| rest.starts_with(".temp.") && rest.ends_with(".tmp"))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn datadir() -> (tempfile::TempDir, DataDir) {
+        let temp = tempfile::tempdir().unwrap();
+        let datadir = DataDir::open(temp.path().join("a/b")).unwrap();
+        (temp, datadir)
+    }
+
+    fn mode(path: &Path) -> u32 {
+        std::fs::metadata(path).unwrap().permissions().mode() & 0o777
+    }
+
+    #[test]
+    fn modes_are_private() {
+        let (_temp, datadir) = datadir();
+        assert_eq!(mode(datadir.path()), 0o700);
+        assert!(!datadir.is_open_to_others().unwrap());
+        write_atomic(&datadir.auth_token(), b"one").unwrap();
+        write_atomic(&datadir.auth_token(), b"two").unwrap();
+        write_new(&datadir.mnemonic(), b"words").unwrap();
+        assert_eq!(mode(&datadir.auth_token()), 0o600);
+        assert_eq!(mode(&datadir.mnemonic()), 0o600);
+        assert_eq!(std::fs::read(datadir.auth_token()).unwrap(), b"two");
+    }
+
+    #[test]
+    fn a_new_file_never_replaces_an_old_one() {
+        let (_temp, datadir) = datadir();
+        write_new(&datadir.mnemonic(), b"first").unwrap();
+        assert_eq!(
+            write_new(&datadir.mnemonic(), b"second")
+                .unwrap_err()
+                .kind(),
+            io::ErrorKind::AlreadyExists
+        );
+        assert_eq!(std::fs::read(datadir.mnemonic()).unwrap(), b"first");
+    }
+
+    #[test]
+    fn foreign_entries_are_all_but_the_tolerated_ones() {
+        let (_temp, datadir) = datadir();
+        for name in NOT_A_WALLET {
+            std::fs::write(datadir.path().join(name), "").unwrap();
+        }
+        std::fs::write(datadir.path().join(".auth_token.temp.17.0.tmp"), "").unwrap();
+        assert!(datadir.foreign_entries().unwrap().is_empty());
+        for name in [
+            "mnemonic",
+            "db.sqlite",
+            "notes.txt",
+            ".mnemonic.temp.17.0.tmp",
+            ".auth_token.temp.17",
+        ] {
+            std::fs::write(datadir.path().join(name), "").unwrap();
+        }
+        std::fs::create_dir(datadir.path().join("dir")).unwrap();
+        assert_eq!(
+            datadir.foreign_entries().unwrap(),
+            [
+                ".auth_token.temp.17",
+                ".mnemonic.temp.17.0.tmp",
+                "db.sqlite",
+                "dir",
+                "mnemonic",
+                "notes.txt"
+            ]
+        );
+    }
+
+    #[test]
+    fn removing_the_wallet_leaves_everybody_elses_files() {
+        let (_temp, datadir) = datadir();
+        let kept = ["auth_token", "barkd.lock", "debug.log", "holiday.jpg"];
+        let removed = ["config.toml", "LOCK"];
+        for name in kept.iter().chain(&removed).chain(&SEED_AND_DATABASE) {
+            std::fs::write(datadir.path().join(name), "").unwrap();
+        }
+        std::fs::write(datadir.path().join(".mnemonic.temp.17.0.tmp"), "").unwrap();
+        datadir.remove_wallet().unwrap();
+        assert_eq!(datadir.names().unwrap(), kept);
+        datadir.remove_wallet().unwrap();
+    }
+}

@@ -1,0 +1,117 @@
+//! What the wallet owns, by what can be done with it (docs/protocol.md §6.4).
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwapOption;
+use bitcoin::Amount;
+use bitcoin_ext::BlockHeight;
+
+use crate::model::OperationKind;
+use crate::model::{VtxoRecord, VtxoState};
+use crate::store::LiveVtxos;
+use crate::wallet::Wallet;
+
+/// The off-chain balance. The parts are disjoint; together they are all that the wallet owns off chain.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Balance {
+    /// Can be spent now.
+    pub spendable: Amount,
+    /// Expired, or too deep to be spent out of round; a refresh makes it spendable.
+    pub needs_refresh: Amount,
+    /// Held by Lightning payments under way.
+    pub pending_lightning_send: Amount,
+    /// Lightning receipts whose preimage is out.
+    pub claimable_lightning_receive: Amount,
+    /// Held by rounds under way.
+    pub pending_in_round: Amount,
+    /// Boards that are not confirmed yet.
+    pub pending_board: Amount,
+    /// Held by Ark payments under way, their future change included.
+    pub pending_arkoor_send: Amount,
+    /// Held by offboards under way.
+    pub pending_offboard: Amount,
+    /// On its way on chain.
+    pub pending_exit: Amount,
+}
+
+/// The balance as it was last computed, and what it was computed from.
+struct Computed {
+    generation: u64,
+    tip: BlockHeight,
+    max_exit_depth: u16,
+    balance: Balance,
+}
+
+/// Computes the balance when something changed, and remembers it while nothing does.
+#[derive(Default)]
+pub(in crate::wallet) struct BalanceCache(ArcSwapOption<Computed>);
+
+impl Wallet {
+    /// The balance as of the last commit and the last known tip.
+    pub fn balance(&self) -> Balance {
+        let vtxos = self.store.live_vtxos();
+        let tip = self
+            .chain
+            .last_tip()
+            .map_or(BlockHeight::ZERO, |tip| tip.height);
+        let max_exit_depth = self
+            .server
+            .info()
+            .map_or(u16::MAX, |info| info.max_vtxo_exit_depth);
+        let generation = vtxos.generation();
+        let known = self.balance_cache.0.load();
+        if let Some(known) = &*known
+            && (known.generation, known.tip, known.max_exit_depth)
+                == (generation, tip, max_exit_depth)
+        {
+            return known.balance;
+        }
+        let balance = self.compute_balance(&vtxos, tip, max_exit_depth);
+        self.balance_cache.0.store(Some(Arc::new(Computed {
+            generation,
+            tip,
+            max_exit_depth,
+            balance,
+        })));
+        balance
+    }
+
+    fn compute_balance(&self, vtxos: &LiveVtxos, tip: BlockHeight, max_exit_depth: u16) -> Balance {
+        let mut balance = Balance::default();
+        for vtxo in vtxos.iter() {
+            if let Some(part) = self.part_of(&mut balance, vtxo, tip, max_exit_depth) {
+                // The sum of all bitcoin fits an amount with room to spare.
+                *part = part.checked_add(vtxo.amount).unwrap_or(Amount::MAX);
+            }
+        }
+        balance
+    }
+
+    fn part_of<'b>(
+        &self,
+        balance: &'b mut Balance,
+        vtxo: &VtxoRecord,
+        tip: BlockHeight,
+        max_exit_depth: u16,
+    ) -> Option<&'b mut Amount> {
+        match &vtxo.state {
+            VtxoState::Spendable
+                if vtxo.expiry_height <= tip || vtxo.exit_depth >= max_exit_depth =>
+            {
+                Some(&mut balance.needs_refresh)
+            }
+            VtxoState::Spendable => Some(&mut balance.spendable),
+            VtxoState::Locked(holder) => match holder
+                .as_ref()
+                .and_then(|holder| self.operations.kind(holder))?
+            {
+                OperationKind::Board => Some(&mut balance.pending_board),
+                OperationKind::ArkoorSend => Some(&mut balance.pending_arkoor_send),
+                OperationKind::Round => Some(&mut balance.pending_in_round),
+                OperationKind::Offboard => Some(&mut balance.pending_offboard),
+            },
+            VtxoState::Spent => None,
+            VtxoState::Exited => Some(&mut balance.pending_exit),
+        }
+    }
+}

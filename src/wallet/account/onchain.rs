@@ -1,0 +1,139 @@
+//! The on-chain wallet's part of the API.
+
+use std::str::FromStr;
+
+use bitcoin::address::NetworkUnchecked;
+use bitcoin::{Address, Amount, Txid};
+
+use crate::chain::FeeRates;
+use crate::onchain::{self, OnchainBalance, OnchainTransaction, OnchainUtxo, Payment};
+use crate::wallet::{CommitPoint, Error, Result, Wallet};
+
+/// The most payees of one transaction. With as many inputs as a payment may have it stays below the size that nodes relay.
+const MAX_PAYEES: usize = 250;
+
+impl Wallet {
+    /// A fresh on-chain address.
+    ///
+    /// # Errors
+    /// Only the database's.
+    pub async fn next_onchain_address(&self) -> Result<Address> {
+        Ok(self.onchain.next_address().await?)
+    }
+
+    /// The on-chain balance as of the last sync.
+    pub fn onchain_balance(&self) -> OnchainBalance {
+        self.onchain.balance()
+    }
+
+    /// The on-chain coins as of the last sync.
+    pub fn onchain_utxos(&self) -> Vec<OnchainUtxo> {
+        self.onchain.utxos()
+    }
+
+    /// The on-chain transactions as of the last sync, oldest first.
+    pub fn onchain_transactions(&self) -> Vec<OnchainTransaction> {
+        self.onchain.transactions()
+    }
+
+    /// Pays an on-chain address at the regular fee rate.
+    ///
+    /// # Errors
+    /// What is wrong with the request; then nothing was paid.
+    pub async fn onchain_send(&self, destination: &str, amount: Amount) -> Result<Txid> {
+        let address = self.bitcoin_address(destination)?;
+        let fee_rate = self.chain.fee_rates().regular;
+        let recipients = [(address, amount)];
+        let payment = self.onchain.prepare_payment(&recipients, fee_rate);
+        self.pay_onchain(payment.await?).await
+    }
+
+    /// Pays several on-chain addresses with one transaction at the regular fee rate, its outputs in the given order.
+    ///
+    /// # Errors
+    /// What is wrong with the request; then nobody was paid.
+    pub async fn onchain_send_many(&self, payees: &[(String, Amount)]) -> Result<Txid> {
+        if payees.len() > MAX_PAYEES {
+            let message = format!("one transaction pays at most {MAX_PAYEES} destinations");
+            return Err(Error::bad_request("too_many_recipients", message));
+        }
+        let mut total = Amount::ZERO;
+        let mut recipients = Vec::with_capacity(payees.len());
+        for (destination, amount) in payees {
+            total = total
+                .checked_add(*amount)
+                .filter(|total| *total <= Amount::MAX_MONEY)
+                .ok_or_else(|| {
+                    Error::bad_request("invalid_amount", "the amounts exceed 21 million bitcoin")
+                })?;
+            recipients.push((self.bitcoin_address(destination)?, *amount));
+        }
+        let fee_rate = self.chain.fee_rates().regular;
+        let payment = self.onchain.prepare_payment(&recipients, fee_rate);
+        self.pay_onchain(payment.await?).await
+    }
+
+    /// Sends all on-chain coins that are worth their fee to an address, at the regular fee rate.
+    ///
+    /// # Errors
+    /// What is wrong with the request; then nothing was paid.
+    pub async fn onchain_drain(&self, destination: &str) -> Result<Txid> {
+        let address = self.bitcoin_address(destination)?;
+        let fee_rate = self.chain.fee_rates().regular;
+        let payment = self.onchain.prepare_drain(address, fee_rate);
+        self.pay_onchain(payment.await?).await
+    }
+
+    /// Writes a payment, and only then hands it to the network: from the write on it stands, whatever happens.
+    async fn pay_onchain(&self, payment: Payment) -> Result<Txid> {
+        let transaction = payment.transaction().clone();
+        self.commit(CommitPoint::OnchainPaid, move |tx| Ok(payment.record(tx)?))
+            .await?;
+        Ok(self.onchain.publish_payment(transaction).await)
+    }
+
+    /// The fee rates as last estimated, or the fallback before the first estimate.
+    pub fn onchain_fee_rates(&self) -> FeeRates {
+        self.chain.fee_rates()
+    }
+
+    /// Asks the chain what became of our addresses.
+    ///
+    /// # Errors
+    /// `chain_unavailable`.
+    pub async fn sync_onchain(&self) -> Result<()> {
+        Ok(self.onchain.sync().await?)
+    }
+
+    /// A bitcoin address of the wallet's network.
+    pub(in crate::wallet) fn bitcoin_address(&self, text: &str) -> Result<Address> {
+        let address = Address::<NetworkUnchecked>::from_str(text)
+            .map_err(|_| Error::bad_request("invalid_address", "this is not a bitcoin address"))?;
+        address.require_network(self.network).map_err(|_| {
+            let message = format!(
+                "this bitcoin address belongs to another network; the wallet is on {}",
+                self.network
+            );
+            Error::bad_request("wrong_network", message)
+        })
+    }
+}
+
+impl From<onchain::Error> for Error {
+    fn from(error: onchain::Error) -> Error {
+        let message = error.to_string();
+        match error {
+            onchain::Error::InsufficientFunds { .. } => {
+                Error::bad_request("insufficient_funds", message)
+            }
+            onchain::Error::Dust { .. } => Error::bad_request("amount_too_small", message),
+            onchain::Error::NoRecipients => Error::bad_request("no_recipients", message),
+            onchain::Error::TooManyInputs { .. } => Error::bad_request("too_many_inputs", message),
+            onchain::Error::Chain(error) => error.into(),
+            onchain::Error::Store(error) => error.into(),
+            error @ (onchain::Error::Transaction(_) | onchain::Error::Mismatch(_)) => {
+                Error::internal(error)
+            }
+        }
+    }
+}

@@ -1,0 +1,157 @@
+//! Which VTXOs want to be swapped for new ones (docs/protocol.md §6.3).
+
+use std::sync::Arc;
+
+use ark_lib::VtxoId;
+use ark_lib::vtxo::{VTXO_DUST, VtxoPolicyKind};
+use bitcoin::{Amount, FeeRate};
+use bitcoin_ext::{BlockDelta, BlockHeight};
+
+use crate::model::VtxoRecord;
+
+/// Blocks before a refresh becomes urgent in which a VTXO goes along with those that must.
+const SOFT_WINDOW: BlockDelta = BlockDelta::new(28);
+
+/// How much a VTXO wants to be refreshed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(in crate::wallet) enum Urgency {
+    /// It is fine.
+    None,
+    /// It goes along with others.
+    Should,
+    /// It cannot be spent, or is in danger of being lost.
+    Must,
+}
+
+/// What decides whether a VTXO is due.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::wallet) struct Rules {
+    /// The present height.
+    pub tip: BlockHeight,
+    /// Blocks before expiry from which a refresh is urgent.
+    pub threshold: BlockDelta,
+    /// From this exit depth on the server does not cosign.
+    pub max_exit_depth: u16,
+    /// What an exit would pay.
+    pub fast_rate: FeeRate,
+}
+
+impl Rules {
+    /// How much this VTXO wants to be refreshed.
+    pub(in crate::wallet) fn urgency(&self, vtxo: &VtxoRecord) -> Urgency {
+        let left = vtxo
+            .expiry_height
+            .to_u32()
+            .saturating_sub(self.tip.to_u32());
+        let urgent = self.threshold.to_u32();
+        if left == 0 || left < urgent || vtxo.exit_depth >= self.max_exit_depth {
+            return Urgency::Must;
+        }
+        let soon = left < urgent.saturating_add(SOFT_WINDOW.to_u32());
+        let deep = vtxo.exit_depth >= self.max_exit_depth / 2;
+        if soon || deep || self.is_small(vtxo) {
+            return Urgency::Should;
+        }
+        Urgency::None
+    }
+
+    /// Whether an exit would eat up half of it or more, or cannot be had at all.
+    fn is_small(&self, vtxo: &VtxoRecord) -> bool {
+        let exit_fee = self
+            .fast_rate
+            .checked_mul_by_weight(vtxo.exit_tx_weight)
+            .unwrap_or(Amount::MAX);
+        vtxo.amount < VTXO_DUST || vtxo.amount < exit_fee.checked_mul(2).unwrap_or(Amount::MAX)
+    }
+
+    /// What a maintenance refresh takes: all that must or should, but nothing unless one must.
+    ///
+    /// `spoken_for` tells of VTXOs that another refresh has in hand, by how much they want it.
+    pub(in crate::wallet) fn due<'v>(
+        &self,
+        vtxos: impl IntoIterator<Item = &'v Arc<VtxoRecord>>,
+        spoken_for: impl Fn(VtxoId, Urgency) -> bool,
+    ) -> Vec<VtxoId> {
+        let wanting: Vec<(VtxoId, Urgency)> = vtxos
+            .into_iter()
+            .filter(|vtxo| vtxo.policy == VtxoPolicyKind::Pubkey)
+            .map(|vtxo| (vtxo.id, self.urgency(vtxo)))
+            .filter(|(id, urgency)| *urgency > Urgency::None && !spoken_for(*id, *urgency))
+            .collect();
+        if wanting.iter().all(|(_, urgency)| *urgency < Urgency::Must) {
+            return Vec::new();
+        }
+        wanting.into_iter().map(|(id, _)| id).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::VtxoState;
+    use bitcoin::hashes::Hash;
+    use bitcoin::{OutPoint, Txid, Weight};
+
+    fn vtxo(number: u8, amount: u64, expiry: u32, depth: u16) -> Arc<VtxoRecord> {
+        let point = OutPoint::new(Txid::from_byte_array([number; 32]), 0);
+        let key = &ark_lib::SECP;
+        let pubkey = bitcoin::secp256k1::SecretKey::from_slice(&[number; 32])
+            .unwrap()
+            .public_key(key);
+        Arc::new(VtxoRecord {
+            id: point.into(),
+            amount: Amount::from_sat(amount),
+            policy: VtxoPolicyKind::Pubkey,
+            user_pubkey: pubkey,
+            server_pubkey: pubkey,
+            expiry_height: BlockHeight::new(expiry),
+            exit_delta: BlockDelta::new(12),
+            chain_anchor: point,
+            exit_depth: depth,
+            exit_tx_weight: Weight::from_wu(1_000),
+            state: VtxoState::Spendable,
+            registered: true,
+        })
+    }
+
+    const RULES: Rules = Rules {
+        tip: BlockHeight::new(1_000),
+        threshold: BlockDelta::new(12),
+        max_exit_depth: 10,
+        fast_rate: FeeRate::from_sat_per_kwu(500),
+    };
+
+    #[test]
+    fn urgency_changes_exactly_at_the_limits() {
+        let of = |amount, expiry, depth| RULES.urgency(&vtxo(1, amount, expiry, depth));
+        assert_eq!(of(100_000, 900, 1), Urgency::Must);
+        assert_eq!(of(100_000, 1_000, 1), Urgency::Must);
+        assert_eq!(of(100_000, 1_011, 1), Urgency::Must);
+        assert_eq!(of(100_000, 1_012, 1), Urgency::Should);
+        assert_eq!(of(100_000, 1_039, 1), Urgency::Should);
+        assert_eq!(of(100_000, 1_040, 1), Urgency::None);
+        assert_eq!(of(100_000, 2_000, 4), Urgency::None);
+        assert_eq!(of(100_000, 2_000, 5), Urgency::Should);
+        assert_eq!(of(100_000, 2_000, 10), Urgency::Must);
+        // An exit costs 500 sat.
+        assert_eq!(of(999, 2_000, 1), Urgency::Should);
+        assert_eq!(of(1_000, 2_000, 1), Urgency::None);
+    }
+
+    #[test]
+    fn nothing_is_due_unless_something_must() {
+        let (small, fine) = (vtxo(1, 100, 2_000, 1), vtxo(2, 100_000, 2_000, 1));
+        let urgent = vtxo(3, 100_000, 1_005, 1);
+        let nobody = |_, _| false;
+        assert!(RULES.due([&small, &fine], nobody).is_empty());
+        assert_eq!(
+            RULES.due([&small, &fine, &urgent], nobody),
+            [small.id, urgent.id]
+        );
+        assert!(
+            RULES
+                .due([&small, &fine, &urgent], |id, _| id == urgent.id)
+                .is_empty()
+        );
+    }
+}

@@ -1,0 +1,339 @@
+//! The task that takes an operation's steps.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tracing::Instrument;
+
+use crate::model::{OperationId, OperationRow, Outcome};
+use crate::store::operation;
+use crate::store::{self, WriteTx};
+use crate::wallet::engine::clock;
+use crate::wallet::{CommitPoint, Error, Result, Wallet};
+
+use super::registry::Reports;
+use super::{Flow, Next, Progress, Step, Tries, Writes};
+
+/// The longest wait between two tries of a step.
+const MAX_BACK_OFF: Duration = Duration::from_secs(60);
+
+/// Drives a row that a former run of the process, or another transaction, left unfinished.
+pub(in crate::wallet) fn resume<F: Flow>(wallet: &Arc<Wallet>, row: &OperationRow) -> Result<()> {
+    let state: F = serde_json::from_str(&row.state)
+        .map_err(|error| store::Error::corrupt("operation state", error))?;
+    if let Some(reports) = wallet.operations.enter(&row.id, F::KIND) {
+        tracing::info!(operation = %row.id, kind = ?row.kind, "taking up an unfinished operation");
+        let tries = Tries {
+            failed: row.attempts,
+            earlier: true,
+        };
+        Driver {
+            wallet: Arc::clone(wallet),
+            id: row.id.clone(),
+            state,
+            tries,
+            reports,
+        }
+        .launch(row.wake_at);
+    }
+    Ok(())
+}
+
+/// Writes a new operation and drives it.
+pub(super) async fn start<F: Flow>(
+    wallet: Arc<Wallet>,
+    id: OperationId,
+    point: CommitPoint,
+    body: impl FnOnce(&mut WriteTx<'_>, &OperationId) -> Result<F> + Send + 'static,
+) -> Result<watch::Receiver<Progress>> {
+    let taken = || {
+        Error::conflict(
+            "operation_exists",
+            format!("operation {id} is running already"),
+        )
+    };
+    let reports = wallet.operations.enter(&id, F::KIND).ok_or_else(taken)?;
+    let row_id = id.clone();
+    let written = wallet
+        .commit(point, move |tx| {
+            let state = body(tx, &row_id)?;
+            operation::insert(tx, &row_id, F::KIND, &encode(&state)?, clock::now_millis())?;
+            Ok(state)
+        })
+        .await;
+    match written {
+        Ok(state) => {
+            let progress = reports.progress.subscribe();
+            Driver {
+                wallet,
+                id,
+                state,
+                tries: Tries::default(),
+                reports,
+            }
+            .launch(None);
+            Ok(progress)
+        }
+        Err(error) => {
+            wallet.operations.leave(&id);
+            Err(error)
+        }
+    }
+}
+
+/// Writes a new operation in a transaction that somebody else runs; [`take_up`] drives it once that is durable.
+pub(in crate::wallet) fn enlist<F: Flow>(
+    tx: &WriteTx<'_>,
+    id: &OperationId,
+    state: &F,
+) -> Result<()> {
+    Ok(operation::insert(
+        tx,
+        id,
+        F::KIND,
+        &encode(state)?,
+        clock::now_millis(),
+    )?)
+}
+
+fn encode<F: Flow>(state: &F) -> Result<String> {
+    serde_json::to_string(state).map_err(Error::internal)
+}
+
+struct Driver<F> {
+    wallet: Arc<Wallet>,
+    id: OperationId,
+    state: F,
+    tries: Tries,
+    reports: Reports,
+}
+
+enum Then {
+    Continue,
+    End,
+}
+
+impl<F: Flow> Driver<F> {
+    fn launch(self, wake_at: Option<i64>) {
+        let wallet = Arc::clone(&self.wallet);
+        let span = tracing::info_span!("operation", id = %self.id);
+        let stopped = wallet.operations.stopped.clone();
+        let run = async move {
+            stopped.run_until_cancelled(self.run(wake_at)).await;
+        };
+        wallet.operations.tasks.spawn(run.instrument(span));
+    }
+
+    async fn run(mut self, wake_at: Option<i64>) {
+        let mut tips = self.wallet.chain.subscribe_tips();
+        let mut rounds = self.wallet.round_feed.subscribe();
+        let mut nudges = self.wallet.operations.nudges();
+        if let Some(wake_at) = wake_at {
+            self.rest(clock::until(wake_at), &mut nudges).await;
+        }
+        loop {
+            tips.mark_unchanged();
+            rounds.mark_unchanged();
+            nudges.mark_unchanged();
+            if self.state.answers_caller() {
+                self.reports.progress.send_replace(Progress::Settled);
+            }
+            let step = self
+                .state
+                .clone()
+                .step(&self.wallet, &self.id, self.tries)
+                .await;
+            let taken = match step {
+                Ok(Step::Commit {
+                    point,
+                    next,
+                    writes,
+                }) => self.write(point, next, writes, &mut nudges).await,
+                Ok(Step::AwaitBlock) => {
+                    self.recover().await;
+                    self.reports.rested.send_replace(*nudges.borrow());
+                    tokio::select! {
+                        _ = tips.changed() => {}
+                        _ = nudges.changed() => {}
+                    }
+                    Ok(Then::Continue)
+                }
+                Ok(Step::AwaitRound(at_most)) => {
+                    self.recover().await;
+                    self.reports.rested.send_replace(*nudges.borrow());
+                    tokio::select! {
+                        _ = rounds.changed() => {}
+                        _ = tips.changed() => {}
+                        _ = nudges.changed() => {}
+                        () = tokio::time::sleep(at_most) => {}
+                    }
+                    Ok(Then::Continue)
+                }
+                Err(error) => Err(error),
+            };
+            match taken {
+                Ok(Then::Continue) => {}
+                Ok(Then::End) => break,
+                Err(error) => self.back_off(&error, &mut nudges).await,
+            }
+        }
+        self.wallet.operations.leave(&self.id);
+    }
+
+    async fn write(
+        &mut self,
+        point: CommitPoint,
+        next: Next<F>,
+        writes: Writes,
+        nudges: &mut watch::Receiver<u64>,
+    ) -> Result<Then> {
+        match next {
+            Next::State(state) => self.advance(point, state, None, writes).await?,
+            Next::Later(state, pause) => {
+                self.advance(point, state, Some(clock::in_millis(pause)), writes)
+                    .await?;
+                self.rest(pause, nudges).await;
+            }
+            Next::Done => {
+                self.finish(point, Outcome::Done, None, writes).await?;
+                tracing::info!("operation done");
+                self.reports.progress.send_replace(Progress::Done);
+                return Ok(Then::End);
+            }
+            Next::Failed(error) => {
+                self.finish(
+                    point,
+                    Outcome::Failed,
+                    Some(error.message().to_owned()),
+                    writes,
+                )
+                .await?;
+                tracing::warn!(?error, "operation failed; nothing is lost");
+                self.reports.progress.send_replace(Progress::Failed(error));
+                return Ok(Then::End);
+            }
+        }
+        Ok(Then::Continue)
+    }
+
+    async fn advance(
+        &mut self,
+        point: CommitPoint,
+        state: F,
+        wake_at: Option<i64>,
+        writes: Writes,
+    ) -> Result<()> {
+        let (id, encoded) = (self.id.clone(), encode(&state)?);
+        self.wallet
+            .commit(point, move |tx| {
+                writes(tx)?;
+                Ok(operation::advance(tx, &id, &encoded, wake_at)?)
+            })
+            .await?;
+        tracing::debug!(point = point.name(), "operation goes on");
+        self.state = state;
+        self.tries = Tries::default();
+        Ok(())
+    }
+
+    async fn finish(
+        &self,
+        point: CommitPoint,
+        outcome: Outcome,
+        reason: Option<String>,
+        writes: Writes,
+    ) -> Result<()> {
+        let id = self.id.clone();
+        self.wallet
+            .commit(point, move |tx| {
+                writes(tx)?;
+                Ok(operation::finish(
+                    tx,
+                    &id,
+                    outcome,
+                    reason.as_deref(),
+                    clock::now_millis(),
+                )?)
+            })
+            .await
+    }
+
+    /// Notes the failure in the row, and waits.
+    async fn back_off(&mut self, error: &Error, nudges: &mut watch::Receiver<u64>) {
+        let pause = back_off(self.tries.failed);
+        self.tries = Tries {
+            failed: self.tries.failed.saturating_add(1),
+            earlier: true,
+        };
+        tracing::warn!(?error, failures = self.tries.failed, retry_in = ?pause, "operation step failed, will be tried again");
+        let (id, reason, wake_at) = (
+            self.id.clone(),
+            error.message().to_owned(),
+            clock::in_millis(pause),
+        );
+        let noted = self
+            .wallet
+            .store
+            .write(move |tx| operation::sleep(tx, &id, wake_at, Some(&reason)))
+            .await;
+        if let Err(error) = noted {
+            tracing::error!(%error, "the failure could not be written to the operation's row");
+        }
+        self.rest(pause, nudges).await;
+    }
+
+    /// The step waits for what is bound to come, so its earlier failures are over, and nobody is told of them any more.
+    async fn recover(&mut self) {
+        if self.tries.failed == 0 {
+            return;
+        }
+        let id = self.id.clone();
+        let noted = self
+            .wallet
+            .store
+            .write(move |tx| operation::recover(tx, &id))
+            .await;
+        match noted {
+            Ok(()) => self.tries.failed = 0,
+            Err(error) => {
+                tracing::error!(%error, "the recovery could not be written to the operation's row");
+            }
+        }
+    }
+
+    /// Sleeps; a server or a chain that is back ends it early, and so does a nudge.
+    async fn rest(&self, pause: Duration, nudges: &mut watch::Receiver<u64>) {
+        // A nudge that came during the step has had its try.
+        let last = *nudges.borrow_and_update();
+        self.reports.rested.send_replace(last);
+        tokio::select! {
+            () = tokio::time::sleep(pause) => {}
+            () = self.wallet.server.next_connection() => {}
+            () = self.wallet.chain.next_return() => {}
+            _ = nudges.changed() => {}
+        }
+    }
+}
+
+/// How long a step rests that has failed so many times.
+pub(in crate::wallet) fn back_off(failures: u32) -> Duration {
+    clock::back_off(failures, MAX_BACK_OFF)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn back_off_grows_to_a_minute_and_no_further() {
+        for failures in [0, 1, 3, 6, 40, u32::MAX] {
+            let pause = back_off(failures);
+            assert!(
+                pause >= Duration::from_millis(500) && pause <= MAX_BACK_OFF,
+                "{failures}: {pause:?}"
+            );
+        }
+        assert!(back_off(10) >= Duration::from_secs(30));
+    }
+}

@@ -1,0 +1,139 @@
+//! The operations that run in this process: what they do, how they stand, how to wake and stop them.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::model::{OperationId, OperationKind};
+use crate::wallet::{Error, Result};
+
+use super::Answer;
+
+/// How an operation stands.
+#[derive(Clone, Debug)]
+pub(in crate::wallet) enum Progress {
+    /// Under way.
+    Working,
+    /// Under way, but far enough for its caller.
+    Settled,
+    /// At its good end.
+    Done,
+    /// At its bad end.
+    Failed(Error),
+}
+
+struct Running {
+    kind: OperationKind,
+    /// The last nudge after which it came to rest again.
+    rested: watch::Receiver<u64>,
+}
+
+/// What the driver of an operation reports through.
+pub(super) struct Reports {
+    pub(super) progress: watch::Sender<Progress>,
+    pub(super) rested: watch::Sender<u64>,
+}
+
+/// The running operations of one wallet.
+pub(in crate::wallet) struct Registry {
+    running: Mutex<HashMap<OperationId, Running>>,
+    /// Counts the nudges.
+    nudges: watch::Sender<u64>,
+    pub(super) tasks: TaskTracker,
+    pub(super) stopped: CancellationToken,
+}
+
+impl Registry {
+    pub(in crate::wallet) fn new() -> Registry {
+        Registry {
+            running: Mutex::new(HashMap::new()),
+            nudges: watch::Sender::new(0),
+            tasks: TaskTracker::new(),
+            stopped: CancellationToken::new(),
+        }
+    }
+
+    fn running(&self) -> MutexGuard<'_, HashMap<OperationId, Running>> {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Enters an operation; `None` when it runs already.
+    pub(super) fn enter(&self, id: &OperationId, kind: OperationKind) -> Option<Reports> {
+        let mut running = self.running();
+        if running.contains_key(id) {
+            return None;
+        }
+        let reports = Reports {
+            progress: watch::Sender::new(Progress::Working),
+            rested: watch::Sender::new(0),
+        };
+        running.insert(
+            id.clone(),
+            Running {
+                kind,
+                rested: reports.rested.subscribe(),
+            },
+        );
+        Some(reports)
+    }
+
+    pub(super) fn leave(&self, id: &OperationId) {
+        self.running().remove(id);
+    }
+
+    /// What a running operation does.
+    pub(in crate::wallet) fn kind(&self, id: &OperationId) -> Option<OperationKind> {
+        self.running().get(id).map(|running| running.kind)
+    }
+
+    /// Wakes every sleeping operation, whatever its back-off, and waits until each has come to rest again or
+    /// `patience` is over.
+    pub(in crate::wallet) async fn nudge_all(&self, patience: Duration) {
+        self.nudges.send_modify(|nudge| *nudge += 1);
+        let nudge = *self.nudges.borrow();
+        let rests: Vec<_> = self
+            .running()
+            .values()
+            .map(|running| running.rested.clone())
+            .collect();
+        let all = rests.into_iter().map(|mut rested| async move {
+            // An operation that has ended rests for good.
+            let _ = rested.wait_for(|rested| *rested >= nudge).await;
+        });
+        let _ = tokio::time::timeout(patience, futures::future::join_all(all)).await;
+    }
+
+    pub(super) fn nudges(&self) -> watch::Receiver<u64> {
+        self.nudges.subscribe()
+    }
+
+    /// Stops driving, and waits until nothing is driven any more.
+    pub(in crate::wallet) async fn stop(&self) {
+        self.stopped.cancel();
+        self.tasks.close();
+        self.tasks.wait().await;
+    }
+}
+
+/// Waits until the operation has an answer for its caller, for at most `patience`.
+///
+/// # Errors
+/// The reason for which the operation failed.
+pub(in crate::wallet) async fn answer(
+    mut progress: watch::Receiver<Progress>,
+    patience: Duration,
+) -> Result<Answer> {
+    let settled = progress.wait_for(|progress| !matches!(progress, Progress::Working));
+    match tokio::time::timeout(patience, settled).await {
+        Ok(Ok(progress)) => match &*progress {
+            Progress::Failed(error) => Err(error.clone()),
+            Progress::Working | Progress::Settled | Progress::Done => Ok(Answer::Settled),
+        },
+        // Out of patience, or the wallet is being closed: the row goes on with the next start.
+        Ok(Err(_)) | Err(_) => Ok(Answer::Pending),
+    }
+}

@@ -1,0 +1,197 @@
+//! The start of a board: coins picked and held, key taken, in one transaction.
+
+use std::sync::Arc;
+
+use ark_lib::board::BoardBuilder;
+use ark_lib::fees::validate_and_subtract_fee;
+use ark_lib::vtxo::VTXO_DUST;
+use bitcoin::{Amount, OutPoint, SignedAmount};
+use serde_json::json;
+use tokio::sync::watch;
+
+use crate::model::OperationId;
+use crate::model::{MovementStatus, NewMovement, Subsystem};
+use crate::onchain::{Funding, FundingAmount};
+use crate::store::key;
+use crate::store::movement;
+use crate::wallet::engine::clock;
+use crate::wallet::engine::{self, Progress};
+use crate::wallet::{CommitPoint, Error, PATIENCE, Result, Wallet};
+
+use super::{Board, Funded, PendingBoard};
+
+/// How much to board.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BoardAmount {
+    /// This much, before the board fee.
+    Exact(Amount),
+    /// The whole on-chain wallet.
+    All,
+}
+
+/// Tries to take a key and build with it before somebody else's use of the same index is taken for an error.
+const KEY_RACES: u32 = 5;
+
+impl Wallet {
+    /// Starts a board, and waits a while until its funding transaction is out.
+    ///
+    /// # Errors
+    /// What is wrong with the request, or why the board failed; then no coin has moved.
+    pub async fn board(self: &Arc<Wallet>, amount: BoardAmount) -> Result<PendingBoard> {
+        let mut races = 0;
+        let (id, progress) = loop {
+            match self.try_start_board(amount).await {
+                Ok(started) => break started,
+                Err(error) if error.code() == KEY_TAKEN && races < KEY_RACES => races += 1,
+                Err(error) => return Err(error),
+            }
+        };
+        engine::answer(progress, PATIENCE).await?;
+        self.pending_board(&id).await
+    }
+
+    /// The script that is funded depends on the key, so the key is looked up first and taken with everything else; when
+    /// somebody else took it meanwhile, nothing is written and the caller starts over.
+    async fn try_start_board(
+        self: &Arc<Wallet>,
+        amount: BoardAmount,
+    ) -> Result<(OperationId, watch::Receiver<Progress>)> {
+        let info = self.connected_info()?;
+        let tip = self.recent_tip().await?;
+        let key_index = self.store.read(key::next_index).await?;
+        let user_pubkey = self.keys.vtxo_key(key_index)?.public_key();
+        let expiry_height = tip.add_delta(info.vtxo_lifetime);
+        let builder = BoardBuilder::new(
+            user_pubkey,
+            expiry_height,
+            info.server_pubkey,
+            info.vtxo_exit_delta,
+        );
+        let script = builder.funding_script_pubkey();
+
+        let wanted = match amount {
+            BoardAmount::Exact(amount) => FundingAmount::Exact(amount),
+            BoardAmount::All => FundingAmount::All,
+        };
+        if let BoardAmount::Exact(amount) = amount {
+            check_limits(&info, amount)?;
+        }
+        let funding = self
+            .onchain
+            .prepare_funding(script.clone(), wanted, self.chain.fee_rates().regular)
+            .await?;
+        let (utxo, gross) = funded_output(&funding, &script)?;
+        check_limits(&info, gross)?;
+        let fee = board_fee(&info, gross)?;
+        let net = validate_and_subtract_fee(gross, fee)
+            .map_err(|error| Error::bad_request("amount_too_small", error.to_string()))?;
+        let builder = builder
+            .set_funding_details(gross, fee, utxo)
+            .map_err(|error| Error::bad_request("amount_too_small", error.to_string()))?;
+        let vtxo = OutPoint::new(builder.exit_tx().compute_txid(), 0).into();
+
+        let id = OperationId::from(format!("board.{}.{}", utxo.txid, utxo.vout));
+        let onchain_fee = funding.fee();
+        let (info, operation) = (Arc::clone(&info), id.clone());
+        let started = self.start(operation, CommitPoint::BoardStarted, move |tx, id| {
+            if key::next_index(tx)? != key_index {
+                return Err(Error::conflict(
+                    KEY_TAKEN,
+                    "another operation took the key meanwhile; try again",
+                ));
+            }
+            key::insert(tx, key_index, &user_pubkey)?;
+            let movement = NewMovement {
+                operation: Some(id),
+                status: MovementStatus::Pending,
+                subsystem: Subsystem::Board,
+                intended_balance: signed(gross)?,
+                effective_balance: signed(net)?,
+                offchain_fee: fee,
+                sent_to: &[],
+                received_on: &[],
+                input_vtxos: &[],
+                output_vtxos: &[vtxo],
+                metadata: metadata(utxo, onchain_fee),
+            };
+            movement::insert(tx, &movement, clock::now_millis())?;
+            let psbt = funding.hold(tx, id.as_str())?;
+            Ok(Board::Cosign(Box::new(Funded {
+                psbt,
+                utxo,
+                amount: gross,
+                fee,
+                user_key: key_index,
+                user_pubkey,
+                server_pubkey: info.server_pubkey,
+                expiry_height,
+                exit_delta: info.vtxo_exit_delta,
+                vtxo,
+            })))
+        });
+        Ok((id, started.await?))
+    }
+}
+
+/// Internal code of the race for a key.
+const KEY_TAKEN: &str = "key_taken";
+
+pub(in crate::wallet) fn check_limits(info: &ark_lib::ArkInfo, amount: Amount) -> Result<()> {
+    let least = info.min_board_amount.max(VTXO_DUST);
+    if amount < least {
+        let message = format!(
+            "the Ark server boards {} sat or more, not {} sat",
+            least.to_sat(),
+            amount.to_sat()
+        );
+        return Err(Error::bad_request("amount_too_small", message));
+    }
+    match info.max_vtxo_amount {
+        Some(most) if amount > most => {
+            let message = format!(
+                "the Ark server boards {} sat at most; board in several parts",
+                most.to_sat()
+            );
+            Err(Error::bad_request("amount_too_large", message))
+        }
+        _ => Ok(()),
+    }
+}
+
+pub(in crate::wallet) fn board_fee(info: &ark_lib::ArkInfo, amount: Amount) -> Result<Amount> {
+    info.fees.board.calculate(amount).ok_or_else(|| {
+        Error::bad_request("amount_too_large", "the board fee of this amount overflows")
+    })
+}
+
+/// The one output that pays the board's script.
+fn funded_output(funding: &Funding, script: &bitcoin::Script) -> Result<(OutPoint, Amount)> {
+    let transaction = &funding.psbt().unsigned_tx;
+    let mut paying = (0u32..)
+        .zip(&transaction.output)
+        .filter(|(_, output)| output.script_pubkey.as_script() == script);
+    match (paying.next(), paying.next()) {
+        (Some((vout, output)), None) => Ok((
+            OutPoint::new(transaction.compute_txid(), vout),
+            output.value,
+        )),
+        _ => Err(Error::internal(anyhow::anyhow!(
+            "the funding transaction does not pay the board exactly once"
+        ))),
+    }
+}
+
+fn metadata(utxo: OutPoint, onchain_fee: Amount) -> serde_json::Map<String, serde_json::Value> {
+    let facts = [
+        ("chain_anchor", json!(utxo.to_string())),
+        ("onchain_fee_sat", json!(onchain_fee.to_sat())),
+    ];
+    facts
+        .into_iter()
+        .map(|(key, value)| (key.to_owned(), value))
+        .collect()
+}
+
+pub(in crate::wallet) fn signed(amount: Amount) -> Result<SignedAmount> {
+    amount.to_signed().map_err(Error::internal)
+}

@@ -1,0 +1,284 @@
+//! The start of an offboard: inputs, amounts and fee, fixed in one transaction before the server hears of it.
+
+use std::sync::Arc;
+
+use ark_lib::offboard::OffboardRequest;
+use ark_lib::{ArkInfo, VtxoId};
+use bitcoin::{Address, Amount, FeeRate, Txid};
+use bitcoin_ext::BlockHeight;
+use serde_json::Map;
+
+use super::{Offboard, Order, Payout};
+use crate::model::OperationId;
+use crate::model::VtxoRecord;
+use crate::model::{MovementId, MovementStatus, NewMovement, PaymentMethod, Subsystem, Transfer};
+use crate::store::movement;
+use crate::store::operation as row;
+use crate::store::vtxo;
+use crate::store::{self, WriteTx};
+use crate::wallet::account::address;
+use crate::wallet::account::fees::{offboard_charge, sum};
+use crate::wallet::account::keys;
+use crate::wallet::coins::select::{self, Limits};
+use crate::wallet::engine::clock;
+use crate::wallet::engine::{self, Answer};
+use crate::wallet::flows::board;
+use crate::wallet::flows::send::{Payment, Sats};
+use crate::wallet::{CommitPoint, Error, PATIENCE, Result, Wallet};
+
+/// An offboard that was started.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OffboardOutcome {
+    /// The on-chain transaction; `None` while the server has not named it.
+    pub txid: Option<Txid>,
+    /// Its entry in the history.
+    pub movement: MovementId,
+    /// Whether the transaction is out. Otherwise the offboard is safely stored and goes on by itself: it must not be repeated.
+    pub finished: bool,
+}
+
+/// A destination with what an offboard to it depends on.
+struct Terms {
+    address: Address,
+    info: Arc<ArkInfo>,
+    rate: FeeRate,
+    tip: BlockHeight,
+}
+
+impl Terms {
+    fn request(&self, net: Amount, deduct: bool) -> Result<OffboardRequest> {
+        let script_pubkey = self.address.script_pubkey();
+        let dust = script_pubkey.minimal_non_dust();
+        let request = OffboardRequest {
+            script_pubkey,
+            net_amount: net,
+            deduct_fees_from_gross_amount: deduct,
+            fee_rate: self.rate,
+        };
+        if net < dust || request.validate().is_err() {
+            let message = format!(
+                "{} sat are too little for this address, which takes {} sat or more",
+                net.to_sat(),
+                dust.to_sat()
+            );
+            return Err(Error::bad_request("amount_too_small", message));
+        }
+        Ok(request)
+    }
+
+    fn sent_to(&self, amount: Amount) -> Transfer {
+        Transfer {
+            method: PaymentMethod::Bitcoin(self.address.to_string()),
+            amount,
+        }
+    }
+}
+
+impl Wallet {
+    /// Takes these VTXOs on chain as a whole, to an address or, without one, to the on-chain wallet. The fee comes out of
+    /// them. Waits until the transaction is out, but not for ever.
+    ///
+    /// # Errors
+    /// `no_vtxos`, `duplicate_vtxo`, `unknown_vtxo`, `vtxo_not_spendable`, `too_many_inputs`, `amount_too_small`, a bad
+    /// address, a refusal of the server: then nothing was paid.
+    pub async fn offboard_vtxos(
+        self: &Arc<Wallet>,
+        vtxos: Vec<VtxoId>,
+        address: Option<&str>,
+    ) -> Result<OffboardOutcome> {
+        select::check_named(&vtxos, "offboard")?;
+        let terms = self.terms(address).await?;
+        if vtxos.len() > terms.info.max_offboard_inputs {
+            let message = format!(
+                "the Ark server offboards {} VTXOs at once; offboard in several parts, or refresh them into one first",
+                terms.info.max_offboard_inputs
+            );
+            return Err(Error::bad_request("too_many_inputs", message));
+        }
+        let id = OperationId::random();
+        let started = self.start(id.clone(), CommitPoint::OffboardStarted, move |tx, id| {
+            let inputs = vtxos
+                .iter()
+                .map(|id| select::named(tx, *id, "offboarded"))
+                .collect::<Result<Vec<_>>>()?;
+            start_whole(tx, id, &terms, &inputs)
+        });
+        let progress = started.await?;
+        self.outcome(id, engine::answer(progress, PATIENCE).await)
+            .await
+    }
+
+    /// Takes every spendable VTXO on chain.
+    ///
+    /// # Errors
+    /// As [`offboard_vtxos`](Self::offboard_vtxos); `no_vtxos` when there is none.
+    pub async fn offboard_all(
+        self: &Arc<Wallet>,
+        address: Option<&str>,
+    ) -> Result<OffboardOutcome> {
+        let live = self.store.live_vtxos();
+        let all = live.iter().filter(|vtxo| select::is_free(vtxo));
+        self.offboard_vtxos(all.map(|vtxo| vtxo.id).collect(), address)
+            .await
+    }
+
+    /// Pays exactly this much to an on-chain address out of VTXOs; the fee comes on top. Waits until the transaction is out,
+    /// but not for ever.
+    ///
+    /// # Errors
+    /// As [`offboard_vtxos`](Self::offboard_vtxos), and `insufficient_funds`.
+    pub async fn send_onchain(
+        self: &Arc<Wallet>,
+        address: &str,
+        amount: Amount,
+    ) -> Result<OffboardOutcome> {
+        let terms = self.terms(Some(address)).await?;
+        let limits = Limits {
+            tip: terms.tip,
+            max_exit_depth: terms.info.max_vtxo_exit_depth,
+        };
+        let server = self.server.pinned().ok_or_else(|| {
+            Error::unavailable("server_unavailable", "the Ark server's keys are not known")
+        })?;
+        let id = OperationId::random();
+        let (keys, network, pieces) =
+            (self.keys.clone(), self.network, self.settings.change_pieces);
+        let started = self.start(id.clone(), CommitPoint::OffboardStarted, move |tx, id| {
+            let request = terms.request(amount, false)?;
+            let script = request.script_pubkey.clone();
+            let charge = |vtxos: &[Arc<VtxoRecord>]| {
+                offboard_charge(&terms.info, &script, amount, terms.rate, vtxos, terms.tip)
+            };
+            let (inputs, needed) =
+                select::select_for(tx, limits, terms.info.max_offboard_inputs, |vtxos| {
+                    amount.checked_add(charge(vtxos)?)
+                })?;
+            for input in &inputs {
+                vtxo::lock(tx, input.id, id)?;
+            }
+            let fee = needed - amount;
+            let change = sum(inputs.iter().map(|input| input.amount))?
+                .checked_sub(needed)
+                .ok_or_else(|| Error::internal(anyhow::anyhow!("selection is short")))?;
+            let split_key = keys::reveal_next(tx, &keys)?;
+            let change_key = keys::reveal_next(tx, &keys)?;
+            let own = address::build(&keys, network, &server, &keys.vtxo_key(split_key.index)?)?;
+            let split = Payment {
+                destination: own,
+                amount: needed,
+                inputs: inputs.iter().map(|input| input.id).collect(),
+                change_key: change_key.index,
+                change: select::split_change(change, needed, pieces)
+                    .into_iter()
+                    .map(Sats)
+                    .collect(),
+                uploaded: false,
+                doubts: 0,
+            };
+            let movement = NewMovement {
+                operation: Some(id),
+                status: MovementStatus::Pending,
+                subsystem: Subsystem::SendOnchain,
+                intended_balance: -board::signed(amount)?,
+                effective_balance: -board::signed(needed)?,
+                offchain_fee: fee,
+                sent_to: &[terms.sent_to(amount)],
+                received_on: &[],
+                input_vtxos: &split.inputs,
+                output_vtxos: &[],
+                metadata: Map::new(),
+            };
+            movement::insert(tx, &movement, clock::now_millis())?;
+            Ok(Offboard::RegisterInputs(Payout {
+                split,
+                request,
+                fee,
+            }))
+        });
+        let progress = started.await?;
+        self.outcome(id, engine::answer(progress, PATIENCE).await)
+            .await
+    }
+
+    async fn terms(&self, address: Option<&str>) -> Result<Terms> {
+        let address = address
+            .map(|address| self.bitcoin_address(address))
+            .transpose()?;
+        let info = self.connected_info()?;
+        Ok(Terms {
+            rate: self.server.offboard_fee_rate().await?,
+            tip: self.chain.tip().await?.height,
+            info,
+            address: match address {
+                Some(address) => address,
+                None => self.next_onchain_address().await?,
+            },
+        })
+    }
+
+    async fn outcome(&self, id: OperationId, answer: Result<Answer>) -> Result<OffboardOutcome> {
+        let answer = answer?;
+        let (offboard, movement) = self
+            .store
+            .read(move |connection| {
+                let row = row::get(connection, &id)?;
+                let movement = movement::id_of_operation(connection, &id)?;
+                let missing = || Error::internal(anyhow::anyhow!("offboard {id} has no row"));
+                let (row, movement) = row.zip(movement).ok_or_else(missing)?;
+                let offboard: Offboard = serde_json::from_str(&row.state)
+                    .map_err(|error| store::Error::corrupt("offboard", error))?;
+                Ok::<_, Error>((offboard, movement))
+            })
+            .await?;
+        Ok(OffboardOutcome {
+            txid: offboard
+                .transaction()
+                .map(bitcoin::Transaction::compute_txid),
+            movement,
+            finished: answer == Answer::Settled,
+        })
+    }
+}
+
+fn start_whole(
+    tx: &mut WriteTx<'_>,
+    id: &OperationId,
+    terms: &Terms,
+    inputs: &[Arc<VtxoRecord>],
+) -> Result<Offboard> {
+    let gross = sum(inputs.iter().map(|input| input.amount))?;
+    let script = terms.address.script_pubkey();
+    let fee = offboard_charge(&terms.info, &script, gross, terms.rate, inputs, terms.tip);
+    let net = fee.and_then(|fee| gross.checked_sub(fee));
+    let (fee, net) = fee.zip(net).ok_or_else(|| {
+        let message = format!(
+            "the fee is more than the {} sat that would go on chain",
+            gross.to_sat()
+        );
+        Error::bad_request("amount_too_small", message)
+    })?;
+    let request = terms.request(net, true)?;
+    for input in inputs {
+        vtxo::lock(tx, input.id, id)?;
+    }
+    let mut ids: Vec<VtxoId> = inputs.iter().map(|input| input.id).collect();
+    ids.sort_unstable();
+    let movement = NewMovement {
+        operation: Some(id),
+        status: MovementStatus::Pending,
+        subsystem: Subsystem::Offboard,
+        intended_balance: -board::signed(gross)?,
+        effective_balance: -board::signed(gross)?,
+        offchain_fee: fee,
+        sent_to: &[terms.sent_to(net)],
+        received_on: &[],
+        input_vtxos: &ids,
+        output_vtxos: &[],
+        metadata: Map::new(),
+    };
+    movement::insert(tx, &movement, clock::now_millis())?;
+    Ok(Offboard::RegisterWhole(Order {
+        inputs: ids,
+        request,
+    }))
+}
