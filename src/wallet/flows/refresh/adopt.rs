@@ -15,8 +15,8 @@ use crate::ark::{self, IssuedRound, ParticipationStatus};
 use crate::model::VtxoState;
 use crate::model::{OperationId, OperationKind};
 use crate::store::operation as row;
-use crate::store::vtxo;
 use crate::store::{WriteTx, key};
+use crate::store::{vtxo, vtxo_body};
 use crate::wallet::account::keys::{self, WalletKeys};
 use crate::wallet::engine;
 use crate::wallet::{Error, Result, Wallet};
@@ -113,7 +113,9 @@ impl Wallet {
                 .store
                 .read(move |connection| {
                     let known = vtxo::get(connection, wanted)?.is_some();
-                    known.then(|| vtxo::full(connection, wanted)).transpose()
+                    known
+                        .then(|| vtxo_body::get(connection, wanted))
+                        .transpose()
                 })
                 .await?;
             if let Some(stored) = stored {
@@ -185,7 +187,7 @@ impl Orphan {
             vtxo::insert(tx, input, VtxoState::Locked(Some(self.id.clone())))?;
         }
         for input in &self.inputs {
-            let owner = vtxo::full(tx, *input)?.user_pubkey();
+            let owner = vtxo_body::get(tx, *input)?.user_pubkey();
             if key::index_of(tx, &owner)?.is_none() {
                 return Ok(None);
             }

@@ -14,7 +14,7 @@ use crate::model::OperationId;
 use crate::model::VtxoRecord;
 use crate::model::{MovementStatus, NewMovement, Subsystem};
 use crate::store::movement;
-use crate::store::vtxo;
+use crate::store::vtxo_body;
 use crate::store::{WriteTx, key};
 use crate::wallet::account::keys;
 use crate::wallet::coins::select;
@@ -88,7 +88,7 @@ impl Wallet {
             .read(move |connection| {
                 let mut risky = Vec::new();
                 for id in candidates {
-                    let transitions = vtxo::full(connection, id)?.past_arkoor_pubkeys();
+                    let transitions = vtxo_body::get(connection, id)?.past_arkoor_pubkeys();
                     for owners in transitions {
                         let ours = owners
                             .iter()
