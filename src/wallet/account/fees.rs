@@ -14,7 +14,6 @@ use bitcoin_ext::BlockHeight;
 use crate::model::VtxoRecord;
 use crate::wallet::coins::select::{self, Limits};
 use crate::wallet::flows::board;
-use crate::wallet::flows::refresh::fee_info;
 use crate::wallet::{Error, Result, Wallet};
 
 /// What an operation costs.
@@ -173,10 +172,8 @@ impl Wallet {
         self.store
             .read(move |connection| {
                 let fee_for = |vtxos: &[Arc<VtxoRecord>]| {
-                    let infos: Vec<_> = vtxos
-                        .iter()
-                        .map(|vtxo| fee_info(vtxo, limits.tip))
-                        .collect();
+                    let infos: Vec<_> =
+                        vtxos.iter().map(|vtxo| vtxo.fee_info(limits.tip)).collect();
                     charge(&infos)
                 };
                 let need = |vtxos: &[Arc<VtxoRecord>]| {
@@ -224,7 +221,7 @@ pub(in crate::wallet) fn offboard_charge(
     vtxos: &[Arc<VtxoRecord>],
     tip: BlockHeight,
 ) -> Option<Amount> {
-    let infos = vtxos.iter().map(|vtxo| fee_info(vtxo, tip));
+    let infos = vtxos.iter().map(|vtxo| vtxo.fee_info(tip));
     info.fees.offboard.calculate(script, amount, rate, infos)
 }
 

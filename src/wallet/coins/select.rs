@@ -297,7 +297,7 @@ mod tests {
             let amount = Amount::from_sat(amount);
             let fees = arkwalletd_sandbox::ark::charging_fees().lightning_send;
             let fee = |picked: &[Arc<VtxoRecord>]| {
-                let infos = picked.iter().map(|vtxo| crate::wallet::flows::refresh::fee_info(vtxo, LIMITS.tip));
+                let infos = picked.iter().map(|vtxo| vtxo.fee_info(LIMITS.tip));
                 fees.calculate(amount, infos).unwrap()
             };
             let mut offered: Vec<_> = vtxos
