@@ -35,7 +35,7 @@ pub use crate::model::{
 };
 pub use crate::onchain::{OnchainBalance, OnchainTransaction, OnchainUtxo};
 pub use account::balance::Balance;
-pub use account::fees::FeeEstimate;
+pub use account::estimate::FeeEstimate;
 pub(crate) use engine::clock::back_off;
 pub use engine::commit_point::CommitPoint;
 pub use error::{Error, ErrorKind, Result};

@@ -60,13 +60,6 @@ impl Wallet {
             &self.keys.vtxo_key(index)?,
         )
     }
-
-    fn server_keys(&self) -> Result<PinnedKeys> {
-        self.server.pinned().ok_or_else(|| {
-            let message = "the wallet has never reached its Ark server, whose keys an address needs; try again when it is connected";
-            Error::unavailable("server_unavailable", message)
-        })
-    }
 }
 
 #[cfg(test)]

@@ -27,7 +27,7 @@ use bitcoin_ext::{BlockDelta, BlockHeight};
 use serde::{Deserialize, Serialize};
 
 pub use fund::BoardAmount;
-pub(in crate::wallet) use fund::{board_fee, check_limits, signed};
+pub(in crate::wallet) use fund::signed;
 pub use pending::PendingBoard;
 
 /// How far a board is.
