@@ -91,31 +91,7 @@ impl Rules {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::VtxoState;
-    use bitcoin::hashes::Hash;
-    use bitcoin::{OutPoint, Txid, Weight};
-
-    fn vtxo(number: u8, amount: u64, expiry: u32, depth: u16) -> Arc<VtxoRecord> {
-        let point = OutPoint::new(Txid::from_byte_array([number; 32]), 0);
-        let key = &ark_lib::SECP;
-        let pubkey = bitcoin::secp256k1::SecretKey::from_slice(&[number; 32])
-            .unwrap()
-            .public_key(key);
-        Arc::new(VtxoRecord {
-            id: point.into(),
-            amount: Amount::from_sat(amount),
-            policy: VtxoPolicyKind::Pubkey,
-            user_pubkey: pubkey,
-            server_pubkey: pubkey,
-            expiry_height: BlockHeight::new(expiry),
-            exit_delta: BlockDelta::new(12),
-            chain_anchor: point,
-            exit_depth: depth,
-            exit_tx_weight: Weight::from_wu(1_000),
-            state: VtxoState::Spendable,
-            registered: true,
-        })
-    }
+    use crate::wallet::coins::testing::vtxo;
 
     const RULES: Rules = Rules {
         tip: BlockHeight::new(1_000),

@@ -4,4 +4,6 @@ pub(in crate::wallet) mod due;
 mod list;
 mod picker;
 pub(in crate::wallet) mod select;
+#[cfg(test)]
+mod testing;
 pub(in crate::wallet) mod validate;

@@ -100,8 +100,10 @@ pub(in crate::wallet) fn select_for(
     max_inputs: usize,
     need: impl Fn(&[Arc<VtxoRecord>]) -> Option<Amount>,
 ) -> Result<(Vec<Arc<VtxoRecord>>, Amount)> {
-    let mut picker = Picker::new(limits, max_inputs, need);
-    vtxo::walk_spendable(connection, |candidate| picker.offer(candidate))?;
+    let mut picker = Picker::new(max_inputs, need);
+    vtxo::walk_spendable(connection, |candidate| {
+        !limits.allow(&candidate) || picker.offer(candidate)
+    })?;
     picker.finish()
 }
 
@@ -124,7 +126,20 @@ pub(in crate::wallet) fn split_change(change: Amount, payment: Amount, pieces: u
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::wallet::coins::testing::vtxo;
     use proptest::prelude::*;
+
+    #[test]
+    fn expired_and_deep_vtxos_cannot_be_spent_out_of_round() {
+        let limits = Limits {
+            tip: BlockHeight::new(100),
+            max_exit_depth: 10,
+        };
+        let allowed = |expiry, depth| limits.allow(&vtxo(1, 1_000, expiry, depth));
+        assert!(allowed(101, 9));
+        assert!(!allowed(100, 9));
+        assert!(!allowed(101, 10));
+    }
 
     fn sats(amounts: &[Amount]) -> Vec<u64> {
         amounts.iter().map(|amount| amount.to_sat()).collect()

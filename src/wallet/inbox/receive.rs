@@ -111,7 +111,7 @@ impl Recorder {
         Ok(())
     }
 
-    /// Stores valid VTXOs with a movement. Skips those that are stored already or pay to a key of somebody else.
+    /// Stores valid VTXOs with a movement. Skips those that are stored already or whose key is not the wallet's.
     pub(super) fn record(&self, tx: &mut WriteTx<'_>, accepted: &[Accepted]) -> Result<()> {
         let (mut stored, mut by_key) = (Vec::new(), BTreeMap::new());
         for (received, anchor_tx) in accepted {
