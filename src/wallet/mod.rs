@@ -14,8 +14,6 @@ mod open;
 mod sync;
 #[cfg(test)]
 mod testing;
-#[cfg(test)]
-mod tests;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -6,4 +6,6 @@ mod picker;
 pub(in crate::wallet) mod select;
 #[cfg(test)]
 mod testing;
+#[cfg(test)]
+mod tests;
 pub(in crate::wallet) mod validate;

@@ -26,7 +26,7 @@ use crate::config::ConfigError;
 use crate::datadir::{DataDir, LockError};
 
 pub use create::CreateWallet;
-pub use delete::{DeleteWallet, DeletedWallet};
+pub use delete::DeleteWallet;
 
 /// Starts a wallet's background work, which ends soon after the token is cancelled.
 pub type Background = fn(Arc<Wallet>, CancellationToken) -> JoinHandle<()>;

@@ -1,5 +1,6 @@
 //! Creation and deletion of wallets, without a chain or an Ark server.
 
+use super::delete::DeletedWallet;
 use super::*;
 use crate::config::{ConfigFile, NetworkName};
 
