@@ -217,10 +217,10 @@ async fn check_chain(chain: &ChainSource) -> Result<()> {
             return Err(error.into());
         }
         Ok(Err(error)) => {
-            tracing::warn!(%error, "chain backend not reachable; opening the wallet without it")
+            tracing::warn!(%error, "chain backend not reachable; opening the wallet without it");
         }
         Err(_) => {
-            tracing::warn!("chain backend did not answer in time; opening the wallet without it")
+            tracing::warn!("chain backend did not answer in time; opening the wallet without it");
         }
     }
     Ok(())
