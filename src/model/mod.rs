@@ -1,12 +1,11 @@
-//! What the wallet thinks in and the store keeps: movements, operations, VTXOs.
+//! The types that both the wallet and the store work with: movements, operations and VTXO records.
 
 mod movement;
 mod operation;
+mod transfer;
 mod vtxo;
 
-pub use movement::{
-    HistoryPage, Movement, MovementId, MovementStatus, NewMovement, PaymentMethod, Subsystem,
-    Transfer,
-};
+pub use movement::{HistoryPage, Movement, MovementId, MovementStatus, NewMovement, Subsystem};
 pub use operation::{OperationId, OperationKind, OperationRow, Outcome};
+pub use transfer::{PaymentMethod, Transfer};
 pub use vtxo::{VtxoRecord, VtxoState};

@@ -1,31 +1,31 @@
-//! Movements: what happened to the balance, and why (docs/protocol.md §7).
+//! Movements: the entries of the history, one for each change of the balance (docs/protocol.md §7).
 
 use ark_lib::VtxoId;
 use bitcoin::{Amount, SignedAmount};
 use chrono::{DateTime, Utc};
 use serde_json::{Map, Value};
 
-use super::OperationId;
+use super::{OperationId, PaymentMethod, Transfer};
 
-/// The number of a movement, counted from 1.
+/// The number of a movement, assigned in the order of creation from 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct MovementId(pub u32);
 
-/// How far a movement is.
+/// The state of a movement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MovementStatus {
-    /// Under way.
+    /// The operation behind it has not ended.
     Pending,
-    /// It happened.
+    /// The operation did what was asked.
     Successful,
-    /// It did not happen.
+    /// The operation failed; its inputs are free again or accounted for.
     Failed,
-    /// It was called off.
+    /// The operation was cancelled before it took effect.
     Canceled,
 }
 
 impl MovementStatus {
-    /// The status as the API and the table name it.
+    /// The name of the status in the API and in the database.
     pub fn name(self) -> &'static str {
         match self {
             MovementStatus::Pending => "pending",
@@ -35,7 +35,7 @@ impl MovementStatus {
         }
     }
 
-    /// The status with this name, `None` when there is no such status.
+    /// The status with this name; `None` if there is none.
     pub fn from_name(name: &str) -> Option<MovementStatus> {
         [
             MovementStatus::Pending,
@@ -48,25 +48,25 @@ impl MovementStatus {
     }
 }
 
-/// Which part of the wallet made a movement, and by what act (docs/protocol.md §7.2).
+/// What kind of operation made a movement (docs/protocol.md §7.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Subsystem {
-    /// An out-of-round payment to somebody.
+    /// An out-of-round (arkoor) payment to another wallet.
     ArkoorSend,
-    /// An out-of-round payment from somebody.
+    /// An out-of-round (arkoor) payment from another wallet.
     ArkoorReceive,
-    /// On-chain coins that become a VTXO.
+    /// A board: on-chain coins become a VTXO.
     Board,
-    /// VTXOs that become new ones in a round.
+    /// A refresh: a round replaces VTXOs by new ones.
     Refresh,
-    /// Whole VTXOs that become an on-chain output.
+    /// An offboard: whole VTXOs become an on-chain output, which the fee reduces.
     Offboard,
-    /// An on-chain payment out of VTXOs.
+    /// An on-chain payment of an exact amount out of VTXOs; the fee comes on top.
     SendOnchain,
 }
 
 impl Subsystem {
-    /// Every subsystem that there is.
+    /// Every subsystem.
     pub const ALL: [Subsystem; 6] = [
         Subsystem::ArkoorSend,
         Subsystem::ArkoorReceive,
@@ -76,7 +76,7 @@ impl Subsystem {
         Subsystem::SendOnchain,
     ];
 
-    /// The part of the wallet, as the API names it.
+    /// The name of the subsystem in the API.
     pub fn name(self) -> &'static str {
         match self {
             Subsystem::ArkoorSend | Subsystem::ArkoorReceive => "bark.arkoor",
@@ -86,7 +86,7 @@ impl Subsystem {
         }
     }
 
-    /// The act, as the API names it.
+    /// The kind of movement within the subsystem, as the API names it.
     pub fn kind(self) -> &'static str {
         match self {
             Subsystem::ArkoorSend => "send",
@@ -99,150 +99,75 @@ impl Subsystem {
     }
 }
 
-/// Where money went or came in, in the words of the user who named it (docs/protocol.md §7.4).
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum PaymentMethod {
-    /// An Ark address.
-    Ark(String),
-    /// A bitcoin address.
-    Bitcoin(String),
-    /// A script, lower-case hex.
-    OutputScript(String),
-    /// A BOLT11 or BOLT12 invoice.
-    Invoice(String),
-    /// A BOLT12 offer.
-    Offer(String),
-    /// `user@domain`.
-    LightningAddress(String),
-    /// A bech32 LNURL, lower case.
-    Lnurl(String),
-    /// Anything else.
-    Custom(String),
-}
-
-impl PaymentMethod {
-    /// The method's name in the API.
-    pub fn kind(&self) -> &'static str {
-        match self {
-            PaymentMethod::Ark(_) => "ark",
-            PaymentMethod::Bitcoin(_) => "bitcoin",
-            PaymentMethod::OutputScript(_) => "output-script",
-            PaymentMethod::Invoice(_) => "invoice",
-            PaymentMethod::Offer(_) => "offer",
-            PaymentMethod::LightningAddress(_) => "lightning-address",
-            PaymentMethod::Lnurl(_) => "lnurl",
-            PaymentMethod::Custom(_) => "custom",
-        }
-    }
-
-    /// The address, invoice, … itself.
-    pub fn value(&self) -> &str {
-        match self {
-            PaymentMethod::Ark(value)
-            | PaymentMethod::Bitcoin(value)
-            | PaymentMethod::OutputScript(value)
-            | PaymentMethod::Invoice(value)
-            | PaymentMethod::Offer(value)
-            | PaymentMethod::LightningAddress(value)
-            | PaymentMethod::Lnurl(value)
-            | PaymentMethod::Custom(value) => value,
-        }
-    }
-
-    /// The method with this name, `None` when there is no such method. The value is not looked into.
-    pub fn from_parts(kind: &str, value: String) -> Option<PaymentMethod> {
-        Some(match kind {
-            "ark" => PaymentMethod::Ark(value),
-            "bitcoin" => PaymentMethod::Bitcoin(value),
-            "output-script" => PaymentMethod::OutputScript(value),
-            "invoice" => PaymentMethod::Invoice(value),
-            "offer" => PaymentMethod::Offer(value),
-            "lightning-address" => PaymentMethod::LightningAddress(value),
-            "lnurl" => PaymentMethod::Lnurl(value),
-            "custom" => PaymentMethod::Custom(value),
-            _ => return None,
-        })
-    }
-}
-
-/// A payee or an own address, with what it got.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Transfer {
-    /// Where.
-    pub method: PaymentMethod,
-    /// How much.
-    pub amount: Amount,
-}
-
-/// A movement to write.
+/// A movement to be stored.
 #[derive(Debug)]
 pub struct NewMovement<'a> {
-    /// The operation behind it, if there is one.
+    /// The operation that makes it; `None` if a single write does.
     pub operation: Option<&'a OperationId>,
-    /// How far it is.
+    /// The state to store.
     pub status: MovementStatus,
-    /// Who made it.
+    /// What kind of operation makes it.
     pub subsystem: Subsystem,
-    /// What it means to do to the balance.
+    /// The change of the balance that was asked for.
     pub intended_balance: SignedAmount,
-    /// What it does to the balance.
+    /// The change of the balance with fees.
     pub effective_balance: SignedAmount,
-    /// What the server takes.
+    /// The Ark server's fee.
     pub offchain_fee: Amount,
-    /// Whom it pays.
+    /// The payees.
     pub sent_to: &'a [Transfer],
-    /// Where it came in.
+    /// The own addresses that were paid.
     pub received_on: &'a [Transfer],
-    /// What it spends.
+    /// The VTXOs that it spends.
     pub input_vtxos: &'a [VtxoId],
-    /// What it creates for us.
+    /// The VTXOs that it creates for this wallet.
     pub output_vtxos: &'a [VtxoId],
-    /// Facts of the subsystem.
+    /// Details of the subsystem, such as transaction ids.
     pub metadata: Map<String, Value>,
 }
 
-/// A movement as it stands.
+/// A stored movement.
 #[derive(Clone, Debug)]
 pub struct Movement {
     /// Its number.
     pub id: MovementId,
-    /// How far it is.
+    /// Its state.
     pub status: MovementStatus,
-    /// Who made it.
+    /// What kind of operation made it.
     pub subsystem: Subsystem,
-    /// Facts of the subsystem and of the user.
+    /// Details of the subsystem, and what API clients added.
     pub metadata: Map<String, Value>,
-    /// What it was meant to do to the balance.
+    /// The change of the balance that was asked for.
     pub intended_balance: SignedAmount,
-    /// What it did to the balance.
+    /// The change of the balance with fees.
     pub effective_balance: SignedAmount,
-    /// What the server took.
+    /// The Ark server's fee.
     pub offchain_fee: Amount,
-    /// Whom it paid.
+    /// The payees.
     pub sent_to: Vec<Transfer>,
-    /// Where it came in.
+    /// The own addresses that were paid.
     pub received_on: Vec<Transfer>,
-    /// What it spent.
+    /// The VTXOs that it spends.
     pub input_vtxos: Vec<VtxoId>,
-    /// What it created for us.
+    /// The VTXOs that it created for this wallet.
     pub output_vtxos: Vec<VtxoId>,
-    /// What it took on chain.
+    /// The VTXOs that it exited on chain.
     pub exited_vtxos: Vec<VtxoId>,
-    /// When it began.
+    /// When it was stored first.
     pub created_at: DateTime<Utc>,
     /// When it last changed.
     pub updated_at: DateTime<Utc>,
-    /// When it ended.
+    /// When it ended; `None` while it is pending.
     pub completed_at: Option<DateTime<Utc>>,
 }
 
-/// A part of the history.
+/// Which movements a query of the history returns, newest first.
 #[derive(Clone, Debug, Default)]
 pub struct HistoryPage {
-    /// Only movements that paid to or came in on exactly this method.
+    /// Only movements that paid, or were paid on, exactly this address, invoice or the like.
     pub method: Option<PaymentMethod>,
     /// Only movements older than this one.
     pub before: Option<MovementId>,
-    /// No more than so many.
+    /// At most this many; `None` for all.
     pub limit: Option<u32>,
 }

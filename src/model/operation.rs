@@ -1,16 +1,16 @@
-//! Operations: what moves money and is not finished by a single write.
+//! Operations: actions that move money and take more than one write.
 
 use std::fmt;
 
 use bitcoin::hex::DisplayHex;
 use serde::{Deserialize, Serialize};
 
-/// The name of an operation, unique for ever; the API shows it as `action_id`.
+/// The id of an operation. It is never used twice; the API shows it as `action_id`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct OperationId(String);
 
 impl OperationId {
-    /// A name that nothing else has.
+    /// A new random id of 128 bits.
     pub fn random() -> OperationId {
         OperationId(rand::random::<[u8; 16]>().to_lower_hex_string())
     }
@@ -36,18 +36,18 @@ impl fmt::Display for OperationId {
 /// What an operation does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum OperationKind {
-    /// Puts on-chain coins into the Ark.
+    /// Turns on-chain coins into a VTXO.
     Board,
-    /// Pays another wallet of the same Ark.
+    /// Pays another wallet on the same Ark server out of round.
     ArkoorSend,
-    /// Swaps VTXOs for new ones in a round.
+    /// Replaces VTXOs by new ones in a round.
     Round,
     /// Pays on chain out of VTXOs.
     Offboard,
 }
 
 impl OperationKind {
-    /// The kind as the table names it.
+    /// The name of the kind in the database.
     pub fn name(self) -> &'static str {
         match self {
             OperationKind::Board => "board",
@@ -57,7 +57,7 @@ impl OperationKind {
         }
     }
 
-    /// The kind with this name, `None` when there is no such kind.
+    /// The kind with this name; `None` if there is none.
     pub fn from_name(name: &str) -> Option<OperationKind> {
         Some(match name {
             "board" => OperationKind::Board,
@@ -74,24 +74,24 @@ impl OperationKind {
 pub enum Outcome {
     /// It did what was asked.
     Done,
-    /// It did not, and what it held is free again or accounted for.
+    /// It did not; all that it held is free again or accounted for.
     Failed,
 }
 
 /// A row of the operation table.
 #[derive(Clone, Debug)]
 pub struct OperationRow {
-    /// Its name.
+    /// Its id.
     pub id: OperationId,
     /// What it does.
     pub kind: OperationKind,
-    /// How far it is: JSON of the kind's own state type.
+    /// Its state: JSON of the state type that belongs to the kind.
     pub state: String,
-    /// Not before this moment, unix milliseconds; `None` = at once.
+    /// The next step is not taken before this time, unix milliseconds; `None` means at once.
     pub wake_at: Option<i64>,
-    /// Tries of the present step that came to nothing.
+    /// How many tries of the present step failed.
     pub attempts: u32,
-    /// Why the last of them did.
+    /// Why the last try failed.
     pub last_error: Option<String>,
     /// How it ended; `None` while it runs.
     pub outcome: Option<Outcome>,

@@ -1,7 +1,8 @@
-//! VTXOs as listings show them.
+//! VTXO records: what the wallet keeps in memory of a VTXO.
 
 use std::fmt;
 
+use ark_lib::fees::VtxoFeeInfo;
 use ark_lib::vtxo::{Full, VtxoPolicyKind};
 use ark_lib::{Vtxo, VtxoId};
 use bitcoin::secp256k1::PublicKey;
@@ -15,16 +16,16 @@ use super::OperationId;
 pub enum VtxoState {
     /// Free to spend.
     Spendable,
-    /// Held by an operation, or, without one, until somebody settles what became of it.
+    /// Held by an operation. Without one it stays held until its fate is settled by hand.
     Locked(Option<OperationId>),
-    /// Gone.
+    /// Spent.
     Spent,
-    /// Taken on chain.
+    /// Exited on chain.
     Exited,
 }
 
 impl VtxoState {
-    /// The state as the API and the table name it.
+    /// The name of the state in the API and in the database.
     pub fn name(&self) -> &'static str {
         match self {
             VtxoState::Spendable => "spendable",
@@ -34,7 +35,7 @@ impl VtxoState {
         }
     }
 
-    /// The operation that holds the VTXO.
+    /// The operation that holds the VTXO, if one does.
     pub fn holder(&self) -> Option<&str> {
         match self {
             VtxoState::Locked(holder) => holder.as_ref().map(OperationId::as_str),
@@ -49,37 +50,37 @@ impl fmt::Display for VtxoState {
     }
 }
 
-/// All that a listing says about a VTXO; its exit chain stays on disk.
+/// A VTXO without its exit chain, which stays on disk.
 #[derive(Clone, Debug)]
 pub struct VtxoRecord {
     /// Transaction id and output index.
     pub id: VtxoId,
     /// Its value.
     pub amount: Amount,
-    /// Which script it pays to.
+    /// The kind of script that it pays to.
     pub policy: VtxoPolicyKind,
-    /// The key of ours that spends it.
+    /// The wallet's key that spends it.
     pub user_pubkey: PublicKey,
-    /// The key of the server that cosigns.
+    /// The Ark server's key that cosigns.
     pub server_pubkey: PublicKey,
-    /// From this height on the server can take it.
+    /// From this height on the Ark server can spend it alone.
     pub expiry_height: BlockHeight,
-    /// Blocks between an exit on chain and its claim.
+    /// Blocks between the exit on chain and its claim.
     pub exit_delta: BlockDelta,
-    /// The on-chain output that it hangs from.
+    /// The on-chain output that its exit chain spends.
     pub chain_anchor: OutPoint,
-    /// How many transactions an exit has to publish.
+    /// How many transactions an exit publishes.
     pub exit_depth: u16,
-    /// The weight of those transactions together.
+    /// The total weight of these transactions.
     pub exit_tx_weight: Weight,
     /// Whether it can be spent.
     pub state: VtxoState,
-    /// Whether the server has its signed chain.
+    /// Whether the Ark server has its signed exit chain.
     pub registered: bool,
 }
 
 impl VtxoRecord {
-    /// The record of a VTXO that is stored now.
+    /// The record of a VTXO that is stored for the first time.
     pub fn new(vtxo: &Vtxo<Full>, state: VtxoState) -> VtxoRecord {
         VtxoRecord {
             id: vtxo.id(),
@@ -94,6 +95,14 @@ impl VtxoRecord {
             exit_tx_weight: vtxo.transactions().map(|item| item.tx.weight()).sum(),
             state,
             registered: false,
+        }
+    }
+
+    /// What the Ark server's fee for spending it at `height` depends on (docs/protocol.md §5).
+    pub fn fee_info(&self, height: BlockHeight) -> VtxoFeeInfo {
+        VtxoFeeInfo {
+            amount: self.amount,
+            expiry_blocks: self.expiry_height.checked_blocks_since(height).unwrap_or(0),
         }
     }
 }

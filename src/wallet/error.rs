@@ -1,32 +1,32 @@
-//! The one error type of the wallet core: what kind of mistake it is, and what the caller can do about it.
+//! The error type of the wallet: the kind of error, a stable code, and a message that tells the caller what to do.
 
 use std::fmt;
 
 use crate::{ark, chain, store};
 
-/// A result of the wallet wallet.
+/// A result of a wallet call.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// Whose mistake it is.
+/// The kind of an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ErrorKind {
-    /// The caller's: the request cannot be carried out as it stands.
+    /// The request is invalid or cannot be carried out; the caller has to change it.
     BadRequest,
-    /// The caller names a thing that does not exist.
+    /// The request is about something that does not exist.
     NotFound,
-    /// The request does not go with the present state.
+    /// The request conflicts with the present state.
     Conflict,
-    /// This release cannot do it.
+    /// This release does not support the request.
     NotSupported,
-    /// The Ark server or the chain is out of reach; the same request may work later.
+    /// The Ark server or the chain backend is unreachable or misbehaves; the same request may work later.
     Unavailable,
-    /// Ours.
+    /// The daemon itself failed.
     Internal,
 }
 
-/// Why the wallet did not do what it was asked.
+/// Why a wallet call failed.
 ///
-/// The message is for the caller; the source is for the log alone and may name internals.
+/// The message is for the caller. The source is only for the log and may contain internals.
 #[derive(Clone)]
 pub struct Error {
     kind: ErrorKind,
@@ -47,12 +47,12 @@ impl Error {
         }
     }
 
-    /// The caller's mistake.
+    /// An invalid request.
     pub fn bad_request(code: &'static str, message: impl Into<String>) -> Error {
         Error::new(ErrorKind::BadRequest, code, message)
     }
 
-    /// A thing that does not exist, by its name.
+    /// A thing that does not exist, with its id.
     pub fn not_found(
         code: &'static str,
         message: impl Into<String>,
@@ -63,12 +63,12 @@ impl Error {
         error
     }
 
-    /// Nothing is there that the request could be about.
+    /// A request for which nothing exists, when there is no id to name.
     pub fn no_such_thing(code: &'static str, message: impl Into<String>) -> Error {
         Error::new(ErrorKind::NotFound, code, message)
     }
 
-    /// Names the things that the mistake is about.
+    /// Adds the ids of the things that the error is about.
     #[must_use]
     pub fn with_resources(mut self, resources: impl IntoIterator<Item = impl ToString>) -> Error {
         self.resources
@@ -76,27 +76,27 @@ impl Error {
         self
     }
 
-    /// A request that does not go with the present state.
+    /// A request that conflicts with the present state.
     pub fn conflict(code: &'static str, message: impl Into<String>) -> Error {
         Error::new(ErrorKind::Conflict, code, message)
     }
 
-    /// Something that this release cannot do.
+    /// A request that this release does not support.
     pub fn not_supported(code: &'static str, message: impl Into<String>) -> Error {
         Error::new(ErrorKind::NotSupported, code, message)
     }
 
-    /// A peer that is out of reach.
+    /// An Ark server or chain backend that is unreachable or misbehaves.
     pub fn unavailable(code: &'static str, message: impl Into<String>) -> Error {
         Error::new(ErrorKind::Unavailable, code, message)
     }
 
-    /// Our own fault; the cause goes to the log, not to the caller.
+    /// A failure of the daemon itself. The cause goes to the log, not to the caller.
     pub fn internal(source: impl Into<anyhow::Error>) -> Error {
         let error = Error::new(
             ErrorKind::Internal,
             "internal",
-            "something went wrong inside the wallet; its log says what",
+            "internal error of the wallet; see the daemon's log",
         );
         Error {
             source: Some(std::sync::Arc::new(source.into())),
@@ -104,22 +104,22 @@ impl Error {
         }
     }
 
-    /// Whose mistake it is.
+    /// The kind of the error.
     pub fn kind(&self) -> ErrorKind {
         self.kind
     }
 
-    /// A stable word for programs.
+    /// A stable code for programs.
     pub fn code(&self) -> &'static str {
         self.code
     }
 
-    /// A sentence for the caller.
+    /// A message for the caller.
     pub fn message(&self) -> &str {
         &self.message
     }
 
-    /// The names of what was not found.
+    /// The ids of the things that the error is about.
     pub fn resources(&self) -> &[String] {
         &self.resources
     }

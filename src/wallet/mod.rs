@@ -14,8 +14,6 @@ mod open;
 mod sync;
 #[cfg(test)]
 mod testing;
-#[cfg(test)]
-mod tests;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -35,7 +33,7 @@ pub use crate::model::{
 };
 pub use crate::onchain::{OnchainBalance, OnchainTransaction, OnchainUtxo};
 pub use account::balance::Balance;
-pub use account::fees::FeeEstimate;
+pub use account::estimate::FeeEstimate;
 pub(crate) use engine::clock::back_off;
 pub use engine::commit_point::CommitPoint;
 pub use error::{Error, ErrorKind, Result};

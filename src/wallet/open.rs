@@ -1,4 +1,4 @@
-//! Making and opening a wallet: database, keys, chain, server, and the operations that were left unfinished.
+//! Creating and opening a wallet: database, keys, chain backend, Ark server, unfinished operations.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -21,33 +21,33 @@ use crate::wallet::engine::Registry;
 use crate::wallet::flows::refresh::{RoundFeed, Secrets};
 use crate::wallet::{Error, Result, Settings, Wallet};
 
-/// How long a start waits for the chain's first answer.
-const GREETING: Duration = Duration::from_secs(3);
+/// How long opening a wallet waits for the first answer of the chain backend.
+const FIRST_ANSWER: Duration = Duration::from_secs(3);
 
-/// What a wallet is made or opened from.
+/// What a wallet is created or opened from.
 pub struct WalletOptions {
     /// The checked configuration.
     pub config: Arc<WalletConfig>,
-    /// The network of a wallet to make; an existing one knows its own.
+    /// The network of a wallet to create; the database of an existing one stores it.
     pub network: Option<Network>,
     /// The seed.
     pub mnemonic: Mnemonic,
-    /// Whether a wallet to make has lived before, so that the chain has to be searched for its coins.
+    /// Whether the wallet to create has used its seed before, so that the chain must be searched for its coins.
     pub restored: bool,
-    /// Where that search begins on bitcoind, if its owner knows; an Esplora search is by address.
+    /// The height at which this search starts on bitcoind; `None` for the whole chain. Esplora is searched by address.
     pub birthday: Option<BlockHeight>,
     /// The database file.
     pub database: PathBuf,
-    /// Make the wallet also when the server does not answer.
+    /// Create the wallet even if the Ark server does not answer.
     pub allow_offline_server: bool,
 }
 
 impl Wallet {
-    /// Makes a new wallet.
+    /// Creates a new wallet.
     ///
     /// # Errors
-    /// The database exists already, `unusable_chain_source` when the chain is another network's or cannot serve us, the chain or
-    /// the server cannot be reached, or the server is not safe.
+    /// `missing_network`; `unusable_chain_source` if the chain backend is on another network or lacks a needed function;
+    /// `chain_unavailable`, `server_unavailable`, `server_unsafe`; `wallet_exists` if the database holds a wallet.
     pub async fn create(options: WalletOptions) -> Result<Arc<Wallet>> {
         let network = options
             .network
@@ -60,7 +60,7 @@ impl Wallet {
         match server.check().await {
             Ok(_) => {}
             Err(error) if options.allow_offline_server => {
-                tracing::warn!(%error, "the wallet is made without its server");
+                tracing::warn!(%error, "Ark server not reachable; creating the wallet without it");
             }
             Err(error) => return Err(error.into()),
         }
@@ -88,17 +88,17 @@ impl Wallet {
         assemble(&options.config, network, keys, store, chain, server, scan).await
     }
 
-    /// Opens an existing wallet, and takes up the operations that were left unfinished.
+    /// Opens an existing wallet and resumes its unfinished operations. The chain backend and the Ark server may be unreachable.
     ///
     /// # Errors
-    /// The database belongs to another seed or cannot be read, or the chain is another network's or cannot serve us. Chain and
-    /// server may be away.
+    /// `wallet_incomplete`, `wrong_mnemonic`; `chain_unavailable` if the chain backend is on another network or lacks a needed
+    /// function; an internal error if the database cannot be read.
     pub async fn open(options: WalletOptions) -> Result<Arc<Wallet>> {
         let store = open_store(options.database.clone()).await?;
         let unfinished = || {
             Error::conflict(
                 "wallet_incomplete",
-                "the wallet was never finished; delete it and create it again",
+                "the creation of this wallet was interrupted; delete it and create it again",
             )
         };
         let WalletRow {
@@ -109,7 +109,7 @@ impl Wallet {
         let keys = WalletKeys::new(&options.mnemonic, network);
         check_fingerprint(&keys, fingerprint)?;
         let chain = ChainSource::new(&chain_config(&options.config, network), network)?;
-        greet(&chain).await?;
+        check_chain(&chain).await?;
         let pinned = server_keys.map(|(server, mailbox)| PinnedKeys { server, mailbox });
         let server = connect_server(&options.config, network, pinned)?;
         assemble(
@@ -124,8 +124,8 @@ impl Wallet {
         .await
     }
 
-    /// Stops driving operations. What is unfinished goes on when the wallet is opened again. The caller must have stopped
-    /// the background loops; the database closes with the last handle.
+    /// Stops the operations; opening the wallet again resumes them. The caller must have stopped the background loops. The
+    /// database closes when the last handle is dropped.
     pub async fn close(&self) {
         self.operations.stop().await;
     }
@@ -195,7 +195,7 @@ fn check_fingerprint(keys: &WalletKeys, stored: Fingerprint) -> Result<()> {
     Err(Error::conflict("wrong_mnemonic", message))
 }
 
-/// A chain that will never do is the caller's mistake, and not an outage.
+/// Turns the errors of a chain backend that can never work into errors of the request; the others are outages.
 fn refuse_unusable(error: chain::Error) -> Error {
     match error {
         chain::Error::Config(_) | chain::Error::WrongNetwork { .. } => {
@@ -205,16 +205,23 @@ fn refuse_unusable(error: chain::Error) -> Error {
     }
 }
 
-/// Looks whether the chain is there. What only time can cure is no reason not to start: balances are known without it, and
-/// everything else says what it lacks.
-async fn greet(chain: &ChainSource) -> Result<()> {
-    match tokio::time::timeout(GREETING, chain.tip()).await {
+/// Checks the chain backend. An outage only logs a warning, because balances are known without the chain, and requests that
+/// need it fail with `chain_unavailable`.
+///
+/// # Errors
+/// The chain backend is on another network or lacks a needed function.
+async fn check_chain(chain: &ChainSource) -> Result<()> {
+    match tokio::time::timeout(FIRST_ANSWER, chain.tip()).await {
         Ok(Ok(_)) => {}
         Ok(Err(error @ (chain::Error::Config(_) | chain::Error::WrongNetwork { .. }))) => {
             return Err(error.into());
         }
-        Ok(Err(error)) => tracing::warn!(%error, "the wallet is opened without its chain"),
-        Err(_) => tracing::warn!("the wallet is opened without its chain, which is slow to answer"),
+        Ok(Err(error)) => {
+            tracing::warn!(%error, "chain backend not reachable; opening the wallet without it");
+        }
+        Err(_) => {
+            tracing::warn!("chain backend did not answer in time; opening the wallet without it");
+        }
     }
     Ok(())
 }

@@ -1,9 +1,10 @@
-//! What the background loops and `POST /wallet/sync` do: each is one pass, and can be repeated at any time.
+//! The single passes that the background loops and `POST /wallet/sync` run, and the events that the loops wait for. Each pass
+//! can be repeated at any time.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use ark_lib::ArkInfo;
-use std::sync::Arc;
 use tokio::sync::watch;
 
 use crate::chain::Tip;
@@ -14,39 +15,28 @@ use crate::wallet::{Result, Wallet};
 const SYNC_PATIENCE: Duration = Duration::from_secs(30);
 
 impl Wallet {
-    /// Everything off-chain at once: fee rates, mailbox, quarantine, operations, the server's copy. Each part that fails is
-    /// logged, and tried again by the loop it belongs to.
+    /// Runs every off-chain pass once: tip, rounds, fee rates, mailbox, quarantine, operations, the server's copy. Logs the
+    /// passes that fail; the background loops run them again.
     pub async fn sync(self: &Arc<Wallet>) {
-        let fees = async { self.refresh_fee_rates().await };
-        let operations = async {
-            self.operations.nudge_all(SYNC_PATIENCE).await;
-            Ok(())
-        };
-        // A fresh tip first: boards and the quarantine look at it.
-        log("tip", self.tip().await);
-        log("rounds", self.ask_for_rounds().await);
-        let (fees, mailbox, quarantine, ()) =
-            tokio::join!(fees, self.read_mailbox(), self.review_quarantine(), async {
-                let _: Result<()> = operations.await;
-            });
-        log("fee rates", fees);
-        log("mailbox", mailbox);
-        log("quarantine", quarantine);
-        log("server copy", self.catch_up().await);
+        // Boards and the quarantine depend on the tip, so it comes first.
+        log_failure("tip", self.tip().await);
+        log_failure("rounds", self.ask_for_rounds().await);
+        let (fees, mailbox, quarantine, ()) = tokio::join!(
+            self.refresh_fee_rates(),
+            self.sync_mailbox(),
+            self.review_quarantine(),
+            self.operations.nudge_all(SYNC_PATIENCE),
+        );
+        log_failure("fee rates", fees);
+        log_failure("mailbox", mailbox);
+        log_failure("quarantine", quarantine);
+        log_failure("server copy", self.catch_up().await);
     }
 
-    /// Reads the mailbox to its end; answers the checkpoint that it came to.
+    /// Connects to the Ark server, or checks an existing connection. Stores the server's keys at the first contact.
     ///
     /// # Errors
-    /// `server_unavailable`.
-    pub async fn sync_mailbox(self: &Arc<Wallet>) -> Result<u64> {
-        self.read_mailbox().await
-    }
-
-    /// Connects to the server, or asks a connected one for a sign of life; pins its keys at first contact.
-    ///
-    /// # Errors
-    /// It is away or not safe.
+    /// `server_unavailable`; `server_unsafe` if its parameters or keys are not acceptable.
     pub async fn check_server(&self) -> Result<Arc<ArkInfo>> {
         let was_pinned = self.server.pinned().is_some();
         let info = self.server.check().await?;
@@ -58,63 +48,63 @@ impl Wallet {
         Ok(info)
     }
 
-    /// Resolves when a call has put the connection to the server in doubt.
+    /// Resolves when a call to the Ark server has failed, so that the connection should be checked.
     pub async fn connection_suspicion(&self) {
         self.server.suspicion().await;
     }
 
-    /// Resolves while the server is connected.
+    /// Resolves as soon as the Ark server is connected.
     pub async fn connected(&self) {
         self.server.connected().await;
     }
 
-    /// Resolves when the server gets connected the next time.
+    /// Resolves when the Ark server is connected the next time.
     pub async fn next_connection(&self) {
         self.server.next_connection().await;
     }
 
-    /// Resolves when the chain backend announces a block; never with a backend that does not.
+    /// Resolves when the chain backend announces a block; never if the backend does not announce blocks.
     pub async fn block_hint(&self) {
         self.chain.wait_for_block_hint().await;
     }
 
-    /// Resolves when the chain backend has told the tip again after it could not.
+    /// Resolves when the chain backend answers again after an outage.
     pub async fn chain_return(&self) {
         self.chain.next_return().await;
     }
 
-    /// Follows the chain's tip.
+    /// A receiver of the chain's tip.
     pub fn subscribe_tips(&self) -> watch::Receiver<Option<Tip>> {
         self.chain.subscribe_tips()
     }
 
-    /// Asks for the fee rates, unless they are fresh.
+    /// Fetches the fee rates unless they are fresh.
     ///
     /// # Errors
-    /// `chain_unavailable`; the known rates stay.
+    /// `chain_unavailable`; the last rates stay in use.
     pub async fn refresh_fee_rates(&self) -> Result<()> {
         self.chain.refresh_fee_rates().await?;
         Ok(())
     }
 
-    /// Resolves when something has come in since the last time.
+    /// Resolves when a mailbox message or a quarantined VTXO was processed since the last call.
     pub async fn something_received(&self) {
         self.received.notified().await;
     }
 
-    /// How often the daemon looks after everything, also when nothing happens.
+    /// The interval between syncs when nothing else starts one.
     pub fn sync_interval(&self) -> Duration {
         self.settings.sync_interval
     }
 
-    /// Whether syncing is left to the API.
+    /// Whether the wallet syncs only when an API client asks for it.
     pub fn manual_sync(&self) -> bool {
         self.settings.manual_sync
     }
 }
 
-fn log<T>(part: &str, result: Result<T>) {
+fn log_failure<T>(pass: &str, result: Result<T>) {
     if let Err(error) = result {
-        tracing::warn!(part, ?error, "this part of the sync failed");
+        tracing::warn!(pass, ?error, "a pass of the sync failed");
     }
 }

@@ -1,4 +1,4 @@
-//! Ark addresses (docs/protocol.md §1.4). They are made from an index whenever they are needed, never stored.
+//! Ark addresses (docs/protocol.md §1.4). They are computed from the key index when needed, and never stored.
 
 use ark_lib::Address;
 use bitcoin::Network;
@@ -8,7 +8,7 @@ use crate::ark::PinnedKeys;
 use crate::wallet::account::keys::{self, WalletKeys};
 use crate::wallet::{Error, Result, Wallet};
 
-/// The address of one of our keys, with our mailbox blinded into it.
+/// The address that pays to `key` and delivers to the wallet's mailbox, whose id it contains in blinded form.
 pub(in crate::wallet) fn build(
     keys: &WalletKeys,
     network: Network,
@@ -25,10 +25,10 @@ pub(in crate::wallet) fn build(
 }
 
 impl Wallet {
-    /// A fresh address. Works without the server once its keys are known.
+    /// A new address. Needs no connection to the Ark server, only its keys.
     ///
     /// # Errors
-    /// `server_unavailable` before the first contact with the server.
+    /// `server_unavailable` before the first contact with the Ark server.
     pub async fn next_address(&self) -> Result<Address> {
         let server = self.server_keys()?;
         let keys = self.keys.clone();
@@ -41,16 +41,16 @@ impl Wallet {
             .await
     }
 
-    /// The address with this index.
+    /// The address with this key index.
     ///
     /// # Errors
-    /// `unknown_address_index` for one that was never handed out.
+    /// `unknown_address_index` if the key is not in use yet; `server_unavailable` before the first contact with the Ark server.
     pub async fn address_at(&self, index: u32) -> Result<Address> {
         let server = self.server_keys()?;
         let revealed = self.store.read(crate::store::key::next_index).await?;
         if index >= revealed {
             let message =
-                format!("address {index} was never handed out; the next one is {revealed}");
+                format!("there is no address {index} yet; the next new one is {revealed}");
             return Err(Error::not_found("unknown_address_index", message, index));
         }
         build(
@@ -59,13 +59,6 @@ impl Wallet {
             &server,
             &self.keys.vtxo_key(index)?,
         )
-    }
-
-    fn server_keys(&self) -> Result<PinnedKeys> {
-        self.server.pinned().ok_or_else(|| {
-            let message = "the wallet has never reached its Ark server, whose keys an address needs; try again when it is connected";
-            Error::unavailable("server_unavailable", message)
-        })
     }
 }
 
@@ -77,7 +70,7 @@ mod tests {
 
     /// docs/protocol.md §12.
     #[test]
-    fn addresses_follow_the_vectors() {
+    fn addresses_match_the_vectors() {
         let mnemonic = format!("{}about", "abandon ".repeat(11)).parse().unwrap();
         let public = |byte| {
             SecretKey::from_slice(&[byte; 32])

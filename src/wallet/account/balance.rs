@@ -1,4 +1,4 @@
-//! What the wallet owns, by what can be done with it (docs/protocol.md §6.4).
+//! The off-chain balance (docs/protocol.md §6.4).
 
 use std::sync::Arc;
 
@@ -6,35 +6,34 @@ use arc_swap::ArcSwapOption;
 use bitcoin::Amount;
 use bitcoin_ext::BlockHeight;
 
-use crate::model::OperationKind;
-use crate::model::{VtxoRecord, VtxoState};
+use crate::model::{OperationKind, VtxoRecord, VtxoState};
 use crate::store::LiveVtxos;
 use crate::wallet::Wallet;
 
-/// The off-chain balance. The parts are disjoint; together they are all that the wallet owns off chain.
+/// The off-chain balance. Each VTXO counts in one part, so the sum of all parts is what the wallet owns off chain.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Balance {
-    /// Can be spent now.
+    /// Can be spent out of round now.
     pub spendable: Amount,
-    /// Expired, or too deep to be spent out of round; a refresh makes it spendable.
+    /// Expired, or its exit depth is too great to be spent out of round; a refresh makes it spendable.
     pub needs_refresh: Amount,
-    /// Held by Lightning payments under way.
+    /// Held by pending Lightning payments.
     pub pending_lightning_send: Amount,
-    /// Lightning receipts whose preimage is out.
+    /// Lightning receipts whose preimage is revealed.
     pub claimable_lightning_receive: Amount,
-    /// Held by rounds under way.
+    /// Held by pending rounds.
     pub pending_in_round: Amount,
-    /// Boards that are not confirmed yet.
+    /// Boards that have not ended yet.
     pub pending_board: Amount,
-    /// Held by Ark payments under way, their future change included.
+    /// Held by pending Ark payments, their change included.
     pub pending_arkoor_send: Amount,
-    /// Held by offboards under way.
+    /// Held by pending offboards.
     pub pending_offboard: Amount,
-    /// On its way on chain.
+    /// Exited on chain and not claimed yet.
     pub pending_exit: Amount,
 }
 
-/// The balance as it was last computed, and what it was computed from.
+/// A balance with the values that it was computed from.
 struct Computed {
     generation: u64,
     tip: BlockHeight,
@@ -42,12 +41,12 @@ struct Computed {
     balance: Balance,
 }
 
-/// Computes the balance when something changed, and remembers it while nothing does.
+/// The last computed balance. It is valid as long as the VTXOs, the tip and the depth limit stay the same.
 #[derive(Default)]
 pub(in crate::wallet) struct BalanceCache(ArcSwapOption<Computed>);
 
 impl Wallet {
-    /// The balance as of the last commit and the last known tip.
+    /// The balance as of the last commit and the last known tip. Reads neither disk nor network.
     pub fn balance(&self) -> Balance {
         let vtxos = self.store.live_vtxos();
         let tip = self
@@ -80,13 +79,14 @@ impl Wallet {
         let mut balance = Balance::default();
         for vtxo in vtxos.iter() {
             if let Some(part) = self.part_of(&mut balance, vtxo, tip, max_exit_depth) {
-                // The sum of all bitcoin fits an amount with room to spare.
+                // The sum of all bitcoin fits an amount, so this never saturates.
                 *part = part.checked_add(vtxo.amount).unwrap_or(Amount::MAX);
             }
         }
         balance
     }
 
+    /// The part of `balance` that a VTXO counts in; `None` if it counts in none.
     fn part_of<'b>(
         &self,
         balance: &'b mut Balance,

@@ -1,28 +1,28 @@
-//! The history: what happened to the balance (docs/protocol.md §7).
+//! The history: queries, and changes of a movement's metadata (docs/protocol.md §7).
 
 use serde_json::{Map, Value};
 
-use crate::model::HistoryPage;
-use crate::model::{Movement, MovementId};
+use crate::model::{HistoryPage, Movement, MovementId};
 use crate::store::movement;
 use crate::wallet::engine::clock;
 use crate::wallet::{Error, Result, Wallet};
 
 impl Wallet {
-    /// The movements of a part of the history, newest first.
+    /// The movements that `page` selects, newest first.
     ///
     /// # Errors
     /// Only the database's.
-    pub async fn history(&self, excerpt: HistoryPage) -> Result<Vec<Movement>> {
+    pub async fn history(&self, page: HistoryPage) -> Result<Vec<Movement>> {
         let movements = self
             .store
-            .read(move |connection| movement::list(connection, &excerpt));
+            .read(move |connection| movement::list(connection, &page));
         Ok(movements.await?)
     }
 
-    /// Merges `patch` into a movement's metadata by RFC 7396: null deletes a key, objects merge, all else replaces.
+    /// Merges `patch` into a movement's metadata as RFC 7396 specifies: null deletes a key, objects merge, other values replace.
     ///
-    /// A patch that is no object would erase everything at once, the wallet's own facts included, and is refused (W16).
+    /// # Errors
+    /// `unknown_movement`; `invalid_patch` unless the patch is an object, as any other value would erase all metadata (W16).
     pub async fn update_metadata(&self, id: MovementId, patch: Value) -> Result<()> {
         let Value::Object(patch) = patch else {
             return Err(Error::bad_request(
@@ -52,6 +52,7 @@ impl Wallet {
     }
 }
 
+/// RFC 7396 for two objects.
 fn merge(target: &mut Map<String, Value>, patch: Map<String, Value>) {
     for (key, value) in patch {
         match value {
@@ -91,7 +92,7 @@ mod tests {
 
     /// Cases of RFC 7396 appendix A.
     #[test]
-    fn patches_merge_as_the_rfc_says() {
+    fn patches_merge_as_rfc_7396_specifies() {
         assert_eq!(
             merged(json!({"a": "b"}), json!({"a": "c"})),
             json!({"a": "c"})

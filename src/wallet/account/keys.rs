@@ -1,6 +1,6 @@
-//! Everything that derives from the seed (docs/protocol.md §1).
+//! The keys that derive from the seed (docs/protocol.md §1).
 //!
-//! The key types here have no `Debug`, are never serialized, and wipe themselves when they go.
+//! [`WalletKeys`] has no `Debug`, is never serialized, and erases its keys when it is dropped.
 
 use bip39::Mnemonic;
 use bitcoin::Network;
@@ -11,14 +11,14 @@ use zeroize::Zeroizing;
 use ark_lib::SECP;
 use ark_lib::mailbox::MailboxIdentifier;
 
-use crate::store::{self, WriteTx, key};
+use crate::store::{WriteTx, key};
 use crate::wallet::{Error, Result};
 
-/// The hardened step from the root to the wallet's own branch.
+/// The hardened index of the wallet's branch below the root.
 const PURPOSE: u32 = 350;
 
 /// The wallet's keys.
-pub struct WalletKeys {
+pub(in crate::wallet) struct WalletKeys {
     root: Xpriv,
     vtxo_parent: Xpriv,
     mailbox: Keypair,
@@ -31,7 +31,7 @@ impl WalletKeys {
     pub fn new(mnemonic: &Mnemonic, network: Network) -> WalletKeys {
         let seed = Zeroizing::new(mnemonic.to_seed(""));
         let root = Xpriv::new_master(network, seed.as_slice())
-            .expect("64 bytes of seed give a key but for one in 2^127");
+            .expect("a 64-byte seed yields an invalid master key with probability 2^-127");
         let mut master = hardened(&root, PURPOSE);
         let mut mailbox = hardened(&master, 1);
         let mut recovery = hardened(&master, 2);
@@ -42,13 +42,13 @@ impl WalletKeys {
             recovery_mailbox: recovery.to_keypair(&SECP),
             fingerprint: master.fingerprint(&SECP),
         };
-        for spent in [&mut master, &mut mailbox, &mut recovery] {
-            spent.private_key.non_secure_erase();
+        for intermediate in [&mut master, &mut mailbox, &mut recovery] {
+            intermediate.private_key.non_secure_erase();
         }
         keys
     }
 
-    /// The fingerprint of m/350', by which people and files name the wallet.
+    /// The fingerprint of m/350', which identifies the wallet to its users and in files. Does not depend on the network.
     pub fn fingerprint(&self) -> Fingerprint {
         self.fingerprint
     }
@@ -56,7 +56,7 @@ impl WalletKeys {
     /// The key m/350'/0'/`index`.
     ///
     /// # Errors
-    /// An index of 2^31 or more has no key.
+    /// An internal error for an index of 2^31 or more.
     pub fn vtxo_key(&self, index: u32) -> Result<Keypair> {
         let child = ChildNumber::from_normal_idx(index).map_err(Error::internal)?;
         let mut key = self
@@ -68,22 +68,22 @@ impl WalletKeys {
         Ok(pair)
     }
 
-    /// The keypair behind the mailbox id.
+    /// The keypair of the mailbox, m/350'/1'.
     pub fn mailbox(&self) -> &Keypair {
         &self.mailbox
     }
 
-    /// The keypair behind the recovery mailbox id.
+    /// The keypair of the recovery mailbox, m/350'/2'.
     pub fn recovery_mailbox(&self) -> &Keypair {
         &self.recovery_mailbox
     }
 
-    /// The name of the mailbox that payments to us go to.
+    /// The id of the mailbox that receives payments to this wallet.
     pub fn mailbox_id(&self) -> MailboxIdentifier {
         MailboxIdentifier::from_pubkey(self.mailbox.public_key())
     }
 
-    /// The root, for the on-chain wallet alone.
+    /// The root key, from which the on-chain wallet derives its own.
     pub fn onchain_root(&self) -> &Xpriv {
         &self.root
     }
@@ -102,30 +102,30 @@ fn hardened(parent: &Xpriv, index: u32) -> Xpriv {
     let child = ChildNumber::Hardened { index };
     parent
         .derive_priv(&SECP, &[child])
-        .expect("a fixed small index derives but for one in 2^127")
+        .expect("a fixed index yields an invalid child key with probability 2^-127")
 }
 
-/// A key of ours that was given out, with the index that it derives from.
+/// A VTXO key that is in use, with its index.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct RevealedKey {
-    /// The last step of its path.
+pub(in crate::wallet) struct RevealedKey {
+    /// The last index of its derivation path.
     pub index: u32,
-    /// The public half.
+    /// The public key.
     pub pubkey: PublicKey,
 }
 
-/// Takes the next key and notes it as given out, in the caller's transaction: two callers never get the same, and a
-/// caller that fails gives it back (docs/protocol.md §1.3, W23, W29).
-pub fn reveal_next(tx: &WriteTx<'_>, keys: &WalletKeys) -> Result<RevealedKey> {
+/// Takes the next unused key in the caller's transaction, so that two callers never get the same key, and a key becomes free
+/// again if its transaction fails (docs/protocol.md §1.3, W23, W29).
+pub(in crate::wallet) fn reveal_next(tx: &WriteTx<'_>, keys: &WalletKeys) -> Result<RevealedKey> {
     let index = key::next_index(tx)?;
     let pubkey = keys.vtxo_key(index)?.public_key();
     key::insert(tx, index, &pubkey)?;
     Ok(RevealedKey { index, pubkey })
 }
 
-/// The index of a key that was given out, or that is at most `gap` keys beyond those; then it, and all before it, count
-/// as given out from now on (W2). `None` when the key is not ours.
-pub fn find(
+/// The index of a key that is in use, or is among the `gap` keys after those; then it and all keys before it count as in use
+/// from now on (W2). `None` if the key is not the wallet's.
+pub(in crate::wallet) fn find(
     tx: &WriteTx<'_>,
     keys: &WalletKeys,
     pubkey: &PublicKey,
@@ -142,7 +142,7 @@ pub fn find(
         if candidate == *pubkey {
             unmatched
                 .iter()
-                .try_for_each(|(index, key)| store::key::insert(tx, *index, key))?;
+                .try_for_each(|(index, pubkey)| key::insert(tx, *index, pubkey))?;
             return Ok(Some(index));
         }
     }
@@ -162,12 +162,12 @@ mod tests {
     }
 
     #[test]
-    fn fingerprint_is_that_of_the_wallets_branch() {
+    fn the_fingerprint_matches_the_vector() {
         assert_eq!(keys(Network::Bitcoin).fingerprint().to_string(), "53bdf6b1");
     }
 
     #[test]
-    fn vtxo_keys_follow_the_vectors() {
+    fn vtxo_keys_match_the_vectors() {
         let keys = keys(Network::Regtest);
         let expected = [
             "03b4fbb7f01f6116a49e81e5fd5ea121043898d3926381dd04bdc3e6e5f3fc788e",
@@ -183,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn extended_key_follows_the_vectors() {
+    fn the_extended_key_matches_the_vectors() {
         let mainnet = Xpub::from_priv(&SECP, &keys(Network::Bitcoin).vtxo_parent);
         assert_eq!(
             mainnet.to_string(),
@@ -197,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn mailboxes_follow_the_vectors() {
+    fn mailboxes_match_the_vectors() {
         let keys = keys(Network::Regtest);
         assert_eq!(
             keys.mailbox().public_key().to_string(),

@@ -1,4 +1,4 @@
-//! The on-chain wallet's part of the API.
+//! On-chain balance, coins, transactions and payments.
 
 use std::str::FromStr;
 
@@ -9,11 +9,11 @@ use crate::chain::FeeRates;
 use crate::onchain::{self, OnchainBalance, OnchainTransaction, OnchainUtxo, Payment};
 use crate::wallet::{CommitPoint, Error, Result, Wallet};
 
-/// The most payees of one transaction. With as many inputs as a payment may have it stays below the size that nodes relay.
+/// The largest number of payees of one transaction. With the largest number of inputs it stays below the size that nodes relay.
 const MAX_PAYEES: usize = 250;
 
 impl Wallet {
-    /// A fresh on-chain address.
+    /// A new on-chain address.
     ///
     /// # Errors
     /// Only the database's.
@@ -39,7 +39,7 @@ impl Wallet {
     /// Pays an on-chain address at the regular fee rate.
     ///
     /// # Errors
-    /// What is wrong with the request; then nothing was paid.
+    /// `invalid_address`, `wrong_network`, `amount_too_small`, `insufficient_funds`, `too_many_inputs`; then nothing was paid.
     pub async fn onchain_send(&self, destination: &str, amount: Amount) -> Result<Txid> {
         let address = self.bitcoin_address(destination)?;
         let fee_rate = self.chain.fee_rates().regular;
@@ -48,13 +48,15 @@ impl Wallet {
         self.pay_onchain(payment.await?).await
     }
 
-    /// Pays several on-chain addresses with one transaction at the regular fee rate, its outputs in the given order.
+    /// Pays several on-chain addresses with one transaction at the regular fee rate. Its outputs keep the given order.
     ///
     /// # Errors
-    /// What is wrong with the request; then nobody was paid.
+    /// As [`onchain_send`](Self::onchain_send), and `no_recipients`, `too_many_recipients`, `invalid_amount`; then nothing was
+    /// paid.
     pub async fn onchain_send_many(&self, payees: &[(String, Amount)]) -> Result<Txid> {
         if payees.len() > MAX_PAYEES {
-            let message = format!("one transaction pays at most {MAX_PAYEES} destinations");
+            let message =
+                format!("one transaction pays at most {MAX_PAYEES} addresses; send several");
             return Err(Error::bad_request("too_many_recipients", message));
         }
         let mut total = Amount::ZERO;
@@ -73,10 +75,10 @@ impl Wallet {
         self.pay_onchain(payment.await?).await
     }
 
-    /// Sends all on-chain coins that are worth their fee to an address, at the regular fee rate.
+    /// Sends all on-chain coins that are worth more than the fee to spend them to an address, at the regular fee rate.
     ///
     /// # Errors
-    /// What is wrong with the request; then nothing was paid.
+    /// As [`onchain_send`](Self::onchain_send); then nothing was paid.
     pub async fn onchain_drain(&self, destination: &str) -> Result<Txid> {
         let address = self.bitcoin_address(destination)?;
         let fee_rate = self.chain.fee_rates().regular;
@@ -84,7 +86,7 @@ impl Wallet {
         self.pay_onchain(payment.await?).await
     }
 
-    /// Writes a payment, and only then hands it to the network: from the write on it stands, whatever happens.
+    /// Commits a payment, then broadcasts it. From the commit on it is valid, even if the broadcast fails.
     async fn pay_onchain(&self, payment: Payment) -> Result<Txid> {
         let transaction = payment.transaction().clone();
         self.commit(CommitPoint::OnchainPaid, move |tx| Ok(payment.record(tx)?))
@@ -92,12 +94,12 @@ impl Wallet {
         Ok(self.onchain.publish_payment(transaction).await)
     }
 
-    /// The fee rates as last estimated, or the fallback before the first estimate.
+    /// The last fee rate estimates; the configured fallback before the first one.
     pub fn onchain_fee_rates(&self) -> FeeRates {
         self.chain.fee_rates()
     }
 
-    /// Asks the chain what became of our addresses.
+    /// Updates the on-chain wallet from the chain backend.
     ///
     /// # Errors
     /// `chain_unavailable`.
@@ -105,7 +107,10 @@ impl Wallet {
         Ok(self.onchain.sync().await?)
     }
 
-    /// A bitcoin address of the wallet's network.
+    /// Parses a bitcoin address of the wallet's network.
+    ///
+    /// # Errors
+    /// `invalid_address`, `wrong_network`.
     pub(in crate::wallet) fn bitcoin_address(&self, text: &str) -> Result<Address> {
         let address = Address::<NetworkUnchecked>::from_str(text)
             .map_err(|_| Error::bad_request("invalid_address", "this is not a bitcoin address"))?;

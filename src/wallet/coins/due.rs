@@ -1,4 +1,4 @@
-//! Which VTXOs want to be swapped for new ones (docs/protocol.md §6.3).
+//! Which VTXOs are due for a refresh (docs/protocol.md §6.3).
 
 use std::sync::Arc;
 
@@ -9,35 +9,35 @@ use bitcoin_ext::{BlockDelta, BlockHeight};
 
 use crate::model::VtxoRecord;
 
-/// Blocks before a refresh becomes urgent in which a VTXO goes along with those that must.
+/// Blocks before [`Urgency::Must`] during which the remaining lifetime makes a VTXO [`Urgency::Should`].
 const SOFT_WINDOW: BlockDelta = BlockDelta::new(28);
 
-/// How much a VTXO wants to be refreshed.
+/// How urgent the refresh of a VTXO is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(in crate::wallet) enum Urgency {
-    /// It is fine.
+    /// It needs no refresh.
     None,
-    /// It goes along with others.
+    /// It is refreshed together with others that must be.
     Should,
-    /// It cannot be spent, or is in danger of being lost.
+    /// It can no longer be spent out of round, or its expiry is near, after which the server can take it.
     Must,
 }
 
-/// What decides whether a VTXO is due.
+/// The values that decide how urgent a refresh is.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::wallet) struct Rules {
     /// The present height.
     pub tip: BlockHeight,
-    /// Blocks before expiry from which a refresh is urgent.
+    /// Blocks before expiry from which a refresh is [`Urgency::Must`].
     pub threshold: BlockDelta,
-    /// From this exit depth on the server does not cosign.
+    /// The server cosigns only VTXOs of a lower exit depth.
     pub max_exit_depth: u16,
-    /// What an exit would pay.
+    /// The fee rate that an exit would pay.
     pub fast_rate: FeeRate,
 }
 
 impl Rules {
-    /// How much this VTXO wants to be refreshed.
+    /// How urgent the refresh of this VTXO is.
     pub(in crate::wallet) fn urgency(&self, vtxo: &VtxoRecord) -> Urgency {
         let left = vtxo
             .expiry_height
@@ -55,7 +55,7 @@ impl Rules {
         Urgency::None
     }
 
-    /// Whether an exit would eat up half of it or more, or cannot be had at all.
+    /// Whether an exit would cost more than half of it, or is impossible because the amount is below the dust limit.
     fn is_small(&self, vtxo: &VtxoRecord) -> bool {
         let exit_fee = self
             .fast_rate
@@ -64,55 +64,34 @@ impl Rules {
         vtxo.amount < VTXO_DUST || vtxo.amount < exit_fee.checked_mul(2).unwrap_or(Amount::MAX)
     }
 
-    /// What a maintenance refresh takes: all that must or should, but nothing unless one must.
+    /// The VTXOs that a maintenance refresh takes: all that must or should be refreshed, but none unless one must.
     ///
-    /// `spoken_for` tells of VTXOs that another refresh has in hand, by how much they want it.
+    /// Leaves out the VTXOs for which `already_planned` is true, because another refresh takes them.
     pub(in crate::wallet) fn due<'v>(
         &self,
         vtxos: impl IntoIterator<Item = &'v Arc<VtxoRecord>>,
-        spoken_for: impl Fn(VtxoId, Urgency) -> bool,
+        already_planned: impl Fn(VtxoId, Urgency) -> bool,
     ) -> Vec<VtxoId> {
-        let wanting: Vec<(VtxoId, Urgency)> = vtxos
+        let candidates: Vec<(VtxoId, Urgency)> = vtxos
             .into_iter()
             .filter(|vtxo| vtxo.policy == VtxoPolicyKind::Pubkey)
             .map(|vtxo| (vtxo.id, self.urgency(vtxo)))
-            .filter(|(id, urgency)| *urgency > Urgency::None && !spoken_for(*id, *urgency))
+            .filter(|(id, urgency)| *urgency > Urgency::None && !already_planned(*id, *urgency))
             .collect();
-        if wanting.iter().all(|(_, urgency)| *urgency < Urgency::Must) {
+        if candidates
+            .iter()
+            .all(|(_, urgency)| *urgency < Urgency::Must)
+        {
             return Vec::new();
         }
-        wanting.into_iter().map(|(id, _)| id).collect()
+        candidates.into_iter().map(|(id, _)| id).collect()
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::VtxoState;
-    use bitcoin::hashes::Hash;
-    use bitcoin::{OutPoint, Txid, Weight};
-
-    fn vtxo(number: u8, amount: u64, expiry: u32, depth: u16) -> Arc<VtxoRecord> {
-        let point = OutPoint::new(Txid::from_byte_array([number; 32]), 0);
-        let key = &ark_lib::SECP;
-        let pubkey = bitcoin::secp256k1::SecretKey::from_slice(&[number; 32])
-            .unwrap()
-            .public_key(key);
-        Arc::new(VtxoRecord {
-            id: point.into(),
-            amount: Amount::from_sat(amount),
-            policy: VtxoPolicyKind::Pubkey,
-            user_pubkey: pubkey,
-            server_pubkey: pubkey,
-            expiry_height: BlockHeight::new(expiry),
-            exit_delta: BlockDelta::new(12),
-            chain_anchor: point,
-            exit_depth: depth,
-            exit_tx_weight: Weight::from_wu(1_000),
-            state: VtxoState::Spendable,
-            registered: true,
-        })
-    }
+    use crate::wallet::coins::testing::vtxo;
 
     const RULES: Rules = Rules {
         tip: BlockHeight::new(1_000),
@@ -139,13 +118,13 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_due_unless_something_must() {
+    fn nothing_is_due_unless_a_vtxo_must_be_refreshed() {
         let (small, fine) = (vtxo(1, 100, 2_000, 1), vtxo(2, 100_000, 2_000, 1));
         let urgent = vtxo(3, 100_000, 1_005, 1);
-        let nobody = |_, _| false;
-        assert!(RULES.due([&small, &fine], nobody).is_empty());
+        let none_planned = |_, _| false;
+        assert!(RULES.due([&small, &fine], none_planned).is_empty());
         assert_eq!(
-            RULES.due([&small, &fine, &urgent], nobody),
+            RULES.due([&small, &fine, &urgent], none_planned),
             [small.id, urgent.id]
         );
         assert!(

@@ -1,107 +1,28 @@
-//! Whether a VTXO is what it claims to be (docs/protocol.md §4.0, §4.3, §4.16).
-
-use std::sync::Arc;
+//! Validation of VTXOs that come from elsewhere (docs/protocol.md §4.0, §4.3, §4.16).
 
 use ark_lib::vtxo::Full;
-use ark_lib::{ProtocolEncoding, Vtxo, VtxoId, VtxoPolicy};
-use bitcoin::secp256k1::Keypair;
+use ark_lib::{Vtxo, VtxoPolicy};
 use bitcoin::{Transaction, Txid};
 
 use crate::ark::PinnedKeys;
 use crate::chain::{self, TxStatus};
-use crate::model::OperationId;
-use crate::model::{VtxoRecord, VtxoState};
-use crate::store::{anchor, key, vtxo, vtxo_body};
+use crate::store::anchor;
 use crate::wallet::{Error, Result, Wallet};
 
-/// What the wallet makes of a VTXO that somebody sent.
+/// The result of the validation of a received VTXO.
 #[derive(Debug)]
 pub(in crate::wallet) enum Verdict {
-    /// It is good; here is the transaction that it hangs from.
+    /// It is valid; this is the on-chain transaction that its exit chain spends (its anchor).
     Accept(Transaction),
-    /// It is not, and never will be.
+    /// It is invalid and stays so, for this reason.
     Refuse(String),
-    /// That cannot be told yet.
+    /// Its validity is not known yet, for this reason.
     Undecided(String),
 }
 
 impl Wallet {
-    /// The VTXO with this id.
-    pub async fn vtxo(&self, id: VtxoId) -> Result<Arc<VtxoRecord>> {
-        let record = self
-            .store
-            .read(move |connection| vtxo::get(connection, id))
-            .await?;
-        record.ok_or_else(|| unknown(id))
-    }
-
-    /// The VTXO with this id and its exit chain, in the encoding of the protocol.
-    pub async fn encoded_vtxo(&self, id: VtxoId) -> Result<Vec<u8>> {
-        self.store
-            .read(move |connection| match vtxo::get(connection, id)? {
-                Some(_) => Ok(vtxo_body::get(connection, id)?.serialize()),
-                None => Err(unknown(id)),
-            })
-            .await
-    }
-
-    /// VTXOs with their exit chains, in the order of their ids.
-    pub(in crate::wallet) async fn full_vtxos(&self, ids: Vec<VtxoId>) -> Result<Vec<Vtxo<Full>>> {
-        self.store
-            .read(move |connection| {
-                ids.iter()
-                    .map(|id| Ok(vtxo_body::get(connection, *id)?))
-                    .collect()
-            })
-            .await
-    }
-
-    /// VTXOs with the keys that spend them, in the order of their ids.
-    pub(in crate::wallet) async fn signers(
-        &self,
-        ids: Vec<VtxoId>,
-    ) -> Result<Vec<(Vtxo<Full>, Keypair)>> {
-        let keys = Arc::clone(&self.keys);
-        self.store
-            .read(move |connection| {
-                ids.iter()
-                    .map(|id| {
-                        let owned = vtxo_body::get(connection, *id)?;
-                        let index = key::index_of(connection, &owned.user_pubkey())?;
-                        let unknown = || {
-                            Error::internal(anyhow::anyhow!(
-                                "the key of VTXO {id} is not in the key table"
-                            ))
-                        };
-                        let key = keys.vtxo_key(index.ok_or_else(unknown)?)?;
-                        Ok((owned, key))
-                    })
-                    .collect()
-            })
-            .await
-    }
-
-    /// Whether an operation still holds all of these VTXOs: a round that has happened takes its inputs from whoever has them.
-    pub(in crate::wallet) async fn holds(
-        &self,
-        id: &OperationId,
-        vtxos: &[VtxoId],
-    ) -> Result<bool> {
-        let (ours, vtxos) = (VtxoState::Locked(Some(id.clone())), vtxos.to_vec());
-        self.store
-            .read(move |connection| {
-                for id in vtxos {
-                    if vtxo::get(connection, id)?.is_none_or(|record| record.state != ours) {
-                        return Ok(false);
-                    }
-                }
-                Ok(true)
-            })
-            .await
-    }
-
-    /// The transaction that VTXOs hang from, from the store or else from the chain.
-    pub(in crate::wallet) async fn anchor(&self, txid: Txid) -> Result<Option<Transaction>> {
+    /// The transaction with this id from the store, or else from the chain.
+    async fn anchor(&self, txid: Txid) -> Result<Option<Transaction>> {
         match self
             .store
             .read(move |connection| anchor::get(connection, txid))
@@ -112,16 +33,16 @@ impl Wallet {
         }
     }
 
-    /// Checks the signatures of a VTXO that the server has just cosigned for us.
+    /// Checks the signatures of a VTXO of this wallet that the server has just cosigned.
     ///
     /// # Errors
-    /// It is not valid, or its anchor cannot be had now.
+    /// `server_unavailable` if the VTXO is invalid, `chain_unavailable` if its anchor cannot be fetched.
     pub(in crate::wallet) async fn check_own_output(&self, output: &Vtxo<Full>) -> Result<()> {
         let txid = output.chain_anchor().txid;
         let missing = || {
             Error::unavailable(
                 "chain_unavailable",
-                format!("transaction {txid} cannot be found"),
+                format!("the chain backend does not know transaction {txid}"),
             )
         };
         let anchor = self.anchor(txid).await?.ok_or_else(missing)?;
@@ -133,73 +54,60 @@ impl Wallet {
         })
     }
 
-    /// Judges a VTXO that came through the mailbox. Whose key it pays to is not looked at here.
+    /// Validates a VTXO from the mailbox. The caller checks that the wallet has its key.
     ///
-    /// It must be a plain VTXO of our server, every signature down from its anchor must be good, and the anchor must be
-    /// confirmed and not have been spent in another way. A chain that does not answer decides nothing (W1).
-    pub(in crate::wallet) async fn judge(
+    /// The VTXO must have a public key policy and belong to `server`, every signature of its exit chain must be valid, and its
+    /// anchor must be confirmed and not be spent by any other transaction. If the chain backend does not answer, the verdict is
+    /// [`Undecided`](Verdict::Undecided), never [`Refuse`](Verdict::Refuse) (W1).
+    pub(in crate::wallet) async fn validate_received(
         &self,
         received: &Vtxo<Full>,
         server: &PinnedKeys,
-    ) -> Result<Verdict> {
+    ) -> Verdict {
         if !matches!(received.policy(), VtxoPolicy::Pubkey(_)) {
-            return Ok(Verdict::Refuse(format!(
-                "its policy is {}, not a plain public key",
+            return Verdict::Refuse(format!(
+                "its policy is {}, not a public key",
                 received.policy_type()
-            )));
+            ));
         }
         if received.server_pubkey() != server.server {
-            return Ok(Verdict::Refuse("it belongs to another Ark server".into()));
+            return Verdict::Refuse("it belongs to another Ark server".into());
         }
-        match self.judge_by_chain(received).await {
-            Ok(verdict) => Ok(verdict),
-            Err(error) => Ok(Verdict::Undecided(error.to_string())),
-        }
+        self.validate_by_chain(received)
+            .await
+            .unwrap_or_else(|error| Verdict::Undecided(error.to_string()))
     }
 
-    async fn judge_by_chain(&self, received: &Vtxo<Full>) -> Result<Verdict, chain::Error> {
-        let anchor_point = received.chain_anchor();
-        let Some(anchor) = self.chain.transaction(anchor_point.txid).await? else {
-            return Ok(Verdict::Undecided(format!(
-                "its anchor {} is not on the chain",
-                anchor_point.txid
-            )));
+    async fn validate_by_chain(&self, received: &Vtxo<Full>) -> Result<Verdict, chain::Error> {
+        let outpoint = received.chain_anchor();
+        let Some(anchor) = self.chain.transaction(outpoint.txid).await? else {
+            let reason = format!("its anchor {} is not on the chain", outpoint.txid);
+            return Ok(Verdict::Undecided(reason));
         };
         if let Err(error) = received.validate(&anchor) {
             return Ok(Verdict::Refuse(error.to_string()));
         }
-        if !matches!(
-            self.chain.status(anchor_point.txid).await?,
-            TxStatus::Confirmed { .. }
-        ) {
-            return Ok(Verdict::Undecided(format!(
-                "its anchor {} is not confirmed",
-                anchor_point.txid
-            )));
+        if !is_confirmed(self.chain.status(outpoint.txid).await?) {
+            let reason = format!("its anchor {} is not confirmed", outpoint.txid);
+            return Ok(Verdict::Undecided(reason));
         }
-        let first = received
+        let exit = received
             .transactions()
             .next()
             .map(|item| item.tx.compute_txid());
-        match self.chain.spender(anchor_point).await? {
-            Some(spend)
-                if Some(spend.txid) != first
-                    && matches!(spend.status, TxStatus::Confirmed { .. }) =>
-            {
-                Ok(Verdict::Refuse(format!(
-                    "its anchor was spent by {}",
-                    spend.txid
-                )))
+        Ok(match self.chain.spender(outpoint).await? {
+            Some(spend) if Some(spend.txid) == exit => Verdict::Accept(anchor),
+            Some(spend) if is_confirmed(spend.status) => {
+                Verdict::Refuse(format!("its anchor was spent by {}", spend.txid))
             }
-            Some(spend) if Some(spend.txid) != first => Ok(Verdict::Undecided(format!(
-                "its anchor is being spent by {}",
-                spend.txid
-            ))),
-            _ => Ok(Verdict::Accept(anchor)),
-        }
+            Some(spend) => {
+                Verdict::Undecided(format!("its anchor is being spent by {}", spend.txid))
+            }
+            None => Verdict::Accept(anchor),
+        })
     }
 }
 
-fn unknown(id: VtxoId) -> Error {
-    Error::not_found("unknown_vtxo", format!("the wallet has no VTXO {id}"), id)
+fn is_confirmed(status: TxStatus) -> bool {
+    matches!(status, TxStatus::Confirmed { .. })
 }

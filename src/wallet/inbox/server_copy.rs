@@ -1,18 +1,23 @@
-//! Keeping the server's copy whole: signed chains registered, ids in the recovery mailbox (docs/protocol.md §4.12).
+//! The Ark server's copy of the wallet's VTXOs: signed exit chains are registered, and ids are posted to the recovery mailbox
+//! (docs/protocol.md §4.12).
 //!
-//! It is no part of any payment: a failure here is logged and made up for by the next pass.
+//! No payment depends on it: a failure is logged, and the next pass tries again.
 
+use ark_lib::vtxo::Full;
 use ark_lib::{Vtxo, VtxoId};
 
 use crate::ark;
-use crate::store::{vtxo, vtxo_body};
+use crate::store::vtxo;
 use crate::wallet::{Result, Wallet};
 
-/// VTXOs per pass; the recovery mailbox takes 20 ids at a time.
+/// VTXOs per request: the recovery mailbox takes 20 ids at once.
 const CHUNK: usize = 20;
 
 impl Wallet {
-    /// Hands the server what it lacks, until there is nothing left or it refuses.
+    /// Registers and posts the VTXOs that the server lacks, until none is left or the server refuses one.
+    ///
+    /// # Errors
+    /// `server_unavailable`, a refusal of the recovery mailbox, or the database's.
     pub async fn catch_up(&self) -> Result<()> {
         loop {
             let records = self
@@ -23,57 +28,46 @@ impl Wallet {
             if ids.is_empty() {
                 return Ok(());
             }
-            let wanted = ids.clone();
-            let vtxos = self
-                .store
-                .read(move |connection| {
-                    wanted
-                        .iter()
-                        .map(|id| vtxo_body::get(connection, *id))
-                        .collect::<Result<Vec<_>, _>>()
-                })
-                .await?;
-            let registered = self.register_one_by_one(&vtxos).await?;
+            let full_chunk = ids.len() == CHUNK;
+            let vtxos = self.full_vtxos(ids).await?;
+            let registered = self.register_all_possible(&vtxos).await?;
             self.server
                 .post_recovery_ids(self.keys.recovery_mailbox(), &registered)
                 .await?;
-            let complete = registered.len() == ids.len();
+            let all_accepted = registered.len() == vtxos.len();
             self.store
                 .write(move |tx| {
                     vtxo::set_registered(tx, &registered, true)?;
                     vtxo::set_backed_up(tx, &registered)
                 })
                 .await?;
-            if !complete || ids.len() < CHUNK {
+            if !all_accepted || !full_chunk {
                 return Ok(());
             }
         }
     }
 
-    /// Registers all at once, or, when the server refuses that, each by itself; answers those that it took.
-    async fn register_one_by_one(
-        &self,
-        vtxos: &[Vtxo<ark_lib::vtxo::Full>],
-    ) -> Result<Vec<VtxoId>> {
+    /// Registers all chains with one request, or one by one if the server refuses that. Returns the ids that it accepted.
+    async fn register_all_possible(&self, vtxos: &[Vtxo<Full>]) -> Result<Vec<VtxoId>> {
         match self.server.register_chains(vtxos).await {
             Ok(()) => return Ok(vtxos.iter().map(Vtxo::id).collect()),
             Err(ark::Error::Rejected { .. }) => {}
             Err(error) => return Err(error.into()),
         }
-        let mut taken = Vec::new();
+        let mut accepted = Vec::new();
         for vtxo in vtxos {
             match self
                 .server
                 .register_chains(std::slice::from_ref(vtxo))
                 .await
             {
-                Ok(()) => taken.push(vtxo.id()),
+                Ok(()) => accepted.push(vtxo.id()),
                 Err(error @ ark::Error::Rejected { .. }) => {
-                    tracing::warn!(vtxo = %vtxo.id(), %error, "the server does not take this VTXO's chain");
+                    tracing::warn!(vtxo = %vtxo.id(), %error, "the Ark server refused the exit chain of a VTXO");
                 }
                 Err(error) => return Err(error.into()),
             }
         }
-        Ok(taken)
+        Ok(accepted)
     }
 }

@@ -35,7 +35,6 @@ use crate::wallet::{Result, Wallet};
 
 pub use list::PendingBoard;
 pub use start::BoardAmount;
-pub(in crate::wallet) use start::{board_fee, check_limits};
 
 /// How far a board is.
 #[derive(Clone, Debug, Serialize, Deserialize)]

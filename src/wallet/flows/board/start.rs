@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use ark_lib::board::BoardBuilder;
 use ark_lib::fees::validate_and_subtract_fee;
-use ark_lib::vtxo::VTXO_DUST;
 use bitcoin::{Amount, OutPoint};
 use serde_json::json;
 use tokio::sync::watch;
@@ -12,6 +11,7 @@ use tokio::sync::watch;
 use crate::model::{MovementStatus, NewMovement, OperationId, Subsystem};
 use crate::onchain::{Funding, FundingAmount};
 use crate::store::{key, movement};
+use crate::wallet::account::fees::{board_fee, check_board_amount};
 use crate::wallet::engine::steps::end::signed;
 use crate::wallet::engine::{self, Progress, clock};
 use crate::wallet::{CommitPoint, Error, PATIENCE, Result, Wallet};
@@ -72,14 +72,14 @@ impl Wallet {
             BoardAmount::All => FundingAmount::All,
         };
         if let BoardAmount::Exact(amount) = amount {
-            check_limits(&info, amount)?;
+            check_board_amount(&info, amount)?;
         }
         let funding = self
             .onchain
             .prepare_funding(script.clone(), wanted, self.chain.fee_rates().regular)
             .await?;
         let (utxo, gross) = funded_output(&funding, &script)?;
-        check_limits(&info, gross)?;
+        check_board_amount(&info, gross)?;
         let fee = board_fee(&info, gross)?;
         let net = validate_and_subtract_fee(gross, fee)
             .map_err(|error| Error::bad_request("amount_too_small", error.to_string()))?;
@@ -133,34 +133,6 @@ impl Wallet {
 
 /// The internal error code for a key that another operation took first.
 const KEY_TAKEN: &str = "key_taken";
-
-pub(in crate::wallet) fn check_limits(info: &ark_lib::ArkInfo, amount: Amount) -> Result<()> {
-    let least = info.min_board_amount.max(VTXO_DUST);
-    if amount < least {
-        let message = format!(
-            "the Ark server boards {} sat or more, not {} sat",
-            least.to_sat(),
-            amount.to_sat()
-        );
-        return Err(Error::bad_request("amount_too_small", message));
-    }
-    match info.max_vtxo_amount {
-        Some(most) if amount > most => {
-            let message = format!(
-                "the Ark server boards {} sat at most; board in several parts",
-                most.to_sat()
-            );
-            Err(Error::bad_request("amount_too_large", message))
-        }
-        _ => Ok(()),
-    }
-}
-
-pub(in crate::wallet) fn board_fee(info: &ark_lib::ArkInfo, amount: Amount) -> Result<Amount> {
-    info.fees.board.calculate(amount).ok_or_else(|| {
-        Error::bad_request("amount_too_large", "the board fee of this amount overflows")
-    })
-}
 
 /// The one output that pays the board's script.
 fn funded_output(funding: &Funding, script: &bitcoin::Script) -> Result<(OutPoint, Amount)> {

@@ -70,7 +70,6 @@ use crate::wallet::{CommitPoint, Error, Result, Wallet};
 
 pub(in crate::wallet) use feed::RoundFeed;
 pub use pending::{PendingRound, RoundOutput, RoundPhase};
-pub(in crate::wallet) use plan::fee_info;
 use plan::{Mode, Plan};
 pub(in crate::wallet) use secrets::Secrets;
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use ark_lib::fees::{VtxoFeeInfo, validate_and_subtract_fee_min_dust};
+use ark_lib::fees::validate_and_subtract_fee_min_dust;
 use ark_lib::vtxo::VTXO_DUST;
 use ark_lib::{ArkInfo, VtxoId, VtxoPolicy, VtxoRequest};
 use bitcoin::{Amount, SignedAmount};
@@ -156,7 +156,7 @@ pub(super) fn quote(
         .iter()
         .try_fold(Amount::ZERO, |sum, vtxo| sum.checked_add(vtxo.amount))
         .ok_or_else(too_much)?;
-    let infos = inputs.iter().map(|vtxo| fee_info(vtxo, height));
+    let infos = inputs.iter().map(|vtxo| vtxo.fee_info(height));
     let fee = info.fees.refresh.calculate(infos).ok_or_else(too_much)?;
     let net = validate_and_subtract_fee_min_dust(gross, fee, VTXO_DUST).map_err(|_| {
         let message = format!(
@@ -171,14 +171,6 @@ pub(super) fn quote(
         fee,
         pieces: pieces(net, info.max_vtxo_amount),
     })
-}
-
-/// What the fee of a VTXO depends on.
-pub(in crate::wallet) fn fee_info(vtxo: &VtxoRecord, height: BlockHeight) -> VtxoFeeInfo {
-    VtxoFeeInfo {
-        amount: vtxo.amount,
-        expiry_blocks: vtxo.expiry_height.checked_blocks_since(height).unwrap_or(0),
-    }
 }
 
 /// Equal parts that each fit into a VTXO.

@@ -1,0 +1,111 @@
+//! Loading the wallet in the datadir, and unloading it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use super::{WalletSlot, parse_mnemonic};
+use crate::config::WalletConfig;
+use crate::datadir::WalletLock;
+use crate::wallet::{Error, Result, Wallet, WalletOptions};
+
+/// How long an unloading wallet waits for the requests that still use it: longer than any request waits for its operation.
+const LAST_REQUESTS: Duration = Duration::from_secs(30);
+/// How often it looks whether requests still use it.
+const POLL_INTERVAL: Duration = Duration::from_millis(20);
+
+/// The loaded wallet with its background work and its file lock.
+pub(super) struct Running {
+    pub(super) wallet: Arc<Wallet>,
+    stop: CancellationToken,
+    background: Option<JoinHandle<()>>,
+    _lock: WalletLock,
+}
+
+impl WalletSlot {
+    /// Loads the wallet in the datadir. Returns false if there is none.
+    ///
+    /// # Errors
+    /// `invalid_config`, `wallet_locked`, `invalid_mnemonic`, and the errors of [`Wallet::open`].
+    pub async fn open_existing(&self) -> Result<bool> {
+        let mut running = self.running.lock().await;
+        let Some(words) = self.mnemonic()? else {
+            return Ok(false);
+        };
+        let config = WalletConfig::load(&self.datadir.config())?;
+        let lock = WalletLock::take(&self.datadir.wallet_lock())?;
+        let options = WalletOptions {
+            config: Arc::new(config),
+            network: None,
+            mnemonic: parse_mnemonic(&words)?,
+            restored: false,
+            birthday: None,
+            database: self.datadir.database(),
+            allow_offline_server: true,
+        };
+        let wallet = Wallet::open(options).await?;
+        tracing::info!(fingerprint = %wallet.fingerprint(), network = %wallet.network(), "wallet opened");
+        *running = Some(self.run(wallet, lock));
+        Ok(true)
+    }
+
+    /// Unloads the wallet once its background work and its requests have ended. Its files stay.
+    ///
+    /// # Errors
+    /// `wallet_busy` if requests still use the wallet after 30 seconds.
+    pub async fn close(&self) -> Result<()> {
+        let mut running = self.running.lock().await;
+        self.unload(&mut running).await
+    }
+
+    /// Starts the background work of an opened wallet and offers the wallet to requests.
+    pub(super) fn run(&self, wallet: Arc<Wallet>, lock: WalletLock) -> Running {
+        let stop = CancellationToken::new();
+        let background = (self.background)(Arc::clone(&wallet), stop.clone());
+        self.loaded.store(Some(Arc::clone(&wallet)));
+        Running {
+            wallet,
+            stop,
+            background: Some(background),
+            _lock: lock,
+        }
+    }
+
+    /// Stops the wallet and closes its database.
+    ///
+    /// It waits until no request uses the wallet: SQLite removes journals by name when it closes a database, so this database
+    /// must be closed before the next one is created under the same name.
+    ///
+    /// # Errors
+    /// `wallet_busy` if requests still use the wallet after [`LAST_REQUESTS`]. The next call completes the job.
+    pub(super) async fn unload(&self, slot: &mut Option<Running>) -> Result<()> {
+        let Some(mut running) = slot.take() else {
+            return Ok(());
+        };
+        self.loaded.store(None);
+        running.stop.cancel();
+        if let Some(background) = running.background.take()
+            && let Err(error) = background.await
+        {
+            tracing::error!(%error, "the background work of the wallet panicked");
+        }
+        running.wallet.close().await;
+        let deadline = tokio::time::Instant::now() + LAST_REQUESTS;
+        while Arc::get_mut(&mut running.wallet).is_none() {
+            if tokio::time::Instant::now() >= deadline {
+                *slot = Some(running);
+                return Err(Error::conflict(
+                    "wallet_busy",
+                    "Requests still use the wallet; try again in a moment",
+                ));
+            }
+            tokio::time::sleep(POLL_INTERVAL).await;
+        }
+        // Closing the database blocks until its writer thread has ended.
+        tokio::task::spawn_blocking(move || drop(running))
+            .await
+            .map_err(Error::internal)
+    }
+}

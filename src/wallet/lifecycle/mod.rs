@@ -1,0 +1,99 @@
+//! The daemon's one wallet: created, loaded at start, unloaded, deleted.
+//!
+//! [`WalletSlot`] runs one of these at a time, and keeps the datadir and the loaded wallet consistent (docs/protocol.md §21.5,
+//! §23.3). A creation writes the seed to disk before it creates the database. A deletion removes the seed last, so that an
+//! interrupted deletion can be repeated. Neither touches files that do not belong to the wallet.
+
+mod create;
+mod delete;
+mod load;
+#[cfg(test)]
+mod tests;
+
+use std::io;
+use std::sync::Arc;
+
+use arc_swap::ArcSwapOption;
+use bip39::{Language, Mnemonic};
+use tokio::sync::Mutex;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use zeroize::Zeroizing;
+
+use self::load::Running;
+use super::{Error, Result, Wallet};
+use crate::config::ConfigError;
+use crate::datadir::{DataDir, LockError};
+
+pub use create::CreateWallet;
+pub use delete::DeleteWallet;
+
+/// Starts a wallet's background work, which ends soon after the token is cancelled.
+pub type Background = fn(Arc<Wallet>, CancellationToken) -> JoinHandle<()>;
+
+/// Holds the daemon's wallet, or none.
+pub struct WalletSlot {
+    datadir: DataDir,
+    background: Background,
+    /// The wallet for requests, which read it without a lock.
+    loaded: ArcSwapOption<Wallet>,
+    /// The loaded wallet. Creation, loading, unloading and deletion hold the lock.
+    running: Mutex<Option<Running>>,
+}
+
+impl WalletSlot {
+    /// A slot without a wallet. Every wallet that is loaded from `datadir` runs `background`.
+    pub fn new(datadir: DataDir, background: Background) -> Self {
+        Self {
+            datadir,
+            background,
+            loaded: ArcSwapOption::empty(),
+            running: Mutex::new(None),
+        }
+    }
+
+    /// The loaded wallet, if there is one.
+    pub fn loaded(&self) -> Option<Arc<Wallet>> {
+        self.loaded.load_full()
+    }
+
+    /// The seed words in the datadir, if there are any.
+    ///
+    /// # Errors
+    /// An internal error if the file cannot be read.
+    pub fn mnemonic(&self) -> Result<Option<Zeroizing<String>>> {
+        match std::fs::read_to_string(self.datadir.mnemonic()) {
+            Ok(words) => Ok(Some(Zeroizing::new(words))),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(e) => Err(Error::internal(e)),
+        }
+    }
+}
+
+fn parse_mnemonic(words: &str) -> Result<Mnemonic> {
+    // The parser's own message may contain a word of the seed, so it is dropped.
+    Mnemonic::parse_in(Language::English, words.trim()).map_err(|_| {
+        Error::bad_request(
+            "invalid_mnemonic",
+            "The mnemonic is not a valid BIP-39 phrase; check its words and their order",
+        )
+    })
+}
+
+impl From<ConfigError> for Error {
+    fn from(error: ConfigError) -> Self {
+        Error::bad_request("invalid_config", error.to_string())
+    }
+}
+
+impl From<LockError> for Error {
+    fn from(error: LockError) -> Self {
+        match error {
+            LockError::Held { .. } => Error::conflict(
+                "wallet_locked",
+                "Another program has opened the wallet in this datadir; stop it first",
+            ),
+            LockError::Io { .. } => Error::internal(error),
+        }
+    }
+}
