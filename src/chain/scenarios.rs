@@ -1,22 +1,24 @@
-//! What must hold on every backend.
+//! Tests of the chain source that run on every kind of backend.
 
 use arkwalletd_sandbox::testing::Regtest;
 use bitcoin::absolute::LockTime;
 use bitcoin::hashes::Hash as _;
 use bitcoin::transaction::Version;
-use bitcoin::{Amount, ScriptBuf, Sequence, TxIn, TxOut, Witness};
+use bitcoin::{
+    Amount, FeeRate, OutPoint, ScriptBuf, Sequence, Transaction, TxIn, TxOut, Txid, Witness,
+};
 
 use super::fixture::{connect, on_each_backend};
 use super::*;
 
 on_each_backend!(
-    a_transaction_is_unknown_then_waits_then_is_mined,
-    the_spender_of_an_output_is_found_wherever_it_is,
-    a_reorganisation_of_three_blocks_moves_spends_and_statuses,
-    a_spend_that_a_reorganisation_undid_gives_way_to_its_rival,
-    a_parent_without_fee_enters_with_the_child_that_pays,
-    a_double_spend_is_told_from_a_fee_that_is_too_low,
-    the_tip_follows_blocks_and_fees_have_a_fallback,
+    a_transaction_is_unknown_then_in_the_mempool_then_confirmed,
+    a_spender_is_found_in_the_mempool_and_in_blocks,
+    a_reorganisation_changes_spends_and_statuses,
+    after_a_reorganisation_the_conflicting_spend_is_found,
+    a_zero_fee_parent_is_accepted_with_a_child_that_pays,
+    a_double_spend_and_a_replacement_fee_that_is_too_low_differ,
+    the_tip_follows_blocks_and_fee_rates_have_a_fallback,
 );
 
 /// Spends coins of the fixture's key to `outputs`.
@@ -60,7 +62,7 @@ async fn confirmed_at(chain: &ChainSource, txid: Txid) -> Option<u32> {
     }
 }
 
-async fn a_transaction_is_unknown_then_waits_then_is_mined(regtest: Regtest) {
+async fn a_transaction_is_unknown_then_in_the_mempool_then_confirmed(regtest: Regtest) {
     let chain = connect(&regtest).await;
     let unknown = Txid::from_byte_array([9; 32]);
     assert_eq!(chain.status(unknown).await.unwrap(), TxStatus::NotFound);
@@ -71,13 +73,13 @@ async fn a_transaction_is_unknown_then_waits_then_is_mined(regtest: Regtest) {
     let waiting = chain.transaction(txid).await.unwrap().unwrap();
     assert_eq!(waiting.compute_txid(), txid);
     regtest.mine(2).await;
-    chain.0.tips.expire();
+    chain.expire_tip();
     let tip = chain.tip().await.unwrap().height.to_u32();
     assert_eq!(confirmed_at(&chain, txid).await, Some(tip - 1));
     assert_eq!(chain.transaction(txid).await.unwrap(), Some(waiting));
 }
 
-async fn the_spender_of_an_output_is_found_wherever_it_is(regtest: Regtest) {
+async fn a_spender_is_found_in_the_mempool_and_in_blocks(regtest: Regtest) {
     let chain = connect(&regtest).await;
     let (outpoint, output) = regtest.coin(50_000).await;
     assert_eq!(chain.spender(outpoint).await.unwrap(), None);
@@ -101,17 +103,17 @@ async fn the_spender_of_an_output_is_found_wherever_it_is(regtest: Regtest) {
     assert_eq!(mined.status, chain.status(txid).await.unwrap());
     assert_eq!(mined.txid, txid);
 
-    // Another source has to look for it from the tip.
-    let stranger = connect(&regtest).await;
-    assert_eq!(stranger.spender(outpoint).await.unwrap(), Some(mined));
-    assert_eq!(stranger.spender(outpoint).await.unwrap(), Some(mined));
-    let never_made = OutPoint::new(txid, 7);
-    assert_eq!(stranger.spender(never_made).await.unwrap(), None);
+    // A new source has no cache, so it scans from the tip.
+    let other = connect(&regtest).await;
+    assert_eq!(other.spender(outpoint).await.unwrap(), Some(mined));
+    assert_eq!(other.spender(outpoint).await.unwrap(), Some(mined));
+    let never_created = OutPoint::new(txid, 7);
+    assert_eq!(other.spender(never_created).await.unwrap(), None);
     let unknown = OutPoint::new(Txid::from_byte_array([9; 32]), 0);
-    assert_eq!(stranger.spender(unknown).await.unwrap(), None);
+    assert_eq!(other.spender(unknown).await.unwrap(), None);
 }
 
-async fn a_reorganisation_of_three_blocks_moves_spends_and_statuses(regtest: Regtest) {
+async fn a_reorganisation_changes_spends_and_statuses(regtest: Regtest) {
     let chain = connect(&regtest).await;
     let (outpoint, output) = regtest.coin(50_000).await;
     regtest.mine(1).await;
@@ -136,7 +138,7 @@ async fn a_reorganisation_of_three_blocks_moves_spends_and_statuses(regtest: Reg
     assert_eq!(after.status, status);
 }
 
-async fn a_spend_that_a_reorganisation_undid_gives_way_to_its_rival(regtest: Regtest) {
+async fn after_a_reorganisation_the_conflicting_spend_is_found(regtest: Regtest) {
     let chain = connect(&regtest).await;
     let coin = regtest.coin(70_000).await;
     regtest.mine(1).await;
@@ -147,15 +149,15 @@ async fn a_spend_that_a_reorganisation_undid_gives_way_to_its_rival(regtest: Reg
     let found = chain.spender(outpoint).await.unwrap().unwrap();
     assert_eq!(found.txid, undone[0].compute_txid());
 
-    let rival = regtest.conflict(&undone[0]).await;
-    regtest.reorg_to(rival.clone()).await;
+    let conflict = regtest.conflict(&undone[0]).await;
+    regtest.reorg_to(conflict.clone()).await;
     let found = chain.spender(outpoint).await.unwrap().unwrap();
-    assert_eq!(found.txid, rival.compute_txid());
+    assert_eq!(found.txid, conflict.compute_txid());
     let gone = chain.status(undone[0].compute_txid()).await.unwrap();
     assert_eq!(gone, TxStatus::NotFound);
 }
 
-async fn a_parent_without_fee_enters_with_the_child_that_pays(regtest: Regtest) {
+async fn a_zero_fee_parent_is_accepted_with_a_child_that_pays(regtest: Regtest) {
     let chain = connect(&regtest).await;
     let money = regtest.coin(50_000).await;
     let fees = regtest.coin(20_000).await;
@@ -186,7 +188,7 @@ async fn a_parent_without_fee_enters_with_the_child_that_pays(regtest: Regtest) 
     assert_eq!(mined.status, chain.status(mined.txid).await.unwrap());
 }
 
-async fn a_double_spend_is_told_from_a_fee_that_is_too_low(regtest: Regtest) {
+async fn a_double_spend_and_a_replacement_fee_that_is_too_low_differ(regtest: Regtest) {
     let chain = connect(&regtest).await;
     let coin = regtest.coin(50_000).await;
     regtest.mine(1).await;
@@ -204,19 +206,19 @@ async fn a_double_spend_is_told_from_a_fee_that_is_too_low(regtest: Regtest) {
     regtest.mine(1).await;
     let refused = chain.broadcast_package(&cheaper).await;
     assert_eq!(refused, Err(BroadcastError::MissingOrSpent));
-    // What is in a block already has arrived.
+    // A transaction that is in a block counts as accepted.
     chain.broadcast_package(&first).await.unwrap();
 }
 
-async fn the_tip_follows_blocks_and_fees_have_a_fallback(regtest: Regtest) {
+async fn the_tip_follows_blocks_and_fee_rates_have_a_fallback(regtest: Regtest) {
     let chain = connect(&regtest).await;
     let before = chain.tip().await.unwrap();
     regtest.mine(3).await;
-    chain.0.tips.expire();
+    chain.expire_tip();
     let after = chain.tip().await.unwrap();
     assert_eq!(after.height.to_u32(), before.height.to_u32() + 3);
     regtest.reorg(1).await;
-    chain.0.tips.expire();
+    chain.expire_tip();
     assert_ne!(chain.tip().await.unwrap().hash, after.hash);
     let rates = chain.refresh_fee_rates().await.unwrap();
     assert!(rates.fast >= rates.slow && rates.slow >= FeeRate::BROADCAST_MIN);

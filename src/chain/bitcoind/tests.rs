@@ -1,4 +1,4 @@
-//! What only a bitcoind does: logins, refusals to serve us, restarts, word of new blocks.
+//! Tests of what only bitcoind has: logins, requirements on the node, restarts, block notifications.
 
 use std::time::Duration;
 
@@ -28,7 +28,7 @@ fn password(password: &str) -> BitcoindAuth {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs a real bitcoind: set ARKWALLETD_BITCOIND and run with --include-ignored"]
-async fn both_logins_work_and_wrong_ones_are_named() {
+async fn both_logins_work_and_the_error_names_a_wrong_one() {
     let node = testing::Bitcoind::start();
     for auth in [cookie(&node), password(testing::Bitcoind::PASSWORD)] {
         let chain = connect_to(backend(&node, auth)).await;
@@ -49,7 +49,7 @@ async fn both_logins_work_and_wrong_ones_are_named() {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs a real bitcoind: set ARKWALLETD_BITCOIND and run with --include-ignored"]
-async fn a_node_of_another_network_or_without_index_is_refused_in_a_sentence() {
+async fn a_node_of_another_network_or_without_txindex_is_refused() {
     let node = testing::Bitcoind::start_with(&["-txindex=0"]);
     let error = failure(backend(&node, cookie(&node)), Network::Signet).await;
     assert!(error.to_string().contains("is not on signet"), "{error}");
@@ -60,7 +60,7 @@ async fn a_node_of_another_network_or_without_index_is_refused_in_a_sentence() {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs a real bitcoind: set ARKWALLETD_BITCOIND and run with --include-ignored"]
-async fn a_restarted_node_is_found_again_with_its_new_cookie() {
+async fn a_restarted_node_is_used_with_its_new_cookie() {
     let node = testing::Bitcoind::start();
     let backend = backend(&node, cookie(&node));
     let BackendConfig::Bitcoind { url, auth, .. } = backend else {
@@ -73,8 +73,8 @@ async fn a_restarted_node_is_found_again_with_its_new_cookie() {
     };
     let first = std::fs::read_to_string(&path).unwrap();
     node.stop();
-    let away = source.tip(None).await.unwrap_err();
-    assert!(matches!(away, Error::Unavailable(_)), "{away}");
+    let stopped = source.tip(None).await.unwrap_err();
+    assert!(matches!(stopped, Error::Unavailable(_)), "{stopped}");
     assert!(matches!(
         source.broadcast(&[]).await,
         Err(BroadcastError::Unavailable(_))
@@ -87,7 +87,7 @@ async fn a_restarted_node_is_found_again_with_its_new_cookie() {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs a real bitcoind: set ARKWALLETD_BITCOIND and run with --include-ignored"]
-async fn blocks_are_announced_also_after_a_restart() {
+async fn blocks_are_announced_before_and_after_a_restart() {
     let node = testing::Bitcoind::start();
     let BackendConfig::Bitcoind { url, auth, .. } = backend(&node, cookie(&node)) else {
         unreachable!()
@@ -99,7 +99,7 @@ async fn blocks_are_announced_also_after_a_restart() {
         // A subscription takes effect some time after it was sent, so mine until one block is announced.
         let announced = async {
             loop {
-                chain.wait_for_block_hint().await;
+                chain.next_block_notification().await;
                 if chain.tip().await.is_ok_and(|tip| tip.height > before) {
                     break;
                 }
