@@ -11,7 +11,7 @@ pub(super) const POLL_INTERVAL: Duration = Duration::from_secs(30);
 
 /// Follows a stream while there is a connection, and opens the next one when it ends. The pause in between grows with each
 /// stream that broke sooner than the pause before it. Events during a pause are missed until the next poll, so a stream that
-/// lasted longer resets the pause to a moment.
+/// lasted longer resets the pause to its minimum.
 pub(super) async fn keep_following<F: Future<Output = Result<()>>>(
     wallet: &Arc<Wallet>,
     task: &'static str,

@@ -1,35 +1,37 @@
-//! The on-chain wallet on a chain: deposits, payments, restarts, reorganisations.
+//! Tests of the on-chain wallet on a chain: deposits, payments, restarts, reorganisations.
 
 use std::path::{Path, PathBuf};
 
 use arkwalletd_sandbox::testing::Regtest;
+use bitcoin::bip32::Xpriv;
 use bitcoin::{Amount, Psbt, Transaction, Txid};
 use bitcoin_ext::BlockHeight;
 use tempfile::TempDir;
 
+use super::wallet::now;
 use super::*;
 use crate::chain::TxStatus;
 use crate::chain::fixture::{FEE_RATE, NETWORK, connect, on_each_backend};
 
 on_each_backend!(
-    money_in_is_money_left_and_money_out,
-    a_held_funding_survives_a_restart_and_the_sync_broadcasts_it_once_recorded,
-    a_restored_wallet_finds_everything_and_gives_out_new_addresses,
-    a_payment_that_was_double_spent_is_given_up,
-    a_payment_built_on_a_deposit_that_a_reorganisation_undid_is_given_up,
+    deposits_equal_balance_plus_payments_plus_fees,
+    a_held_funding_survives_a_restart_and_is_broadcast_once_recorded,
+    a_restored_wallet_finds_its_transactions_and_its_next_address,
+    a_double_spent_payment_is_evicted,
+    a_payment_is_evicted_when_its_deposit_is_double_spent_in_a_reorganisation,
     a_reorganisation_moves_confirmations,
-    callers_share_a_sync_that_began_after_they_asked,
+    callers_share_a_sync_that_started_after_their_call,
 );
 
-/// Where a test keeps its databases.
-struct Desk(TempDir);
+/// The folder of a test's databases.
+struct Databases(TempDir);
 
-impl Desk {
-    fn new() -> Desk {
-        Desk(tempfile::tempdir().unwrap())
+impl Databases {
+    fn new() -> Databases {
+        Databases(tempfile::tempdir().unwrap())
     }
 
-    fn database(&self, name: &str) -> PathBuf {
+    fn path(&self, name: &str) -> PathBuf {
         self.0.path().join(name)
     }
 }
@@ -37,7 +39,7 @@ impl Desk {
 /// The same seed's wallet, in its own database, after its first scan.
 async fn open(regtest: &Regtest, database: &Path, start: ScanStart) -> OnchainWallet {
     let root = Xpriv::new_master(NETWORK, &[5; 32]).unwrap();
-    let store = Store::open(database).unwrap();
+    let store = crate::store::Store::open(database).unwrap();
     let wallet = OnchainWallet::load(store, connect(regtest).await, &root, NETWORK, start);
     let wallet = wallet.await.unwrap();
     if start != ScanStart::Tip {
@@ -75,9 +77,9 @@ async fn hold(wallet: &OnchainWallet, funding: Funding, operation: &'static str)
         .unwrap()
 }
 
-async fn money_in_is_money_left_and_money_out(regtest: Regtest) {
-    let desk = Desk::new();
-    let wallet = open(&regtest, &desk.database("db.sqlite"), ScanStart::Tip).await;
+async fn deposits_equal_balance_plus_payments_plus_fees(regtest: Regtest) {
+    let databases = Databases::new();
+    let wallet = open(&regtest, &databases.path("db.sqlite"), ScanStart::Tip).await;
     let address = wallet.next_address().await.unwrap();
     let deposit = regtest.pay(address.script_pubkey(), 1_000_000).await;
     wallet.sync().await.unwrap();
@@ -118,11 +120,9 @@ async fn money_in_is_money_left_and_money_out(regtest: Regtest) {
     assert!(history.iter().all(|entry| entry.confirmation.is_some()));
 }
 
-async fn a_held_funding_survives_a_restart_and_the_sync_broadcasts_it_once_recorded(
-    regtest: Regtest,
-) {
-    let desk = Desk::new();
-    let path = desk.database("db.sqlite");
+async fn a_held_funding_survives_a_restart_and_is_broadcast_once_recorded(regtest: Regtest) {
+    let databases = Databases::new();
+    let path = databases.path("db.sqlite");
     let wallet = open(&regtest, &path, ScanStart::Tip).await;
     fund(&regtest, &wallet, &[60_000, 60_000]).await;
     let script = regtest.address().script_pubkey();
@@ -158,9 +158,9 @@ async fn a_held_funding_survives_a_restart_and_the_sync_broadcasts_it_once_recor
     assert_eq!(wallet.utxos().len(), 2);
 }
 
-async fn a_restored_wallet_finds_everything_and_gives_out_new_addresses(regtest: Regtest) {
-    let desk = Desk::new();
-    let wallet = open(&regtest, &desk.database("old.sqlite"), ScanStart::Tip).await;
+async fn a_restored_wallet_finds_its_transactions_and_its_next_address(regtest: Regtest) {
+    let databases = Databases::new();
+    let wallet = open(&regtest, &databases.path("old.sqlite"), ScanStart::Tip).await;
     fund(&regtest, &wallet, &[10_000, 20_000]).await;
     let sent = wallet
         .send(regtest.address(), Amount::from_sat(15_000), FEE_RATE)
@@ -168,7 +168,7 @@ async fn a_restored_wallet_finds_everything_and_gives_out_new_addresses(regtest:
         .unwrap();
     let next = wallet.next_address().await.unwrap();
 
-    let restored = open(&regtest, &desk.database("new.sqlite"), ScanStart::Full).await;
+    let restored = open(&regtest, &databases.path("new.sqlite"), ScanStart::Full).await;
     assert_eq!(restored.balance(), wallet.balance());
     assert!(
         restored
@@ -179,13 +179,13 @@ async fn a_restored_wallet_finds_everything_and_gives_out_new_addresses(regtest:
     assert_eq!(restored.next_address().await.unwrap(), next);
     // The fixture's chain starts with 120 blocks.
     let start = ScanStart::From(BlockHeight::new(120));
-    let restored = open(&regtest, &desk.database("late.sqlite"), start).await;
+    let restored = open(&regtest, &databases.path("late.sqlite"), start).await;
     assert_eq!(restored.balance(), wallet.balance());
 }
 
-async fn a_payment_that_was_double_spent_is_given_up(regtest: Regtest) {
-    let desk = Desk::new();
-    let wallet = open(&regtest, &desk.database("a.sqlite"), ScanStart::Tip).await;
+async fn a_double_spent_payment_is_evicted(regtest: Regtest) {
+    let databases = Databases::new();
+    let wallet = open(&regtest, &databases.path("a.sqlite"), ScanStart::Tip).await;
     fund(&regtest, &wallet, &[60_000]).await;
     let script = regtest.address().script_pubkey();
     let amount = FundingAmount::Exact(Amount::from_sat(50_000));
@@ -198,7 +198,7 @@ async fn a_payment_that_was_double_spent_is_given_up(regtest: Regtest) {
     wallet.catch_up().await.unwrap();
     drop(funding);
 
-    let twin = open(&regtest, &desk.database("b.sqlite"), ScanStart::Full).await;
+    let twin = open(&regtest, &databases.path("b.sqlite"), ScanStart::Full).await;
     let to = twin.next_address().await.unwrap();
     let other = twin.prepare_drain(to, FEE_RATE).await;
     let other = twin.pay(other).await.unwrap();
@@ -215,9 +215,11 @@ async fn a_payment_that_was_double_spent_is_given_up(regtest: Regtest) {
     assert!(ids.contains(&other));
 }
 
-async fn a_payment_built_on_a_deposit_that_a_reorganisation_undid_is_given_up(regtest: Regtest) {
-    let desk = Desk::new();
-    let wallet = open(&regtest, &desk.database("db.sqlite"), ScanStart::Tip).await;
+async fn a_payment_is_evicted_when_its_deposit_is_double_spent_in_a_reorganisation(
+    regtest: Regtest,
+) {
+    let databases = Databases::new();
+    let wallet = open(&regtest, &databases.path("db.sqlite"), ScanStart::Tip).await;
     fund(&regtest, &wallet, &[60_000]).await;
     let deposit = regtest.transaction(wallet.transactions()[0].txid).await;
     wallet
@@ -234,8 +236,8 @@ async fn a_payment_built_on_a_deposit_that_a_reorganisation_undid_is_given_up(re
 }
 
 async fn a_reorganisation_moves_confirmations(regtest: Regtest) {
-    let desk = Desk::new();
-    let wallet = open(&regtest, &desk.database("db.sqlite"), ScanStart::Tip).await;
+    let databases = Databases::new();
+    let wallet = open(&regtest, &databases.path("db.sqlite"), ScanStart::Tip).await;
     fund(&regtest, &wallet, &[10_000]).await;
     let before = wallet.transactions()[0].confirmation.unwrap();
     regtest.mine(2).await;
@@ -248,9 +250,9 @@ async fn a_reorganisation_moves_confirmations(regtest: Regtest) {
     assert_eq!(wallet.balance().confirmed.to_sat(), 10_000);
 }
 
-async fn callers_share_a_sync_that_began_after_they_asked(regtest: Regtest) {
-    let desk = Desk::new();
-    let wallet = open(&regtest, &desk.database("db.sqlite"), ScanStart::Tip).await;
+async fn callers_share_a_sync_that_started_after_their_call(regtest: Regtest) {
+    let databases = Databases::new();
+    let wallet = open(&regtest, &databases.path("db.sqlite"), ScanStart::Tip).await;
     let syncs = (0..20).map(|_| {
         let wallet = wallet.clone();
         tokio::spawn(async move { wallet.sync().await })

@@ -6,7 +6,7 @@ use bitcoin::address::NetworkUnchecked;
 use bitcoin::{Address, Amount, Txid};
 
 use crate::chain::FeeRates;
-use crate::onchain::{self, OnchainBalance, OnchainTransaction, OnchainUtxo, Payment};
+use crate::onchain::{self, OnchainBalance, OnchainTransaction, OnchainUtxo, PreparedPayment};
 use crate::wallet::{CommitPoint, Error, Result, Wallet};
 
 /// The most payees of one transaction. With as many inputs as a payment may have it stays below the size that nodes relay.
@@ -85,7 +85,7 @@ impl Wallet {
     }
 
     /// Writes a payment, and only then hands it to the network: from the write on it stands, whatever happens.
-    async fn pay_onchain(&self, payment: Payment) -> Result<Txid> {
+    async fn pay_onchain(&self, payment: PreparedPayment) -> Result<Txid> {
         let transaction = payment.transaction().clone();
         self.commit(CommitPoint::OnchainPaid, move |tx| Ok(payment.record(tx)?))
             .await?;
