@@ -12,6 +12,7 @@ use super::wallet::now;
 use super::*;
 use crate::chain::TxStatus;
 use crate::chain::fixture::{FEE_RATE, NETWORK, connect, on_each_backend};
+use crate::store::Store;
 
 on_each_backend!(
     deposits_equal_balance_plus_payments_plus_fees,
@@ -39,7 +40,7 @@ impl Databases {
 /// The same seed's wallet, in its own database, after its first scan.
 async fn open(regtest: &Regtest, database: &Path, start: ScanStart) -> OnchainWallet {
     let root = Xpriv::new_master(NETWORK, &[5; 32]).unwrap();
-    let store = crate::store::Store::open(database).unwrap();
+    let store = Store::open(database).unwrap();
     let wallet = OnchainWallet::load(store, connect(regtest).await, &root, NETWORK, start);
     let wallet = wallet.await.unwrap();
     if start != ScanStart::Tip {

@@ -1,7 +1,7 @@
 //! The client of the operator's own bitcoind. The node is trusted: it validates the chain.
 
 mod blocks;
-pub(super) mod rpc;
+mod rpc;
 mod spend_index;
 mod spends;
 #[cfg(test)]

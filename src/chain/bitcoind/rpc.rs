@@ -48,7 +48,7 @@ impl fmt::Debug for BitcoindAuth {
 /// The error codes of bitcoind that are handled.
 pub(super) mod code {
     /// The requested object does not exist.
-    pub(in super::super) const NOT_FOUND: i64 = -5;
+    pub(super) const NOT_FOUND: i64 = -5;
     /// The transaction's outputs are already in the chain.
     pub(in super::super) const ALREADY_IN_CHAIN: i64 = -27;
     /// The node is starting.
@@ -57,7 +57,7 @@ pub(super) mod code {
 
 /// A failed call.
 #[derive(Debug)]
-pub(in crate::chain) enum CallError {
+pub(super) enum CallError {
     /// The node did not answer, or its answer is invalid.
     Failed(Error),
     /// The node answered with an error.
@@ -66,7 +66,7 @@ pub(in crate::chain) enum CallError {
 
 /// The error object of the node's answer.
 #[derive(Debug, Deserialize)]
-pub(in crate::chain) struct Refusal {
+pub(super) struct Refusal {
     pub(super) code: i64,
     pub(super) message: String,
 }
@@ -135,7 +135,7 @@ fn invalid(what: impl fmt::Display) -> CallError {
 }
 
 /// The node's RPC interface. It is never reached through a proxy, and a call takes ten seconds at most.
-pub(in crate::chain) struct Rpc {
+pub(super) struct Rpc {
     http: reqwest::Client,
     url: Url,
     auth: BitcoindAuth,
@@ -143,7 +143,7 @@ pub(in crate::chain) struct Rpc {
 }
 
 impl Rpc {
-    pub(in crate::chain) fn new(mut url: Url, auth: BitcoindAuth) -> Result<Rpc, Error> {
+    pub(super) fn new(mut url: Url, auth: BitcoindAuth) -> Result<Rpc, Error> {
         // A login in the URL would appear in error messages.
         let stripped = url.set_username("").and_then(|()| url.set_password(None));
         stripped.map_err(|()| Error::Config(format!("{url} is not a valid bitcoind URL")))?;
@@ -166,7 +166,7 @@ impl Rpc {
     }
 
     /// Calls a method. `params` is an array or an object of named parameters.
-    pub(in crate::chain) async fn call<T: DeserializeOwned>(
+    pub(super) async fn call<T: DeserializeOwned>(
         &self,
         method: &str,
         params: Value,
