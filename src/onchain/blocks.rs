@@ -1,5 +1,5 @@
 //! The sync from a backend that serves blocks and has no address index. The lock on the wallet is held while a fetched block is
-//! applied, never while a block is fetched (P12).
+//! applied, never while a block is fetched.
 
 use std::collections::HashSet;
 

@@ -2,7 +2,7 @@
 //!
 //! The node reports at once whether an output is unspent and which mempool transaction spends it. Only for an output that was
 //! spent in a block are blocks scanned: from the tip back to the block where the output was last known as unspent, or to the
-//! block that created it. Each block is fetched once, whichever outputs are searched for (P8, P9).
+//! block that created it. Each block is fetched once, whichever outputs are searched for.
 
 use std::sync::Arc;
 
