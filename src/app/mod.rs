@@ -19,7 +19,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 
-use crate::background::Sync;
+use crate::background::BackgroundTasks;
 use crate::datadir::{DaemonLock, DataDir, LockError};
 use crate::http::{self, auth::Secret};
 use crate::wallet::Wallet;
@@ -251,10 +251,10 @@ fn secret(access: Access, bind: SocketAddr, datadir: &DataDir) -> anyhow::Result
 
 fn background(wallet: Arc<Wallet>, stop: CancellationToken) -> JoinHandle<()> {
     tokio::spawn(async move {
-        let sync = Sync::start(&wallet);
+        let background = BackgroundTasks::start(&wallet);
         drop(wallet);
         stop.cancelled().await;
-        sync.stop().await;
+        background.stop().await;
     })
 }
 

@@ -10,8 +10,8 @@ use server_rpc::protos;
 use super::{Error, Server};
 
 impl Server {
-    /// Asks for the server's half of the signature on a board's exit transaction. Nothing is stored there: asking again
-    /// with another nonce is safe.
+    /// Requests the server's partial signature on a board's exit transaction. The server stores nothing, so the request can be
+    /// repeated with another nonce.
     ///
     /// # Errors
     /// See [`Error`].
@@ -38,7 +38,7 @@ impl Server {
         BoardCosignResponse::try_from(answer).map_err(Error::malformed)
     }
 
-    /// Tells the server that a board's funding transaction is deep enough. Telling it again changes nothing.
+    /// Registers a board whose funding transaction has the confirmations that the server requires. Idempotent.
     ///
     /// # Errors
     /// See [`Error`].

@@ -1,4 +1,4 @@
-//! The connection: handshake, heartbeat, and the truth about whether there is one.
+//! The connection to the Ark server: handshake, heartbeat, and whether it is up (docs/protocol.md §3).
 
 use std::future::Future;
 use std::sync::{Arc, OnceLock};
@@ -16,27 +16,29 @@ use super::safety::{self, PinnedKeys};
 
 /// How long a call may take before its outcome counts as unknown.
 const CALL_TIMEOUT: Duration = Duration::from_secs(30);
-/// How long the server has for a sign of life.
+/// How long a check of the server may take before the server counts as unreachable.
 const CHECK_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a stream may stay open; after that the server ends it, and the wallet opens the next.
+const STREAM_TIMEOUT: Duration = Duration::from_secs(3600);
 
-/// Where the server is and how to introduce ourselves.
+/// Where the server is, and what is sent to it with every call.
 #[derive(Clone, Debug)]
 pub struct ServerConfig {
     /// `http://…` or `https://…`.
     pub address: String,
-    /// The wallet's network; a server of another is refused.
+    /// The wallet's network. A server of another network is refused.
     pub network: Network,
     /// `name/version`, sent with every call.
     pub user_agent: String,
-    /// `socks5h://…`; servers on this machine are reached directly.
+    /// `socks5h://…`. Not used for servers on this machine.
     pub socks5_proxy: Option<String>,
-    /// For private servers; deprecated.
+    /// The access token of a private server; deprecated.
     pub access_token: Option<String>,
-    /// Blocks that an exit may take; the server's parameters must leave room for it.
+    /// Blocks that an exit may take. On mainnet the lifetime of the server's VTXOs must leave room for it.
     pub exit_margin: BlockDelta,
 }
 
-/// The Ark server as the wallet sees it. Clones share one connection.
+/// A client of the Ark server. Clones share one connection.
 #[derive(Clone)]
 pub struct Server {
     inner: Arc<Inner>,
@@ -47,15 +49,17 @@ struct Inner {
     pinned: OnceLock<PinnedKeys>,
     connection: watch::Sender<Option<ServerConnection>>,
     info: ArcSwapOption<ArkInfo>,
-    suspicion: Notify,
+    /// Notified when a call got no clear answer.
+    failed_call: Notify,
 }
 
 impl Server {
-    /// A server that is not connected yet; [`Server::check`] connects.
+    /// Makes a client that is not connected yet; [`Server::check`] connects it. `pinned` holds the server's keys if the wallet
+    /// has been connected before.
     pub fn new(config: ServerConfig, pinned: Option<PinnedKeys>) -> Server {
         let keys = OnceLock::new();
         if let Some(pinned) = pinned {
-            // A fresh lock takes its first value.
+            // The lock is new, so setting it cannot fail.
             let _ = keys.set(pinned);
         }
         let inner = Inner {
@@ -63,21 +67,21 @@ impl Server {
             pinned: keys,
             connection: watch::Sender::new(None),
             info: ArcSwapOption::empty(),
-            suspicion: Notify::new(),
+            failed_call: Notify::new(),
         };
         Server {
             inner: Arc::new(inner),
         }
     }
 
-    /// Whether the last check, not more than a moment ago, found the server there and safe.
+    /// Whether the last [`check`](Self::check) reached the server and found its keys and parameters safe.
     pub fn is_connected(&self) -> bool {
         self.inner.connection.borrow().is_some()
     }
 
-    /// Resolves while there is a connection.
+    /// Resolves at once while the server is connected, otherwise when it becomes connected.
     pub async fn connected(&self) {
-        // The sender lives as long as the server; when it goes, so does the waiting.
+        // This cannot fail: `self` owns the sender.
         let _ = self
             .inner
             .connection
@@ -86,11 +90,11 @@ impl Server {
             .await;
     }
 
-    /// Resolves when the wallet gets connected the next time.
+    /// Resolves when the server becomes connected after this call.
     pub fn next_connection(&self) -> impl Future<Output = ()> + Send + use<> {
         let mut connection = self.inner.connection.subscribe();
         async move {
-            // The sender lives as long as the server; when it goes, so does the waiting.
+            // `changed` fails when the sender is dropped, which ends the wait.
             while connection.changed().await.is_ok() {
                 if connection.borrow_and_update().is_some() {
                     break;
@@ -99,30 +103,28 @@ impl Server {
         }
     }
 
-    /// The server's parameters, as last heard; `None` before the first contact.
+    /// The server's parameters as last received; `None` before the first connection of this process.
     pub fn info(&self) -> Option<Arc<ArkInfo>> {
         self.inner.info.load_full()
     }
 
-    /// The server's keys, once they are known.
+    /// The server's pinned keys; `None` before the first connection.
     pub fn pinned(&self) -> Option<PinnedKeys> {
         self.inner.pinned.get().copied()
     }
 
-    /// Resolves when a call has failed in a way that puts the connection in doubt.
-    pub async fn suspicion(&self) {
-        self.inner.suspicion.notified().await;
+    /// Resolves when a call gets no clear answer, which may mean that the connection is broken.
+    pub async fn next_failed_call(&self) {
+        self.inner.failed_call.notified().await;
     }
 
-    /// Connects, or asks a connected server for a sign of life and its present parameters.
-    ///
-    /// The first contact pins the server's keys.
+    /// Connects, or requests the present parameters from a connected server. The first success pins the server's keys.
     ///
     /// # Errors
-    /// [`Error::Unreachable`] when it does not answer, [`Error::Unsafe`] when it is not to be worked with. Either way the
-    /// wallet is disconnected afterwards.
+    /// [`Error::Unreachable`] when the server does not answer, [`Error::Malformed`] when its parameters cannot be decoded,
+    /// [`Error::Unsafe`] when its keys or parameters are refused. After an error the server counts as disconnected.
     pub async fn check(&self) -> Result<Arc<ArkInfo>, Error> {
-        let result = match tokio::time::timeout(CHECK_TIMEOUT, self.connect_or_ask()).await {
+        let result = match tokio::time::timeout(CHECK_TIMEOUT, self.connect_or_refresh()).await {
             Ok(result) => result,
             Err(_) => Err(Error::Unreachable(format!(
                 "no answer within {CHECK_TIMEOUT:?}"
@@ -136,7 +138,7 @@ impl Server {
         result
     }
 
-    async fn connect_or_ask(&self) -> Result<Arc<ArkInfo>, Error> {
+    async fn connect_or_refresh(&self) -> Result<Arc<ArkInfo>, Error> {
         let existing = self.inner.connection.borrow().clone();
         let (connection, info, fresh) = match existing {
             Some(connection) => {
@@ -158,7 +160,7 @@ impl Server {
         };
         if info.network != self.inner.config.network {
             return Err(Error::Unsafe(format!(
-                "it serves {}, the wallet is on {}",
+                "it is on {}, the wallet is on {}; configure the address of a server of the wallet's network",
                 info.network, self.inner.config.network
             )));
         }
@@ -193,7 +195,7 @@ impl Server {
         if let Some(token) = &config.access_token {
             #[allow(
                 deprecated,
-                reason = "servers that still ask for a token have no other way"
+                reason = "some private servers still require an access token"
             )]
             {
                 builder = builder.access_token(token);
@@ -208,7 +210,7 @@ impl Server {
         })
     }
 
-    /// Makes one call, within the time that a call may take.
+    /// Makes one call, limited to [`CALL_TIMEOUT`].
     pub(super) async fn call<T, F>(
         &self,
         request: impl FnOnce(ServerConnection) -> F,
@@ -217,18 +219,26 @@ impl Server {
         F: Future<Output = Result<tonic::Response<T>, tonic::Status>>,
     {
         let connection = self.inner.connection.borrow().clone();
-        let connection =
-            connection.ok_or_else(|| Error::Unreachable("there is no connection".into()))?;
+        let connection = connection.ok_or_else(|| {
+            Error::Unreachable("not connected; connecting is retried every second".into())
+        })?;
         let error = match tokio::time::timeout(CALL_TIMEOUT, request(connection)).await {
             Ok(Ok(response)) => return Ok(response.into_inner()),
             Ok(Err(status)) => Error::from(status),
             Err(_) => Error::Unknown(format!("no answer within {CALL_TIMEOUT:?}")),
         };
         if matches!(error, Error::Unknown(_)) {
-            self.inner.suspicion.notify_one();
+            self.inner.failed_call.notify_one();
         }
         Err(error)
     }
+}
+
+/// A request that opens a stream, with the time after which the server ends the stream.
+pub(super) fn stream_request<T>(message: T) -> tonic::Request<T> {
+    let mut request = tonic::Request::new(message);
+    request.set_timeout(STREAM_TIMEOUT);
+    request
 }
 
 fn is_local(address: &str) -> bool {

@@ -1,35 +1,35 @@
-//! What a call to the Ark server can come to, other than its answer.
+//! How a call to the Ark server can fail (docs/protocol.md §3.8).
 
 use ark_lib::VtxoId;
 use server_rpc::{StatusExt, tonic};
 
-/// A call that did not bring its answer (docs/protocol.md §3.8).
+/// A failed call. The variant says whether the server may have carried the request out.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum Error {
-    /// The server refused, and proves by its code that this request changed nothing.
+    /// The server refused, and its status code proves that this request changed nothing.
     #[error("the Ark server refused: {message}")]
     Rejected {
-        /// Its words.
+        /// The server's message.
         message: String,
-        /// The VTXOs that it names as the reason.
+        /// The VTXOs that the server names as the reason.
         vtxos: Vec<VtxoId>,
     },
-    /// There is no connection; the request was never sent.
+    /// The server is not connected; the request was never sent.
     #[error("the Ark server cannot be reached: {0}")]
     Unreachable(String),
     /// The request may or may not have been carried out.
     #[error("the Ark server gave no clear answer: {0}")]
     Unknown(String),
     /// The server's keys or parameters are not safe to work with.
-    #[error("the Ark server is refused: {0}")]
+    #[error("the Ark server is not safe to use: {0}")]
     Unsafe(String),
-    /// The answer does not decode.
-    #[error("the Ark server's answer makes no sense: {0}")]
+    /// The server's answer cannot be decoded.
+    #[error("the Ark server's answer cannot be decoded: {0}")]
     Malformed(String),
 }
 
 impl Error {
-    /// An answer that does not decode.
+    /// For an answer that cannot be decoded.
     pub(super) fn malformed(error: impl ToString) -> Error {
         Error::Malformed(error.to_string())
     }
@@ -52,7 +52,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_invalid_argument_and_not_found_prove_that_nothing_happened() {
+    fn only_invalid_argument_and_not_found_are_rejections() {
         for code in 0..=16 {
             let error = Error::from(tonic::Status::new(tonic::Code::from(code), "no"));
             let proven =

@@ -9,43 +9,43 @@ use ark_lib::{ProtocolEncoding, Vtxo, VtxoId};
 use bitcoin::secp256k1::Keypair;
 use futures::{Stream, StreamExt};
 use server_rpc::protos::mailbox_server::{self as protos, mailbox_message::Message};
-use server_rpc::{MAX_NB_MAILBOX_ARKOOR_VTXOS, MAX_NB_MAILBOX_RECOVERY_IDS, TryFromBytes, tonic};
+use server_rpc::{MAX_NB_MAILBOX_ARKOOR_VTXOS, MAX_NB_MAILBOX_RECOVERY_IDS, TryFromBytes};
 
+use super::connection::stream_request;
 use super::{Error, Server};
 
-/// The server ends a stream after this time; the wallet opens the next.
-const STREAM_TIMEOUT: Duration = Duration::from_secs(3600);
-/// Lifetimes of the proofs that a mailbox is ours (docs/protocol.md §13).
-const STREAM_PROOF: Duration = Duration::from_secs(10);
-const READ_PROOF: Duration = Duration::from_secs(600);
-const POST_PROOF: Duration = Duration::from_secs(60);
+/// Lifetimes of the signed authorizations to use a mailbox (docs/protocol.md §13): to open its stream, to read it, and to post
+/// recovery ids.
+const STREAM_AUTHORIZATION: Duration = Duration::from_secs(10);
+const READ_AUTHORIZATION: Duration = Duration::from_secs(600);
+const POST_AUTHORIZATION: Duration = Duration::from_secs(60);
 
-/// A message as it came in.
+/// A message of our mailbox. Its content is not validated.
 #[derive(Debug)]
 pub struct MailboxMessage {
-    /// Where it stands in the mailbox; strictly ascending.
+    /// The message's position in the mailbox. Positions ascend strictly.
     pub checkpoint: u64,
-    /// What it says.
+    /// The content.
     pub payload: Payload,
 }
 
-/// What a message says.
+/// The content of a message.
 #[derive(Debug)]
 pub enum Payload {
-    /// VTXOs that somebody paid us, as bytes: one that does not decode must not hide the others.
+    /// VTXOs of a payment to us. They are still encoded, so that one that cannot be decoded does not hide the others.
     Arkoor(Vec<Vec<u8>>),
-    /// A round has made new VTXOs for us; the hash names the participation.
+    /// A round has issued new VTXOs to us; the unlock hash identifies the participation.
     RoundCompleted(UnlockHash),
-    /// Something that this release has no use for.
+    /// A message that this release does not use.
     Other,
 }
 
-/// One answer to a read.
+/// The answer to one read of the mailbox.
 #[derive(Debug)]
 pub struct MailboxPage {
-    /// The messages behind the checkpoint that was asked for, in their order.
+    /// The messages after the requested checkpoint, in order.
     pub messages: Vec<MailboxMessage>,
-    /// Whether there are more behind these.
+    /// Whether the mailbox has more messages after these.
     pub have_more: bool,
 }
 
@@ -67,7 +67,7 @@ impl From<protos::MailboxMessage> for MailboxMessage {
 }
 
 impl Server {
-    /// Puts VTXOs of one owner into the owner's mailbox. Putting them there again changes nothing.
+    /// Posts VTXOs of one owner to the owner's mailbox. Idempotent.
     ///
     /// # Errors
     /// See [`Error`].
@@ -89,7 +89,7 @@ impl Server {
         Ok(())
     }
 
-    /// Reads the messages of our mailbox behind `checkpoint`.
+    /// Reads one page of our mailbox: the messages after `checkpoint`.
     ///
     /// # Errors
     /// See [`Error`].
@@ -98,7 +98,7 @@ impl Server {
         mailbox: &Keypair,
         checkpoint: u64,
     ) -> Result<MailboxPage, Error> {
-        let request = mailbox_request(mailbox, checkpoint, READ_PROOF);
+        let request = mailbox_request(mailbox, checkpoint, READ_AUTHORIZATION);
         let page =
             self.call(|mut connection| async move {
                 connection.mailbox_client.read_mailbox(request).await
@@ -114,7 +114,7 @@ impl Server {
         })
     }
 
-    /// Opens a stream of the messages of our mailbox behind `checkpoint`, and of those to come.
+    /// Opens a stream of our mailbox: the messages after `checkpoint`, then new ones as they arrive.
     ///
     /// # Errors
     /// See [`Error`].
@@ -123,8 +123,7 @@ impl Server {
         mailbox: &Keypair,
         checkpoint: u64,
     ) -> Result<impl Stream<Item = Result<MailboxMessage, Error>> + Send + use<>, Error> {
-        let mut request = tonic::Request::new(mailbox_request(mailbox, checkpoint, STREAM_PROOF));
-        request.set_timeout(STREAM_TIMEOUT);
+        let request = stream_request(mailbox_request(mailbox, checkpoint, STREAM_AUTHORIZATION));
         let stream = self
             .call(|mut connection| async move {
                 connection.mailbox_client.subscribe_mailbox(request).await
@@ -133,7 +132,7 @@ impl Server {
         Ok(stream.map(|message| message.map(MailboxMessage::from).map_err(Error::from)))
     }
 
-    /// Puts the ids of our VTXOs into our recovery mailbox, at most 20.
+    /// Posts the ids of our VTXOs to our recovery mailbox, in requests of 20.
     ///
     /// # Errors
     /// See [`Error`].
@@ -142,7 +141,7 @@ impl Server {
             let request = protos::PostRecoveryVtxoIdsRequest {
                 mailbox_id: mailbox.public_key().serialize().to_vec(),
                 vtxo_ids: chunk.iter().map(|id| id.to_bytes().to_vec()).collect(),
-                authorization: Some(proof(mailbox, POST_PROOF)),
+                authorization: Some(authorization(mailbox, POST_AUTHORIZATION)),
             };
             self.call(|mut connection| async move {
                 connection
@@ -163,11 +162,11 @@ fn mailbox_request(
 ) -> protos::MailboxRequest {
     protos::MailboxRequest {
         mailbox_id: mailbox.public_key().serialize().to_vec(),
-        authorization: Some(proof(mailbox, lifetime)),
+        authorization: Some(authorization(mailbox, lifetime)),
         checkpoint,
     }
 }
 
-fn proof(mailbox: &Keypair, lifetime: Duration) -> Vec<u8> {
+fn authorization(mailbox: &Keypair, lifetime: Duration) -> Vec<u8> {
     MailboxAuthorization::new(mailbox, chrono::Local::now() + lifetime).serialize()
 }

@@ -1,8 +1,10 @@
-//! The Ark server's client: one connection that looks after itself, and a typed call for each RPC that the wallet makes.
+//! The client of the Ark server: one shared connection, and a typed method for each RPC that the wallet calls
+//! (docs/protocol.md §3).
 //!
-//! The wire encodings are `server_rpc`'s. The server is not trusted: [`Server::check`] refuses one whose keys or parameters
-//! are not safe, and every answer is decoded before anybody sees it. An error says whether the server proved that nothing
-//! happened ([`Error::Rejected`]) or whether nobody knows ([`Error::Unknown`]); the difference decides what may be retried.
+//! The wire encodings come from `server_rpc`. The server is not trusted: [`Server::check`] refuses a server whose keys or
+//! parameters are not safe, and each answer is decoded here but validated by its caller. An [`Error`] says whether the server
+//! proved that the request changed nothing ([`Error::Rejected`]) or whether it may have been carried out
+//! ([`Error::Unknown`]); only the first allows a caller to release locked inputs.
 
 mod boards;
 mod connection;
@@ -15,7 +17,7 @@ mod vtxos;
 
 pub use connection::{Server, ServerConfig};
 pub use error::Error;
-pub use mailbox::{MailboxMessage, MailboxPage, Payload};
+pub use mailbox::{MailboxMessage, Payload};
 pub use offboards::PreparedOffboard;
 pub use rounds::{IssuedRound, ParticipationStatus};
 pub use safety::PinnedKeys;

@@ -12,17 +12,17 @@ use server_rpc::protos;
 
 use super::{Error, Server};
 
-/// What the server proposes for an offboard; nothing of it is checked.
+/// The server's proposal for an offboard. Nothing in it is validated.
 #[derive(Clone, Debug)]
 pub struct PreparedOffboard {
-    /// The transaction, not signed yet.
+    /// The unsigned offboard transaction.
     pub transaction: Transaction,
-    /// The server's nonces for the forfeits.
+    /// The server's public nonces for the forfeit signatures, in the order of the inputs.
     pub nonces: Vec<PublicNonce>,
 }
 
 impl Server {
-    /// The fee rate at which the server offboards now.
+    /// The fee rate that the server charges for offboards at present.
     ///
     /// # Errors
     /// See [`Error`].
@@ -38,7 +38,7 @@ impl Server {
         Ok(FeeRate::from_sat_per_kwu(answer.sat_vkb / 4))
     }
 
-    /// Asks for the offboard transaction. The same request again, while the server remembers it, brings the same answer.
+    /// Requests the offboard transaction. A repeated request gets the same answer while the server keeps the session.
     ///
     /// # Errors
     /// See [`Error`].
@@ -69,8 +69,8 @@ impl Server {
         })
     }
 
-    /// Hands over the forfeits, for the signed offboard transaction. From the moment this request leaves, the inputs may be
-    /// gone.
+    /// Sends the forfeit signatures and returns the signed offboard transaction. Once this request is sent, the server can
+    /// take the inputs, so they must stay locked even if it fails.
     ///
     /// # Errors
     /// See [`Error`].

@@ -1,7 +1,5 @@
 //! The calls of a round (docs/protocol.md §4.5).
 
-use std::time::Duration;
-
 use ark_lib::attestations::{DelegatedRoundParticipationAttestation, RoundAttemptAttestation};
 use ark_lib::forfeit::HashLockedForfeitBundle;
 use ark_lib::mailbox::MailboxIdentifier;
@@ -19,37 +17,35 @@ use bitcoin::secp256k1::PublicKey;
 use bitcoin_ext::BlockHeight;
 use futures::{Stream, StreamExt};
 use server_rpc::protos::{self, RoundParticipationStatus};
-use server_rpc::{MAX_NB_FORFEIT_NONCE_IDS, TryFromBytes, tonic};
+use server_rpc::{MAX_NB_FORFEIT_NONCE_IDS, TryFromBytes};
 
+use super::connection::stream_request;
 use super::{Error, Server};
 
-/// The server ends a stream after this time; the wallet opens the next.
-const STREAM_TIMEOUT: Duration = Duration::from_secs(3600);
-
-/// What the server knows of a participation.
+/// The state of a round participation, as the server reports it.
 #[derive(Clone, Debug)]
 pub enum ParticipationStatus {
-    /// Nothing: it never was, or it was dropped.
+    /// The server does not know the participation: it never arrived, or it was dropped.
     Unknown,
-    /// It waits for its round.
+    /// The participation waits for its round.
     Pending,
-    /// The round has happened.
+    /// A round has issued the new VTXOs.
     Issued(IssuedRound),
 }
 
-/// What a round made of a participation, as the server tells it; nothing of it is checked.
+/// The result of a participation, as the server reports it. Nothing in it is validated.
 #[derive(Clone, Debug)]
 pub struct IssuedRound {
-    /// What the server takes for the inputs.
+    /// The ids of the inputs.
     pub inputs: Vec<VtxoId>,
     /// The transaction that funds the round.
     pub funding_tx: Transaction,
-    /// The new VTXOs, locked by the unlock hash.
+    /// The new VTXOs, which are locked until the preimage of the unlock hash is known.
     pub outputs: Vec<Vtxo<Full>>,
 }
 
 impl Server {
-    /// When the next round starts, seconds since 1970.
+    /// The time at which the next round starts, in Unix seconds.
     ///
     /// # Errors
     /// See [`Error`].
@@ -62,7 +58,7 @@ impl Server {
         Ok(answer.timestamp)
     }
 
-    /// The newest round event; `None` when there was none since the server's start.
+    /// The newest round event; `None` if the server has had none since it started.
     ///
     /// # Errors
     /// See [`Error`].
@@ -81,16 +77,15 @@ impl Server {
         }
     }
 
-    /// The newest round event, if there is one, and those to come. One that does not decode is an error in the stream, not
-    /// its end.
+    /// Opens a stream of round events: the newest one, then new ones as they occur. An event that cannot be decoded is an
+    /// error item; the stream continues after it.
     ///
     /// # Errors
     /// See [`Error`].
     pub async fn subscribe_rounds(
         &self,
     ) -> Result<impl Stream<Item = Result<RoundEvent, Error>> + Send + use<>, Error> {
-        let mut request = tonic::Request::new(protos::Empty {});
-        request.set_timeout(STREAM_TIMEOUT);
+        let request = stream_request(protos::Empty {});
         let stream = self
             .call(|mut connection| async move { connection.client.subscribe_rounds(request).await })
             .await?;
@@ -100,7 +95,8 @@ impl Server {
         }))
     }
 
-    /// Joins the attempt that each attestation answers. The same request again brings the same hash.
+    /// Joins the round attempt that the attestations sign, and returns the unlock hash that identifies the participation. A
+    /// repeated request gets the same hash.
     ///
     /// # Errors
     /// See [`Error`].
@@ -112,7 +108,7 @@ impl Server {
     ) -> Result<UnlockHash, Error> {
         #[expect(
             deprecated,
-            reason = "the field must be there to be left empty, as the server asks"
+            reason = "the message has this field; the server requires that it is empty"
         )]
         let request = protos::SubmitPaymentRequest {
             input_vtxos: inputs.iter().map(input).collect(),
@@ -126,7 +122,7 @@ impl Server {
         UnlockHash::from_bytes(&answer.unlock_hash).map_err(Error::malformed)
     }
 
-    /// Hands over our signatures for one branch of the tree.
+    /// Sends our partial signatures for one branch of the round's tree, identified by its cosign key.
     ///
     /// # Errors
     /// See [`Error`].
@@ -149,8 +145,8 @@ impl Server {
         Ok(())
     }
 
-    /// Leaves a participation with the server, for its next round or the first one from `scheduled` on. A newer one takes
-    /// the place of an older one with the same inputs.
+    /// Submits a delegated participation, for the next round or for the first round at or after height `scheduled`. It
+    /// replaces an earlier one with the same inputs.
     ///
     /// # Errors
     /// See [`Error`].
@@ -175,7 +171,7 @@ impl Server {
         UnlockHash::from_bytes(&answer.unlock_hash).map_err(Error::malformed)
     }
 
-    /// Asks what became of a participation.
+    /// Requests the state of a participation.
     ///
     /// # Errors
     /// See [`Error`].
@@ -202,7 +198,7 @@ impl Server {
         }
         let funding_tx = answer
             .round_funding_tx
-            .ok_or_else(|| Error::malformed("a round without its transaction"))?;
+            .ok_or_else(|| Error::malformed("an issued round has no funding transaction"))?;
         let ids = answer.input_vtxo_ids.iter();
         let outputs = answer.output_vtxos.iter();
         Ok(ParticipationStatus::Issued(IssuedRound {
@@ -218,7 +214,7 @@ impl Server {
         }))
     }
 
-    /// Asks for the server's half of the signature on a new VTXO's last transaction. Nothing is stored there.
+    /// Requests the server's partial signature on the leaf transaction of a new VTXO. The server stores nothing.
     ///
     /// # Errors
     /// See [`Error`].
@@ -235,10 +231,10 @@ impl Server {
         LeafVtxoCosignResponse::try_from(answer).map_err(Error::malformed)
     }
 
-    /// Asks for the server's nonces for the forfeits of all inputs: exactly one for each, in their order.
+    /// Requests the server's public nonces for the forfeit signatures: exactly one for each input, in the same order.
     ///
     /// # Errors
-    /// See [`Error`].
+    /// [`Error::Malformed`] if their number is wrong; see [`Error`].
     pub async fn forfeit_nonces(
         &self,
         hash: UnlockHash,
@@ -257,7 +253,7 @@ impl Server {
                 .await?;
             if answer.public_nonces.len() != chunk.len() {
                 return Err(Error::Malformed(format!(
-                    "{} nonces for {} forfeits",
+                    "it has {} nonces for {} forfeits",
                     answer.public_nonces.len(),
                     chunk.len()
                 )));
@@ -269,8 +265,8 @@ impl Server {
         Ok(nonces)
     }
 
-    /// Gives up the inputs of a participation, for the preimage that unlocks its outputs. From the moment this request
-    /// leaves, the inputs may be gone; asking again brings the preimage again.
+    /// Sends the forfeits of a participation's inputs, and returns the preimage that unlocks its outputs. Once this request is
+    /// sent, the server can take the inputs. A repeated request gets the preimage again.
     ///
     /// # Errors
     /// See [`Error`].
@@ -285,10 +281,10 @@ impl Server {
             .call(|mut connection| async move { connection.client.forfeit_vtxos(request).await })
             .await?;
         UnlockPreimage::try_from(answer.unlock_preimage)
-            .map_err(|_| Error::malformed("a preimage that is not 32 bytes long"))
+            .map_err(|_| Error::malformed("the unlock preimage is not 32 bytes long"))
     }
 
-    /// Fetches a VTXO of ours from the server.
+    /// Fetches one of our VTXOs from the server. It is decoded, not validated.
     ///
     /// # Errors
     /// See [`Error`].

@@ -1,4 +1,5 @@
-//! What a server must be like before the wallet works with it (docs/protocol.md §3.5, hazards H14, H15, H40).
+//! The conditions on a server's keys and parameters; the wallet does not connect to a server that violates one
+//! (docs/protocol.md §3.5, hazards H14, H15, H40).
 
 use ark_lib::ArkInfo;
 use bitcoin::Network;
@@ -7,19 +8,20 @@ use bitcoin_ext::BlockDelta;
 
 use super::Error;
 
-/// The least exit delay on mainnet, blocks.
+/// The smallest exit delay on mainnet, in blocks.
 const MIN_MAINNET_EXIT_DELTA: u16 = 96;
-/// The most nonces per round output on mainnet; more only burn our time.
+/// The largest number of nonces per round output on mainnet. Making nonces costs time, and no mainnet tree needs more.
 const MAX_MAINNET_ROUND_NONCES: usize = 16;
-/// The most anywhere else. A tree has one level for each, so more serve nobody, and without a limit they use up all memory.
+/// The largest number of nonces per round output on other networks. A tree needs one nonce per level; an unlimited number would
+/// exhaust the memory.
 const MAX_ROUND_NONCES: usize = 256;
 
-/// The keys by which a wallet knows its server for ever.
+/// The server keys that a wallet pins at its first connection and that must never change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PinnedKeys {
-    /// Cosigns VTXOs.
+    /// The key with which the server cosigns VTXOs.
     pub server: PublicKey,
-    /// Blinds mailboxes.
+    /// The key to which mailbox identifiers are blinded.
     pub mailbox: PublicKey,
 }
 
@@ -32,7 +34,7 @@ impl PinnedKeys {
     }
 }
 
-/// Refuses parameters under which coins could be lost.
+/// Refuses keys that differ from the pinned ones, and parameters under which coins could be lost.
 pub(super) fn check(
     info: &ArkInfo,
     pinned: Option<&PinnedKeys>,
@@ -42,41 +44,39 @@ pub(super) fn check(
     if let Some(pinned) = pinned {
         if pinned.server != info.server_pubkey {
             return refuse(
-                "it has another public key than the server of this wallet; take your coins on chain with an exit",
+                "its public key differs from the one that this wallet has pinned; check the configured address. If the server is gone, take your coins on chain with an exit",
             );
         }
         if pinned.mailbox != info.mailbox_pubkey {
             return refuse(
-                "its mailbox key is not the one that this wallet's addresses were made with",
+                "its mailbox key differs from the one that this wallet has pinned and that its addresses contain; check the configured address",
             );
         }
     }
     if info.vtxo_exit_delta == BlockDelta::ZERO {
-        return refuse("it wants exits without a delay");
+        return refuse("its exit delay is zero");
     }
     if info.nb_round_nonces == 0 {
-        return refuse("it wants rounds without nonces");
+        return refuse("its number of round nonces is zero");
     }
     if info.nb_round_nonces > MAX_ROUND_NONCES {
-        return refuse("it wants too many round nonces");
+        return refuse("its number of round nonces is too large");
     }
     if let Err(error) = info.fees.validate() {
-        return Err(Error::Unsafe(format!(
-            "its fee table is not in order: {error}"
-        )));
+        return Err(Error::Unsafe(format!("its fee table is invalid: {error}")));
     }
     if info.network == Network::Bitcoin {
         if u32::from(info.vtxo_exit_delta.to_u16()) < u32::from(MIN_MAINNET_EXIT_DELTA) {
             return refuse("its exit delay is too short for mainnet");
         }
         if info.nb_round_nonces > MAX_MAINNET_ROUND_NONCES {
-            return refuse("it wants too many round nonces");
+            return refuse("its number of round nonces is too large");
         }
-        let settled = info
+        let blocks_needed = info
             .required_board_confirmations
             .saturating_add(usize::from(exit_margin.to_u16()));
-        if usize::from(info.vtxo_lifetime.to_u16()) <= settled {
-            return refuse("its VTXOs live too short to be boarded and exited in time");
+        if usize::from(info.vtxo_lifetime.to_u16()) <= blocks_needed {
+            return refuse("its VTXO lifetime is too short to board and to exit before the expiry");
         }
     }
     Ok(())

@@ -1,4 +1,4 @@
-//! The calls about VTXOs and their out-of-round spends (docs/protocol.md §4.0, §4.2).
+//! The calls about VTXOs and their out-of-round (arkoor) spends (docs/protocol.md §4.0, §4.2).
 
 use ark_lib::arkoor::package::{ArkoorPackageCosignRequest, ArkoorPackageCosignResponse};
 use ark_lib::attestations::VtxoStatusAttestation;
@@ -11,7 +11,7 @@ use server_rpc::protos::{self, VtxoSpendState};
 use super::{Error, Server};
 
 impl Server {
-    /// Uploads the signed transaction chains of VTXOs, at most 1000. Uploading again changes nothing.
+    /// Uploads the signed transaction chains of VTXOs, in requests of at most 1000. Idempotent.
     ///
     /// # Errors
     /// See [`Error`].
@@ -28,8 +28,8 @@ impl Server {
         Ok(())
     }
 
-    /// Asks for the server's signatures on an out-of-round spend. From its answer on, the server takes the inputs for
-    /// spent; the same spend asked again is answered again.
+    /// Requests the server's partial signatures on an arkoor spend. Once it has answered, the server treats the inputs as
+    /// spent. A repeated request for the same spend is answered again.
     ///
     /// # Errors
     /// See [`Error`].
@@ -46,7 +46,7 @@ impl Server {
         ArkoorPackageCosignResponse::try_from(answer).map_err(Error::malformed)
     }
 
-    /// Asks what the server holds of one of our VTXOs.
+    /// Requests whether the server regards one of our VTXOs as spent.
     ///
     /// # Errors
     /// See [`Error`].

@@ -1,28 +1,25 @@
-//! Keeps the connection to the Ark server, and the truth about it.
+//! Keeps the wallet connected to the Ark server.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::Failing;
+use super::failures::FailureLog;
 use crate::wallet::Wallet;
 
-/// How often the server is asked for a sign of life; also how soon a lost connection is tried again.
+/// How often the server's parameters are requested; also how soon a lost connection is opened again.
 const HEARTBEAT: Duration = Duration::from_secs(1);
 
 pub(super) async fn run(wallet: Arc<Wallet>) {
-    let mut failing = Failing::default();
+    let mut log = FailureLog::new("connection to the Ark server");
     loop {
         let was_connected = wallet.is_connected();
-        let info = failing.note(
-            "no connection to the Ark server",
-            wallet.check_server().await,
-        );
+        let info = log.record(wallet.check_server().await);
         if let Some(info) = info.filter(|_| !was_connected) {
             tracing::info!(server = %info.server_pubkey, "connected to the Ark server");
         }
         tokio::select! {
             () = tokio::time::sleep(HEARTBEAT) => {}
-            () = wallet.connection_suspicion() => {}
+            () = wallet.next_failed_call() => {}
         }
     }
 }

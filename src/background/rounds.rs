@@ -1,22 +1,23 @@
-//! Follows the server's rounds: its stream of events, and a look from time to time in case the stream lies.
+//! Follows the server's rounds, and refreshes in them the VTXOs that are due.
 
 use std::sync::Arc;
 
-use super::Failing;
-use super::stream::{POLL, keep_following};
+use super::failures::FailureLog;
+use super::stream::{POLL_INTERVAL, keep_following};
 use crate::wallet::{Result, Wallet};
 
+/// Follows the stream of round events, and polls at intervals in case the stream leaves events out.
 pub(super) async fn follow(wallet: Arc<Wallet>) {
-    keep_following(&wallet, "rounds cannot be followed", stream).await;
+    keep_following(&wallet, "round events", stream).await;
 }
 
-/// Follows the stream until it ends; asks at first and from time to time.
+/// Follows the stream until it ends. Asks for the newest event once at the beginning and then at each interval.
 async fn stream(wallet: Arc<Wallet>) -> Result<()> {
     let events = Box::pin(wallet.open_rounds().await?);
     let polls = async {
         loop {
             wallet.ask_for_rounds().await?;
-            tokio::time::sleep(POLL).await;
+            tokio::time::sleep(POLL_INTERVAL).await;
         }
     };
     tokio::select! {
@@ -25,12 +26,12 @@ async fn stream(wallet: Arc<Wallet>) -> Result<()> {
     }
 }
 
-/// Refreshes what is due whenever a round begins.
+/// Refreshes the VTXOs that are due whenever a round begins.
 pub(super) async fn maintain(wallet: Arc<Wallet>) {
-    let mut failing = Failing::default();
+    let mut log = FailureLog::new("refresh of due VTXOs");
     let mut seen = None;
     loop {
         wallet.next_attempt(&mut seen).await;
-        failing.note("due VTXOs cannot be refreshed", wallet.maintain().await);
+        log.record(wallet.maintain().await);
     }
 }

@@ -1,4 +1,4 @@
-//! Follows the chain.
+//! Follows the chain: polls for the tip, and does what a new block calls for.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,59 +6,55 @@ use std::time::Duration;
 use bitcoin::Network;
 use tokio::sync::watch;
 
-use super::{Failing, back_off};
+use super::failures::{FailureLog, back_off};
 use crate::wallet::{Tip, Wallet};
 
-/// Asks for the tip again and again; whoever follows the tip is told by the asking.
-pub(super) async fn watch(wallet: Arc<Wallet>) {
-    let pause = match wallet.network() {
+/// Polls the chain backend for the tip. The wallet publishes each new tip to its subscribers.
+pub(super) async fn poll(wallet: Arc<Wallet>) {
+    let interval = match wallet.network() {
         Network::Regtest => Duration::from_secs(1),
         _ => Duration::from_secs(15),
     };
-    let mut failing = Failing::default();
+    let mut log = FailureLog::new("request for the chain tip");
     loop {
-        failing.note("the chain backend does not answer", wallet.tip().await);
+        log.record(wallet.tip().await);
         tokio::select! {
-            () = tokio::time::sleep(pause) => {}
-            () = wallet.block_hint() => {}
+            () = tokio::time::sleep(interval) => {}
+            () = wallet.next_block_notification() => {}
         }
     }
 }
 
-/// What has to be looked at when there is a new block, and from time to time without one.
+/// Refreshes the fee rates and reviews the quarantine at each block, and at intervals without one.
 pub(super) async fn on_blocks(wallet: Arc<Wallet>) {
     let mut tips = wallet.subscribe_tips();
-    let (mut fees, mut quarantine) = (Failing::default(), Failing::default());
+    let mut fees = FailureLog::new("request for fee rates");
+    let mut quarantine = FailureLog::new("review of quarantined VTXOs");
     let mut failures = 0;
     loop {
         tips.mark_unchanged();
-        let rates = fees.note("fee rates cannot be had", wallet.refresh_fee_rates().await);
-        let judged = quarantine.note(
-            "received VTXOs cannot be judged",
-            wallet.review_quarantine().await,
-        );
-        failures = count(failures, rates.is_some() && judged.is_some());
-        next(&wallet, &mut tips, failures).await;
+        let rates = fees.record(wallet.refresh_fee_rates().await);
+        let reviewed = quarantine.record(wallet.review_quarantine().await);
+        failures = next_count(failures, rates.is_some() && reviewed.is_some());
+        next_run(&wallet, &mut tips, failures).await;
     }
 }
 
-/// The on-chain wallet, by itself: the first scan of a long chain takes hours, and nothing else should wait for it.
+/// Syncs the on-chain wallet at each block, and at intervals without one. It has a loop of its own, because the first scan of
+/// a long chain takes hours and nothing else should wait for it.
 pub(super) async fn sync_onchain(wallet: Arc<Wallet>) {
     let mut tips = wallet.subscribe_tips();
-    let mut failing = Failing::default();
+    let mut log = FailureLog::new("sync of the on-chain wallet");
     let mut failures = 0;
     loop {
         tips.mark_unchanged();
-        let synced = failing.note(
-            "the on-chain wallet cannot be synced",
-            wallet.sync_onchain().await,
-        );
-        failures = count(failures, synced.is_some());
-        next(&wallet, &mut tips, failures).await;
+        let synced = log.record(wallet.sync_onchain().await);
+        failures = next_count(failures, synced.is_some());
+        next_run(&wallet, &mut tips, failures).await;
     }
 }
 
-fn count(failures: u32, succeeded: bool) -> u32 {
+fn next_count(failures: u32, succeeded: bool) -> u32 {
     if succeeded {
         0
     } else {
@@ -66,8 +62,8 @@ fn count(failures: u32, succeeded: bool) -> u32 {
     }
 }
 
-/// Waits for the next block, for a chain that was away to be back, or for the interval; not as long after a failure.
-async fn next(wallet: &Wallet, tips: &mut watch::Receiver<Option<Tip>>, failures: u32) {
+/// Waits for the next block, for the chain backend to recover, or for the sync interval, which is shortened after failures.
+async fn next_run(wallet: &Wallet, tips: &mut watch::Receiver<Option<Tip>>, failures: u32) {
     let interval = wallet.sync_interval();
     let pause = match failures {
         0 => interval,
@@ -75,7 +71,7 @@ async fn next(wallet: &Wallet, tips: &mut watch::Receiver<Option<Tip>>, failures
     };
     tokio::select! {
         _ = tips.changed() => {}
-        () = wallet.chain_return() => {}
+        () = wallet.next_chain_recovery() => {}
         () = tokio::time::sleep(pause) => {}
     }
 }

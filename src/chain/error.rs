@@ -1,26 +1,26 @@
-//! What a chain backend can answer instead of an answer, and how a refused transaction is classified (docs/protocol.md §9.2).
+//! How a request to a chain backend can fail, and how a refused transaction is classified (docs/protocol.md §9.2).
 
 use bitcoin::{BlockHash, Network};
 
-/// A question to the chain that got no answer.
+/// A failed request to the chain backend.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum Error {
-    /// The backend cannot be reached or is overloaded; asking again later may help.
+    /// The backend cannot be reached or is overloaded; a later retry may succeed.
     #[error("the chain backend is unreachable: {0}")]
     Unavailable(String),
-    /// The backend refused the question; asking again gives the same answer.
+    /// The backend refused the request; a retry would be refused as well.
     #[error("the chain backend refused the request: {0}")]
     Rejected(String),
-    /// The backend's answer makes no sense.
+    /// The backend's answer cannot be decoded or contradicts itself.
     #[error("the chain backend gave an invalid answer: {0}")]
     Invalid(String),
-    /// The backend cannot be used as configured.
+    /// The configured backend cannot be used.
     #[error("the chain backend is misconfigured: {0}")]
     Config(String),
-    /// The backend follows another chain than the wallet.
+    /// The backend is on another network than the wallet.
     #[error("the chain backend at {url} is not on {network}: its first block is {genesis}")]
     WrongNetwork {
-        /// Where the backend is.
+        /// The backend's URL.
         url: String,
         /// The wallet's network.
         network: Network,
@@ -29,34 +29,35 @@ pub enum Error {
     },
 }
 
-/// Why a transaction did not enter the mempool. Only [`Unavailable`](BroadcastError::Unavailable) says nothing about it.
+/// Why a broadcast failed. All variants but [`Unavailable`](BroadcastError::Unavailable) are a node's verdict on the
+/// transaction.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BroadcastError {
-    /// An input does not exist or is spent. A confirmed transaction whose outputs are spent gets this answer as well, so
-    /// nothing may be written off before its status is known.
+    /// An input does not exist or is spent. A node gives the same answer for a confirmed transaction whose outputs are all
+    /// spent, so this does not prove that the transaction failed; look up its status.
     #[error("an input is missing or already spent")]
     MissingOrSpent,
-    /// A conflicting transaction in the mempool pays as much or more.
+    /// The mempool has a conflicting transaction, and the fee is too low to replace it.
     #[error("the fee is too low to replace the transaction in the mempool: {0}")]
     FeeTooLow(String),
     /// The node refuses the transaction for another reason.
     #[error("the transaction was rejected: {0}")]
     Rejected(String),
-    /// The backend cannot be reached; it is unknown whether the transaction arrived.
+    /// The backend did not answer; it may or may not have the transaction.
     #[error("the chain backend is unreachable: {0}")]
     Unavailable(String),
 }
 
-/// What a node's reject reason means.
+/// The meaning of a node's reject reason.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
-    /// The mempool or the chain has the transaction.
+    /// The transaction is already in the mempool or in the chain.
     AlreadyKnown,
     /// The transaction is refused.
     Refused(BroadcastError),
 }
 
-/// Reads a node's reject reason, bare or inside an RPC error text.
+/// Classifies a node's reject reason, which may be embedded in the text of an RPC error.
 pub(super) fn classify(reason: &str) -> Verdict {
     const KNOWN: [&str; 5] = [
         "txn-already-known",
@@ -77,7 +78,7 @@ pub(super) fn classify(reason: &str) -> Verdict {
     }
 }
 
-/// The innermost cause says what happened; the outer layers only say that it happened.
+/// The text of the innermost cause of an error. The outer layers of HTTP errors only say that a request failed.
 pub(super) fn innermost(error: &dyn std::error::Error) -> String {
     let mut cause = error;
     while let Some(inner) = cause.source() {
@@ -91,7 +92,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn reject_reasons_are_classified_also_inside_rpc_errors() {
+    fn reject_reasons_are_classified_bare_and_inside_rpc_errors() {
         for known in [
             "txn-already-known",
             "txn-already-in-mempool",

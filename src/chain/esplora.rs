@@ -1,4 +1,4 @@
-//! The chain as an Esplora server tells it.
+//! The client of an Esplora server.
 
 use std::collections::BTreeMap;
 use std::panic::AssertUnwindSafe;
@@ -17,13 +17,14 @@ use url::Url;
 
 use super::error::{Verdict, classify, innermost};
 use super::package::package_verdict;
-use super::{BroadcastError, CALL_TIMEOUT, Error, Spend, Tip, TxStatus};
+use super::timeout::{CALL_TIMEOUT, timed_out};
+use super::{BroadcastError, Error, Spend, Tip, TxStatus};
 
-/// How often an overloaded server is asked again within a call.
+/// How often a request to an overloaded server is retried.
 const RETRIES: usize = 2;
-/// Consecutive unused addresses after which a full scan stops (docs/protocol.md §1.5).
+/// The number of consecutive unused addresses after which a full scan stops (docs/protocol.md §1.5).
 const STOP_GAP: usize = 50;
-/// Requests that a scan has open at once.
+/// The number of requests that a scan makes in parallel.
 const PARALLEL_REQUESTS: usize = 4;
 
 /// An Esplora HTTP API.
@@ -53,13 +54,13 @@ impl Esplora {
         limited(self.client.get_block_hash(height.to_u32())).await
     }
 
-    /// Asks for the tip's hash, and for its height only when the hash is new.
+    /// The newest block. Its height is requested only if its hash differs from `last`.
     pub(super) async fn tip(&self, last: Option<Tip>) -> Result<Tip, Error> {
         let hash = limited(self.client.get_tip_hash()).await?;
         if let Some(last) = last.filter(|last| last.hash == hash) {
             return Ok(last);
         }
-        // Height and hash must come from one answer: a block may arrive between two.
+        // Height and hash must come from one answer, because a block may arrive between two requests.
         let blocks = limited(self.client.get_block_infos(None)).await?;
         let possible = blocks
             .iter()
@@ -70,7 +71,7 @@ impl Esplora {
                 height: BlockHeight::new(block.height),
                 hash: block.id,
             })
-            .ok_or_else(|| Error::Invalid("it lists no blocks".into()))
+            .ok_or_else(|| Error::Invalid("its list of blocks is empty".into()))
     }
 
     pub(super) async fn transaction(&self, txid: Txid) -> Result<Option<Transaction>, Error> {
@@ -80,14 +81,14 @@ impl Esplora {
             .is_some_and(|transaction| transaction.compute_txid() != txid)
         {
             return Err(Error::Invalid(format!(
-                "another transaction in place of {txid}"
+                "it returned another transaction for the id {txid}"
             )));
         }
         Ok(transaction)
     }
 
     pub(super) async fn status(&self, txid: Txid) -> Result<TxStatus, Error> {
-        // The /status path answers "unconfirmed" for unknown transactions as well.
+        // Not the path /tx/…/status, which reports an unknown transaction as unconfirmed.
         match limited(self.client.get_tx_info(&txid)).await? {
             None => Ok(TxStatus::NotFound),
             Some(info) => status(&info.status),
@@ -103,9 +104,11 @@ impl Esplora {
         let Some(output) = output.filter(|output| output.spent) else {
             return Ok(None);
         };
-        let txid = output
-            .txid
-            .ok_or_else(|| Error::Invalid(format!("{outpoint} is spent by nothing")))?;
+        let txid = output.txid.ok_or_else(|| {
+            Error::Invalid(format!(
+                "it reports {outpoint} as spent, without the spending transaction"
+            ))
+        })?;
         let status = output
             .status
             .as_ref()
@@ -133,34 +136,34 @@ impl Esplora {
         Ok(estimates.into_iter().collect())
     }
 
-    /// Answers the on-chain wallet's question what became of the addresses it has given out.
+    /// Looks up the addresses that the on-chain wallet has revealed.
     pub(crate) async fn sync_wallet(
         &self,
         request: SyncRequest<(KeychainKind, u32)>,
     ) -> Result<Update, Error> {
         let sync = self.client.sync(request, PARALLEL_REQUESTS);
         match AssertUnwindSafe(sync).catch_unwind().await {
-            Ok(Ok(response)) => plausible(response.into()),
+            Ok(Ok(response)) => check_amounts(response.into()),
             Ok(Err(error)) => Err(convert(*error)),
             Err(_) => Err(contradictory()),
         }
     }
 
-    /// Looks for all that a restored on-chain wallet ever received.
+    /// Looks up the addresses of a restored on-chain wallet, until [`STOP_GAP`] consecutive ones are unused.
     pub(crate) async fn scan_wallet(
         &self,
         request: FullScanRequest<KeychainKind>,
     ) -> Result<Update, Error> {
         let scan = self.client.full_scan(request, STOP_GAP, PARALLEL_REQUESTS);
         match AssertUnwindSafe(scan).catch_unwind().await {
-            Ok(Ok(response)) => plausible(response.into()),
+            Ok(Ok(response)) => check_amounts(response.into()),
             Ok(Err(error)) => Err(convert(*error)),
             Err(_) => Err(contradictory()),
         }
     }
 }
 
-/// The base URL as the client wants it: with a scheme, without a slash at the end.
+/// The base URL in the form that the client library requires: with a scheme, without a trailing slash.
 fn normalize_url(url: &str) -> Result<String, Error> {
     let url = url.trim();
     let url = if url.contains("://") {
@@ -173,22 +176,21 @@ fn normalize_url(url: &str) -> Result<String, Error> {
             Ok(url.trim_end_matches('/').to_owned())
         }
         Ok(parsed) => Err(Error::Config(format!(
-            "an Esplora URL begins with http:// or https://, not {}://",
+            "an Esplora URL must begin with http:// or https://, not {}://",
             parsed.scheme()
         ))),
-        Err(error) => Err(Error::Config(format!("{url} is no Esplora URL: {error}"))),
+        Err(error) => Err(Error::Config(format!(
+            "{url} is not a valid Esplora URL: {error}"
+        ))),
     }
 }
 
+/// Limits a request to [`CALL_TIMEOUT`].
 async fn limited<T>(call: impl Future<Output = Result<T, ClientError>>) -> Result<T, Error> {
     match tokio::time::timeout(CALL_TIMEOUT, call).await {
         Ok(answer) => answer.map_err(convert),
         Err(_) => Err(Error::Unavailable(timed_out())),
     }
-}
-
-fn timed_out() -> String {
-    format!("no answer within {} seconds", CALL_TIMEOUT.as_secs())
 }
 
 fn convert(error: ClientError) -> Error {
@@ -216,13 +218,14 @@ fn describe(error: &ClientError) -> String {
     }
 }
 
-/// The client library takes it for impossible, and panics, that a server lists another first block than it had.
+/// The error for a panic of the client library. It panics when a server's genesis block differs from the one that the wallet
+/// knows.
 fn contradictory() -> Error {
     Error::Invalid("its blocks contradict each other".into())
 }
 
-/// Refuses amounts that cannot exist, so that adding them up cannot overflow.
-fn plausible(update: Update) -> Result<Update, Error> {
+/// Refuses amounts above 21 million bitcoin, so that sums of amounts cannot overflow.
+fn check_amounts(update: Update) -> Result<Update, Error> {
     let total = |tx: &Transaction| tx.output.iter().map(|output| output.value).checked_sum();
     let possible = |amount: Amount| amount <= Amount::MAX_MONEY;
     let txs = &update.tx_update.txs;
@@ -232,7 +235,9 @@ fn plausible(update: Update) -> Result<Update, Error> {
     {
         Ok(update)
     } else {
-        Err(Error::Invalid("an output of more than all bitcoin".into()))
+        Err(Error::Invalid(
+            "it reports outputs of more than 21 million bitcoin".into(),
+        ))
     }
 }
 
@@ -243,12 +248,14 @@ fn status(status: &ApiStatus) -> Result<TxStatus, Error> {
             height: BlockHeight::new(height),
             hash,
         }),
-        (true, ..) => Err(Error::Invalid("a confirmation without its block".into())),
+        (true, ..) => Err(Error::Invalid(
+            "it reports a confirmation without its block".into(),
+        )),
     }
 }
 
-/// What a failed submission says about the transaction. Servers pass a node's refusal on with various status codes, so the
-/// text is read first.
+/// The verdict of a failed submission. Servers pass a node's refusal on with various HTTP status codes, so the text of the
+/// refusal decides before the status code does.
 fn refusal(error: ClientError) -> Result<(), BroadcastError> {
     let ClientError::HttpResponse { status, message } = &error else {
         return Err(BroadcastError::Unavailable(describe(&error)));
@@ -267,13 +274,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn urls_get_a_scheme_and_lose_their_last_slash() {
-        for (given, used) in [
+    fn urls_get_a_scheme_and_lose_their_trailing_slash() {
+        for (given, normalized) in [
             ("mempool.example/api/", "https://mempool.example/api"),
             (" http://127.0.0.1:3002 ", "http://127.0.0.1:3002"),
             ("https://mempool.example//", "https://mempool.example"),
         ] {
-            assert_eq!(normalize_url(given).unwrap(), used);
+            assert_eq!(normalize_url(given).unwrap(), normalized);
         }
         for wrong in ["ftp://mempool.example", "", "http://"] {
             assert!(
@@ -291,7 +298,7 @@ mod tests {
     }
 
     #[test]
-    fn http_errors_tell_a_busy_server_from_a_refusal() {
+    fn an_overloaded_server_is_unavailable_and_other_errors_are_refusals() {
         for status in [429, 500, 503] {
             assert!(matches!(
                 convert(response(status, "busy")),
@@ -305,7 +312,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_counts_whatever_its_status_code() {
+    fn a_reject_reason_decides_before_the_status_code() {
         let spent = "sendrawtransaction RPC error -25: bad-txns-inputs-missingorspent";
         assert_eq!(
             refusal(response(500, spent)),

@@ -1,4 +1,4 @@
-//! What a node's answer to a package of transactions means (docs/protocol.md §9.2).
+//! Interprets a node's answer to the submission of a package (docs/protocol.md §9.2).
 
 pub(super) use bdk_esplora::esplora_client::api::SubmitPackageResult as PackageResult;
 use bitcoin::Transaction;
@@ -6,7 +6,8 @@ use bitcoin::Transaction;
 use super::BroadcastError;
 use super::error::{Verdict, classify};
 
-/// Walks a package's results in its order, because the results themselves have none.
+/// Whether the node accepted the package. The results are a map without order, so they are read in the order of `txs`: the
+/// first refusal is the cause of those after it.
 pub(super) fn package_verdict(
     txs: &[Transaction],
     result: &PackageResult,
@@ -16,12 +17,12 @@ pub(super) fn package_verdict(
     }
     let mut known = 0;
     for tx in txs {
-        let Some(answer) = result.tx_results.get(&tx.compute_wtxid()) else {
+        let Some(tx_result) = result.tx_results.get(&tx.compute_wtxid()) else {
             continue;
         };
-        match answer.error.as_deref() {
+        match tx_result.error.as_deref() {
             None => known += 1,
-            // The node stopped before it came to this one, because of another.
+            // The node did not validate this transaction because another one failed.
             Some("package-not-validated") => {}
             Some(reason) => match classify(reason) {
                 Verdict::AlreadyKnown => known += 1,
@@ -67,7 +68,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_real_error_of_a_package_counts() {
+    fn the_first_refusal_in_package_order_is_the_verdict() {
         assert_eq!(package("success", [None, None]), Ok(()));
         assert_eq!(
             package(

@@ -1,24 +1,27 @@
-//! The chain source against a server that plays back given answers.
+//! Tests of the chain source against an Esplora server with scripted answers.
 
 use std::collections::HashMap;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use axum::Router;
 use axum::extract::State;
 use axum::http::{StatusCode, Uri};
 use bitcoin::absolute::LockTime;
 use bitcoin::consensus::encode::serialize;
+use bitcoin::constants::genesis_block;
 use bitcoin::hashes::Hash as _;
 use bitcoin::transaction::Version;
+use bitcoin::{BlockHash, FeeRate, Network, Transaction, Txid};
+use bitcoin_ext::BlockHeight;
 use serde_json::json;
 
 use super::*;
 
-/// Answers by path, and the paths asked for.
+/// The answers by path, and the paths that were requested.
 #[derive(Default)]
 struct Script {
     answers: Mutex<HashMap<String, Vec<u8>>>,
-    asked: Mutex<Vec<String>>,
+    requested: Mutex<Vec<String>>,
 }
 
 impl Script {
@@ -29,8 +32,8 @@ impl Script {
             .insert(path.into(), body.into());
     }
 
-    fn take_asked(&self) -> Vec<String> {
-        std::mem::take(&mut self.asked.lock().unwrap())
+    fn take_requested(&self) -> Vec<String> {
+        std::mem::take(&mut self.requested.lock().unwrap())
     }
 
     fn set_tip(&self, height: u32, hash: BlockHash) {
@@ -47,7 +50,7 @@ impl Script {
 async fn play(State(script): State<Arc<Script>>, uri: Uri) -> (StatusCode, Vec<u8>) {
     let path = uri.path().to_owned();
     let answer = script.answers.lock().unwrap().get(&path).cloned();
-    script.asked.lock().unwrap().push(path);
+    script.requested.lock().unwrap().push(path);
     match answer {
         Some(body) => (StatusCode::OK, body),
         None => (StatusCode::NOT_FOUND, b"not found".to_vec()),
@@ -74,7 +77,7 @@ async fn serve() -> (Arc<Script>, ChainConfig) {
 }
 
 #[tokio::test]
-async fn a_server_of_another_network_is_refused_by_name() {
+async fn a_server_of_another_network_is_refused() {
     let (_script, config) = serve().await;
     let error = ChainSource::connect(&config, Network::Bitcoin)
         .await
@@ -85,10 +88,10 @@ async fn a_server_of_another_network_is_refused_by_name() {
 }
 
 #[tokio::test]
-async fn a_server_answers_nothing_before_its_network_is_known() {
+async fn no_request_is_made_before_the_network_is_checked() {
     let (script, config) = serve().await;
     let chain = ChainSource::new(&config, Network::Bitcoin).unwrap();
-    assert!(script.take_asked().is_empty());
+    assert!(script.take_requested().is_empty());
     let tip = chain.tip().await;
     assert!(matches!(tip, Err(Error::WrongNetwork { .. })), "{tip:?}");
     let sent = chain.broadcast_package(&[]).await;
@@ -97,22 +100,22 @@ async fn a_server_answers_nothing_before_its_network_is_known() {
         "{sent:?}"
     );
     assert!(chain.wallet_source().await.is_err());
-    assert_eq!(script.take_asked(), ["/block-height/0"; 3]);
+    assert_eq!(script.take_requested(), ["/block-height/0"; 3]);
 }
 
 #[tokio::test]
-async fn a_height_that_no_block_can_have_is_no_tip() {
+async fn a_tip_with_an_impossible_height_is_invalid() {
     let (script, config) = serve().await;
     let chain = ChainSource::connect(&config, Network::Regtest)
         .await
         .unwrap();
-    chain.0.tips.expire();
+    chain.expire_tip();
     script.set_tip(500_000_000, BlockHash::from_byte_array([7; 32]));
     assert!(matches!(chain.tip().await, Err(Error::Invalid(_))));
 }
 
 #[tokio::test]
-async fn a_server_that_is_not_there_is_unavailable() {
+async fn an_unreachable_server_is_unavailable() {
     let (_script, mut config) = serve().await;
     config.backend = BackendConfig::Esplora {
         url: "http://127.0.0.1:1".into(),
@@ -129,25 +132,25 @@ async fn a_server_that_is_not_there_is_unavailable() {
 }
 
 #[tokio::test]
-async fn the_tip_is_asked_for_once_a_second_and_its_height_once_a_block() {
+async fn the_tip_is_requested_once_a_second_and_its_height_once_a_block() {
     let (script, config) = serve().await;
     let chain = ChainSource::connect(&config, Network::Regtest)
         .await
         .unwrap();
     let mut tips = chain.subscribe_tips();
     tips.mark_unchanged();
-    script.take_asked();
+    script.take_requested();
     let first = chain.tip().await.unwrap();
-    assert!(script.take_asked().is_empty());
+    assert!(script.take_requested().is_empty());
 
-    chain.0.tips.expire();
+    chain.expire_tip();
     assert_eq!(chain.tip().await.unwrap(), first);
-    assert_eq!(script.take_asked(), ["/blocks/tip/hash"]);
+    assert_eq!(script.take_requested(), ["/blocks/tip/hash"]);
     assert!(!tips.has_changed().unwrap());
 
     let hash = BlockHash::from_byte_array([7; 32]);
     script.set_tip(1, hash);
-    chain.0.tips.expire();
+    chain.expire_tip();
     let height = BlockHeight::new(1);
     assert_eq!(chain.tip().await.unwrap(), Tip { height, hash });
     assert_eq!(chain.last_tip(), Some(Tip { height, hash }));
@@ -155,7 +158,7 @@ async fn the_tip_is_asked_for_once_a_second_and_its_height_once_a_block() {
 }
 
 #[tokio::test]
-async fn transactions_are_checked_and_confirmed_ones_remembered() {
+async fn transactions_are_checked_and_confirmed_ones_cached() {
     let (script, config) = serve().await;
     let chain = ChainSource::connect(&config, Network::Regtest)
         .await
@@ -184,12 +187,12 @@ async fn transactions_are_checked_and_confirmed_ones_remembered() {
         chain.transaction(txid).await.unwrap().as_ref(),
         Some(&transaction)
     );
-    script.take_asked();
+    script.take_requested();
     assert_eq!(
         chain.transaction(txid).await.unwrap(),
         Some(transaction.clone())
     );
-    assert!(script.take_asked().is_empty());
+    assert!(script.take_requested().is_empty());
 
     let other = Txid::from_byte_array([9; 32]);
     script.answer(format!("/tx/{other}/raw"), serialize(&transaction));

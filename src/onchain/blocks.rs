@@ -1,26 +1,26 @@
-//! Following the chain block by block, for a backend that does not know our addresses. The lock around the wallet is only
-//! held while a fetched block is applied, never while one is fetched (P12).
+//! The sync from a backend that serves blocks and has no address index. The lock on the wallet is held while a fetched block is
+//! applied, never while a block is fetched.
 
 use std::collections::HashSet;
 
 use bitcoin::{Block, Txid};
 
-use super::sync::may_evict;
+use super::graph::may_evict;
 use super::{Error, OnchainWallet};
 use crate::chain::{self, Bitcoind};
 
-/// Progress is written down each time this many blocks have been looked through.
+/// The number of scanned blocks after which the progress is saved.
 const SAVE_EVERY: u32 = 1_000;
-/// How many transactions of the mempool are fetched with one request.
+/// The number of mempool transactions that are fetched with one request.
 const FETCHED_AT_ONCE: usize = 100;
 
 impl OnchainWallet {
-    /// Looks through the blocks since the last sync and through the mempool. `looked_at` holds what earlier syncs have seen
-    /// of the mempool.
-    pub(super) async fn look_through(
+    /// Scans the blocks since the last sync, then the mempool. `fetched` has the ids of the mempool transactions that earlier
+    /// syncs have fetched; `started` is the time of this sync in Unix seconds.
+    pub(super) async fn sync_from_blocks(
         &self,
         node: &Bitcoind,
-        looked_at: &mut HashSet<Txid>,
+        fetched: &mut HashSet<Txid>,
         started: u64,
     ) -> Result<(), Error> {
         let mut applied = 0;
@@ -30,23 +30,22 @@ impl OnchainWallet {
                 self.apply_block(height, &block)?;
                 applied += 1;
                 if applied % SAVE_EVERY == 0 {
-                    tracing::info!(height, "looking through the chain for on-chain funds");
+                    tracing::info!(height, "scanning blocks for on-chain funds");
                     self.0.publish(&self.0.state());
                     self.save().await?;
                 }
                 next = self.next_block(node).await?;
             }
             let listed = node.mempool().await?;
-            self.look_at_mempool(node, &listed, looked_at, started)
-                .await?;
-            // A block that came meanwhile may hold what the mempool no longer lists.
+            self.sync_mempool(node, &listed, fetched, started).await?;
+            // A transaction that is no longer in the mempool may be in a block that arrived meanwhile.
             next = self.next_block(node).await?;
             if next.is_none() {
                 break listed;
             }
         };
-        self.forget_unlisted(&listed, started);
-        *looked_at = listed;
+        self.evict_unlisted(&listed, started);
+        *fetched = listed;
         Ok(())
     }
 
@@ -63,37 +62,37 @@ impl OnchainWallet {
         Ok(())
     }
 
-    /// Takes over the transactions of the mempool that concern us, as seen at `started`.
-    async fn look_at_mempool(
+    /// Adds the wallet's transactions in the mempool, as seen at `started`. BDK ignores the transactions of others.
+    async fn sync_mempool(
         &self,
         node: &Bitcoind,
         listed: &HashSet<Txid>,
-        looked_at: &mut HashSet<Txid>,
+        fetched: &mut HashSet<Txid>,
         started: u64,
     ) -> Result<(), Error> {
-        let new: Vec<Txid> = listed.difference(looked_at).copied().collect();
+        let new: Vec<Txid> = listed.difference(fetched).copied().collect();
         for txids in new.chunks(FETCHED_AT_ONCE) {
-            let fetched = node.mempool_transactions(txids).await?;
-            let seen = fetched
+            let transactions = node.mempool_transactions(txids).await?;
+            let seen = transactions
                 .into_iter()
                 .map(|transaction| (transaction, started));
             self.0.state().wallet.apply_unconfirmed_txs(seen);
-            looked_at.extend(txids);
+            fetched.extend(txids);
         }
         let mut state = self.0.state();
-        let still_there: Vec<_> = state
+        let still_listed: Vec<_> = state
             .wallet
             .transactions()
             .filter(|found| listed.contains(&found.tx_node.txid))
             .map(|found| (found.tx_node.tx.clone(), started))
             .collect();
-        state.wallet.apply_unconfirmed_txs(still_there);
+        state.wallet.apply_unconfirmed_txs(still_listed);
         state.collect_changes();
         Ok(())
     }
 
-    /// Gives up unconfirmed transactions that the mempool does not list, as far as that is allowed.
-    fn forget_unlisted(&self, listed: &HashSet<Txid>, started: u64) {
+    /// Evicts the unconfirmed transactions that are not in the mempool, if [`may_evict`] allows it.
+    fn evict_unlisted(&self, listed: &HashSet<Txid>, started: u64) {
         let mut state = self.0.state();
         let gone: Vec<_> = state
             .wallet

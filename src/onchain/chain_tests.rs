@@ -1,43 +1,47 @@
-//! The on-chain wallet on a chain: deposits, payments, restarts, reorganisations.
+//! Tests of the on-chain wallet on a chain: deposits, payments, restarts, reorganisations.
 
 use std::path::{Path, PathBuf};
 
+use arkwalletd_sandbox::testing::Regtest;
+use bitcoin::bip32::Xpriv;
 use bitcoin::{Amount, Psbt, Transaction, Txid};
 use bitcoin_ext::BlockHeight;
 use tempfile::TempDir;
 
+use super::wallet::now;
 use super::*;
 use crate::chain::TxStatus;
-use crate::chain::lab::{FEE_RATE, Lab, NETWORK, on_each_backend};
+use crate::chain::fixture::{FEE_RATE, NETWORK, connect, on_each_backend};
+use crate::store::Store;
 
 on_each_backend!(
-    money_in_is_money_left_and_money_out,
-    a_held_funding_survives_a_restart_and_the_sync_broadcasts_it_once_recorded,
-    a_restored_wallet_finds_everything_and_gives_out_new_addresses,
-    a_payment_that_was_double_spent_is_given_up,
-    a_payment_built_on_a_deposit_that_a_reorganisation_undid_is_given_up,
+    deposits_equal_balance_plus_payments_plus_fees,
+    a_held_funding_survives_a_restart_and_is_broadcast_once_recorded,
+    a_restored_wallet_finds_its_transactions_and_its_next_address,
+    a_double_spent_payment_is_evicted,
+    a_payment_is_evicted_when_its_deposit_is_double_spent_in_a_reorganisation,
     a_reorganisation_moves_confirmations,
-    callers_share_a_sync_that_began_after_they_asked,
+    callers_share_a_sync_that_started_after_their_call,
 );
 
-/// Where a test keeps its databases.
-struct Desk(TempDir);
+/// The folder of a test's databases.
+struct Databases(TempDir);
 
-impl Desk {
-    fn new() -> Desk {
-        Desk(tempfile::tempdir().unwrap())
+impl Databases {
+    fn new() -> Databases {
+        Databases(tempfile::tempdir().unwrap())
     }
 
-    fn database(&self, name: &str) -> PathBuf {
+    fn path(&self, name: &str) -> PathBuf {
         self.0.path().join(name)
     }
 }
 
 /// The same seed's wallet, in its own database, after its first scan.
-async fn open(lab: &Lab, database: &Path, start: ScanStart) -> OnchainWallet {
+async fn open(regtest: &Regtest, database: &Path, start: ScanStart) -> OnchainWallet {
     let root = Xpriv::new_master(NETWORK, &[5; 32]).unwrap();
     let store = Store::open(database).unwrap();
-    let wallet = OnchainWallet::load(store, lab.connect().await, &root, NETWORK, start);
+    let wallet = OnchainWallet::load(store, connect(regtest).await, &root, NETWORK, start);
     let wallet = wallet.await.unwrap();
     if start != ScanStart::Tip {
         wallet.sync().await.unwrap();
@@ -46,12 +50,12 @@ async fn open(lab: &Lab, database: &Path, start: ScanStart) -> OnchainWallet {
 }
 
 /// Pays confirmed coins to fresh addresses of the wallet.
-async fn fund(lab: &Lab, wallet: &OnchainWallet, coins: &[u64]) {
+async fn fund(regtest: &Regtest, wallet: &OnchainWallet, coins: &[u64]) {
     for sats in coins {
         let address = wallet.next_address().await.unwrap();
-        lab.pay(address.script_pubkey(), *sats).await;
+        regtest.pay(address.script_pubkey(), *sats).await;
     }
-    lab.mine(1).await;
+    regtest.mine(1).await;
     wallet.sync().await.unwrap();
 }
 
@@ -74,23 +78,23 @@ async fn hold(wallet: &OnchainWallet, funding: Funding, operation: &'static str)
         .unwrap()
 }
 
-async fn money_in_is_money_left_and_money_out(lab: Lab) {
-    let desk = Desk::new();
-    let wallet = open(&lab, &desk.database("db.sqlite"), ScanStart::Tip).await;
+async fn deposits_equal_balance_plus_payments_plus_fees(regtest: Regtest) {
+    let databases = Databases::new();
+    let wallet = open(&regtest, &databases.path("db.sqlite"), ScanStart::Tip).await;
     let address = wallet.next_address().await.unwrap();
-    let deposit = lab.pay(address.script_pubkey(), 1_000_000).await;
+    let deposit = regtest.pay(address.script_pubkey(), 1_000_000).await;
     wallet.sync().await.unwrap();
     assert_eq!(wallet.balance().untrusted_pending.to_sat(), 1_000_000);
     assert_eq!(wallet.utxos()[0].confirmation_height, None);
 
-    lab.mine(1).await;
+    regtest.mine(1).await;
     wallet.sync().await.unwrap();
     assert_eq!(wallet.balance().confirmed.to_sat(), 1_000_000);
     let height = wallet.0.chain.last_tip().unwrap().height;
     assert!(wallet.utxos()[0].confirmation_height >= Some(height));
 
     let amount = Amount::from_sat(100_000);
-    let faucet = lab.address();
+    let faucet = regtest.address();
     let first = wallet.send(faucet.clone(), amount, FEE_RATE).await.unwrap();
     // The second spends the unconfirmed change of the first.
     let both = [(faucet.clone(), amount), (faucet, amount)];
@@ -98,11 +102,11 @@ async fn money_in_is_money_left_and_money_out(lab: Lab) {
     let second = wallet.pay(second).await.unwrap();
     let mut sent = [first, second];
     sent.sort();
-    assert_eq!(lab.mempool().await, sent);
+    assert_eq!(regtest.mempool().await, sent);
     let before = wallet.balance();
     assert_eq!(before.total(), before.trusted_pending);
 
-    lab.mine(1).await;
+    regtest.mine(1).await;
     wallet.sync().await.unwrap();
     assert_eq!(wallet.balance().confirmed, before.total());
     let history = wallet.transactions();
@@ -117,12 +121,12 @@ async fn money_in_is_money_left_and_money_out(lab: Lab) {
     assert!(history.iter().all(|entry| entry.confirmation.is_some()));
 }
 
-async fn a_held_funding_survives_a_restart_and_the_sync_broadcasts_it_once_recorded(lab: Lab) {
-    let desk = Desk::new();
-    let path = desk.database("db.sqlite");
-    let wallet = open(&lab, &path, ScanStart::Tip).await;
-    fund(&lab, &wallet, &[60_000, 60_000]).await;
-    let script = lab.address().script_pubkey();
+async fn a_held_funding_survives_a_restart_and_is_broadcast_once_recorded(regtest: Regtest) {
+    let databases = Databases::new();
+    let path = databases.path("db.sqlite");
+    let wallet = open(&regtest, &path, ScanStart::Tip).await;
+    fund(&regtest, &wallet, &[60_000, 60_000]).await;
+    let script = regtest.address().script_pubkey();
     let amount = FundingAmount::Exact(Amount::from_sat(50_000));
     let fund = || wallet.prepare_funding(script.clone(), amount, FEE_RATE);
     let (first, second) = tokio::join!(fund(), fund());
@@ -134,10 +138,10 @@ async fn a_held_funding_survives_a_restart_and_the_sync_broadcasts_it_once_recor
     );
     drop(wallet);
 
-    let wallet = open(&lab, &path, ScanStart::Tip).await;
+    let wallet = open(&regtest, &path, ScanStart::Tip).await;
     wallet.sync().await.unwrap();
-    assert!(lab.mempool().await.is_empty());
-    let drained = wallet.prepare_drain(lab.address(), FEE_RATE).await;
+    assert!(regtest.mempool().await.is_empty());
+    let drained = wallet.prepare_drain(regtest.address(), FEE_RATE).await;
     assert!(matches!(drained, Err(Error::InsufficientFunds { .. })));
 
     let txid = first.unsigned_tx.compute_txid();
@@ -149,23 +153,23 @@ async fn a_held_funding_survives_a_restart_and_the_sync_broadcasts_it_once_recor
     assert_eq!(status, TxStatus::NotFound);
 
     wallet.rebroadcast(now() + 1).await.unwrap();
-    assert_eq!(lab.mempool().await, [txid]);
-    lab.mine(1).await;
+    assert_eq!(regtest.mempool().await, [txid]);
+    regtest.mine(1).await;
     wallet.sync().await.unwrap();
     assert_eq!(wallet.utxos().len(), 2);
 }
 
-async fn a_restored_wallet_finds_everything_and_gives_out_new_addresses(lab: Lab) {
-    let desk = Desk::new();
-    let wallet = open(&lab, &desk.database("old.sqlite"), ScanStart::Tip).await;
-    fund(&lab, &wallet, &[10_000, 20_000]).await;
+async fn a_restored_wallet_finds_its_transactions_and_its_next_address(regtest: Regtest) {
+    let databases = Databases::new();
+    let wallet = open(&regtest, &databases.path("old.sqlite"), ScanStart::Tip).await;
+    fund(&regtest, &wallet, &[10_000, 20_000]).await;
     let sent = wallet
-        .send(lab.address(), Amount::from_sat(15_000), FEE_RATE)
+        .send(regtest.address(), Amount::from_sat(15_000), FEE_RATE)
         .await
         .unwrap();
     let next = wallet.next_address().await.unwrap();
 
-    let restored = open(&lab, &desk.database("new.sqlite"), ScanStart::Full).await;
+    let restored = open(&regtest, &databases.path("new.sqlite"), ScanStart::Full).await;
     assert_eq!(restored.balance(), wallet.balance());
     assert!(
         restored
@@ -174,17 +178,17 @@ async fn a_restored_wallet_finds_everything_and_gives_out_new_addresses(lab: Lab
             .any(|entry| entry.txid == sent)
     );
     assert_eq!(restored.next_address().await.unwrap(), next);
-    // Height 120 is where the labs begin.
+    // The fixture's chain starts with 120 blocks.
     let start = ScanStart::From(BlockHeight::new(120));
-    let restored = open(&lab, &desk.database("late.sqlite"), start).await;
+    let restored = open(&regtest, &databases.path("late.sqlite"), start).await;
     assert_eq!(restored.balance(), wallet.balance());
 }
 
-async fn a_payment_that_was_double_spent_is_given_up(lab: Lab) {
-    let desk = Desk::new();
-    let wallet = open(&lab, &desk.database("a.sqlite"), ScanStart::Tip).await;
-    fund(&lab, &wallet, &[60_000]).await;
-    let script = lab.address().script_pubkey();
+async fn a_double_spent_payment_is_evicted(regtest: Regtest) {
+    let databases = Databases::new();
+    let wallet = open(&regtest, &databases.path("a.sqlite"), ScanStart::Tip).await;
+    fund(&regtest, &wallet, &[60_000]).await;
+    let script = regtest.address().script_pubkey();
     let amount = FundingAmount::Exact(Amount::from_sat(50_000));
     let funding = wallet
         .prepare_funding(script, amount, FEE_RATE)
@@ -195,11 +199,11 @@ async fn a_payment_that_was_double_spent_is_given_up(lab: Lab) {
     wallet.catch_up().await.unwrap();
     drop(funding);
 
-    let twin = open(&lab, &desk.database("b.sqlite"), ScanStart::Full).await;
+    let twin = open(&regtest, &databases.path("b.sqlite"), ScanStart::Full).await;
     let to = twin.next_address().await.unwrap();
     let other = twin.prepare_drain(to, FEE_RATE).await;
     let other = twin.pay(other).await.unwrap();
-    lab.mine(1).await;
+    regtest.mine(1).await;
     wallet.next_address().await.unwrap();
     wallet.sync().await.unwrap();
     wallet.rebroadcast(now() + 1).await.unwrap();
@@ -212,32 +216,34 @@ async fn a_payment_that_was_double_spent_is_given_up(lab: Lab) {
     assert!(ids.contains(&other));
 }
 
-async fn a_payment_built_on_a_deposit_that_a_reorganisation_undid_is_given_up(lab: Lab) {
-    let desk = Desk::new();
-    let wallet = open(&lab, &desk.database("db.sqlite"), ScanStart::Tip).await;
-    fund(&lab, &wallet, &[60_000]).await;
-    let deposit = lab.transaction(wallet.transactions()[0].txid).await;
+async fn a_payment_is_evicted_when_its_deposit_is_double_spent_in_a_reorganisation(
+    regtest: Regtest,
+) {
+    let databases = Databases::new();
+    let wallet = open(&regtest, &databases.path("db.sqlite"), ScanStart::Tip).await;
+    fund(&regtest, &wallet, &[60_000]).await;
+    let deposit = regtest.transaction(wallet.transactions()[0].txid).await;
     wallet
-        .send(lab.address(), Amount::from_sat(20_000), FEE_RATE)
+        .send(regtest.address(), Amount::from_sat(20_000), FEE_RATE)
         .await
         .unwrap();
 
-    let conflict = lab.conflict(&deposit).await;
-    lab.reorg_to(conflict).await;
+    let conflict = regtest.conflict(&deposit).await;
+    regtest.reorg_to(conflict).await;
     wallet.sync().await.unwrap();
     wallet.rebroadcast(now() + 1).await.unwrap();
     assert_eq!(wallet.balance(), OnchainBalance::default());
     assert!(wallet.transactions().is_empty());
 }
 
-async fn a_reorganisation_moves_confirmations(lab: Lab) {
-    let desk = Desk::new();
-    let wallet = open(&lab, &desk.database("db.sqlite"), ScanStart::Tip).await;
-    fund(&lab, &wallet, &[10_000]).await;
+async fn a_reorganisation_moves_confirmations(regtest: Regtest) {
+    let databases = Databases::new();
+    let wallet = open(&regtest, &databases.path("db.sqlite"), ScanStart::Tip).await;
+    fund(&regtest, &wallet, &[10_000]).await;
     let before = wallet.transactions()[0].confirmation.unwrap();
-    lab.mine(2).await;
+    regtest.mine(2).await;
     wallet.sync().await.unwrap();
-    lab.reorg(3).await;
+    regtest.reorg(3).await;
     wallet.sync().await.unwrap();
     let after = wallet.transactions()[0].confirmation.unwrap();
     assert_ne!(before.hash, after.hash);
@@ -245,9 +251,9 @@ async fn a_reorganisation_moves_confirmations(lab: Lab) {
     assert_eq!(wallet.balance().confirmed.to_sat(), 10_000);
 }
 
-async fn callers_share_a_sync_that_began_after_they_asked(lab: Lab) {
-    let desk = Desk::new();
-    let wallet = open(&lab, &desk.database("db.sqlite"), ScanStart::Tip).await;
+async fn callers_share_a_sync_that_started_after_their_call(regtest: Regtest) {
+    let databases = Databases::new();
+    let wallet = open(&regtest, &databases.path("db.sqlite"), ScanStart::Tip).await;
     let syncs = (0..20).map(|_| {
         let wallet = wallet.clone();
         tokio::spawn(async move { wallet.sync().await })

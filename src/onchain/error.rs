@@ -1,44 +1,44 @@
-//! What can go wrong in the on-chain wallet.
+//! The errors of the on-chain wallet.
 
 use bitcoin::Amount;
 
 use crate::{chain, store};
 
-/// A failure of the on-chain wallet. Nothing was spent, unless a method says otherwise.
+/// A failure of the on-chain wallet. Nothing was spent, unless the method says otherwise.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The coins that may be spent do not suffice.
+    /// The spendable coins do not cover the payment and its fee.
     #[error("insufficient on-chain funds: {needed} needed, {available} available")]
     InsufficientFunds {
-        /// The payment with its fee.
+        /// The amount of the payment plus its fee.
         needed: Amount,
-        /// What is confirmed or our own change, and held by no operation.
+        /// The coins that are confirmed or our own change, and that no operation holds.
         available: Amount,
     },
-    /// Nodes do not relay an output this small.
+    /// The amount is below the dust limit, so nodes would not relay the transaction.
     #[error("{amount} is below the smallest amount that this destination can receive, {minimum}")]
     Dust {
-        /// The amount asked for.
+        /// The requested amount.
         amount: Amount,
         /// The dust limit of the destination's script.
         minimum: Amount,
     },
-    /// A payment to nobody.
+    /// The list of recipients is empty.
     #[error("a payment needs at least one recipient")]
     NoRecipients,
-    /// The amount is spread over too many coins.
+    /// The payment would spend more coins than one transaction may.
     #[error(
-        "no {limit} coins make up the amount; send some to an own address first, which joins them"
+        "the payment needs more than {limit} coins; send a smaller amount to an address of this wallet first to merge coins"
     )]
     TooManyInputs {
-        /// The most coins that one transaction may spend.
+        /// The most inputs of one transaction.
         limit: usize,
     },
     /// A transaction cannot be built or signed.
-    #[error("the transaction cannot be made: {0}")]
+    #[error("the transaction cannot be built: {0}")]
     Transaction(String),
-    /// The database holds another seed's or another network's on-chain wallet.
-    #[error("the stored on-chain wallet does not fit: {0}")]
+    /// The database has the on-chain wallet of another seed or network.
+    #[error("the stored on-chain wallet belongs to another seed or network: {0}")]
     Mismatch(String),
     /// The chain backend failed.
     #[error(transparent)]

@@ -1,8 +1,8 @@
-//! Picking coins for a transaction that is signed later, and holding them until then (docs/protocol.md §4.1, H6).
+//! Selects coins for a transaction that is signed later, and holds them until then (docs/protocol.md §4.1, H6).
 //!
 //! ```text
 //! prepare_funding ── Funding (coins reserved in memory) ── hold (rows in the caller's transaction) ── sign ── record
-//!                        └ dropped: coins free                └ release: coins free
+//!                        └ dropped: coins are free            └ release: coins are free
 //! ```
 
 use std::collections::HashSet;
@@ -14,23 +14,24 @@ use bitcoin::{Amount, FeeRate, OutPoint, Psbt, ScriptBuf, Transaction};
 
 use super::select::{Outputs, Plan, build};
 use super::view::spendable;
-use super::{Error, OnchainWallet, Shared, now};
+use super::wallet::{Shared, now};
+use super::{Error, OnchainWallet};
 use crate::chain::Tip;
 use crate::store::{self, WriteTx};
 
 /// The most inputs of a funding; the Ark server accepts no larger board.
 const MAX_FUNDING_INPUTS: usize = 100;
 
-/// How much to put into a funding output.
+/// The amount of a funding output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FundingAmount {
-    /// This much; the fee comes on top.
+    /// This amount. The wallet pays the fee in addition.
     Exact(Amount),
-    /// All coins that are worth their fee, at most the hundred largest; the fee comes out of them.
+    /// All coins that are worth more than the fee for spending them, at most the 100 largest. The fee is subtracted.
     All,
 }
 
-/// An unsigned transaction whose coins nobody else can pick. Dropping it lets go of them.
+/// An unsigned transaction. No other transaction can select its coins until it is dropped.
 pub struct Funding {
     shared: Arc<Shared>,
     psbt: Psbt,
@@ -39,18 +40,18 @@ pub struct Funding {
 }
 
 impl Funding {
-    /// The transaction. All inputs are native segwit, so signing does not change its id.
+    /// The transaction. All its inputs are native segwit, so signing does not change its id.
     pub fn psbt(&self) -> &Psbt {
         &self.psbt
     }
 
-    /// What it pays to the miner.
+    /// The transaction's fee.
     pub fn fee(&self) -> Amount {
         self.fee
     }
 
-    /// Holds the coins for `operation`, from the commit of `tx` until the operation records or releases, also across
-    /// restarts. Answers the transaction. When `tx` is undone, the coins are free again.
+    /// Holds the coins for `operation` and returns the transaction. The hold begins with the commit of `tx` and lasts, across
+    /// restarts, until the operation records or releases. If `tx` is rolled back, the coins are free again.
     ///
     /// # Errors
     /// [`Error::Store`].
@@ -59,12 +60,12 @@ impl Funding {
             store::onchain::hold(tx, input.previous_output, operation)?;
         }
         let psbt = self.psbt.clone();
-        self.used();
+        self.keep_change_index();
         Ok(psbt)
     }
 
-    /// Keeps the change index from being given to another transaction.
-    pub(super) fn used(mut self) {
+    /// Drops the funding without making its change index available to another transaction.
+    pub(super) fn keep_change_index(mut self) {
         self.change_index = None;
     }
 }
@@ -80,7 +81,7 @@ impl Drop for Funding {
 }
 
 impl OnchainWallet {
-    /// Picks coins for an output to `script` and builds the transaction, without signing or recording it.
+    /// Selects coins for an output to `script` and builds the transaction. It is neither signed nor recorded.
     ///
     /// # Errors
     /// [`Error::InsufficientFunds`], [`Error::Dust`], [`Error::TooManyInputs`].
@@ -108,20 +109,20 @@ impl OnchainWallet {
         loop {
             self.catch_up().await?;
             let (shared, plan) = (Arc::clone(&self.0), Arc::clone(&plan));
-            let picked = self
+            let selected = self
                 .0
                 .store
-                .write(move |tx| pick(&shared, tx, &plan))
+                .write(move |tx| select(&shared, tx, &plan))
                 .await?;
-            // Somebody recorded a transaction in between: its coins must be known as spent first.
-            if let Some((funding, revision)) = picked {
+            // `None` if a transaction was recorded in between: first apply it, so that its coins are spent in memory too.
+            if let Some((funding, revision)) = selected {
                 self.0.state().saved(revision);
                 return Ok(funding);
             }
         }
     }
 
-    /// Gives back the coins that `operation` holds.
+    /// Releases the coins that `operation` holds.
     ///
     /// # Errors
     /// [`Error::Store`].
@@ -129,8 +130,8 @@ impl OnchainWallet {
         Ok(store::onchain::release(tx, operation)?)
     }
 
-    /// Records a signed transaction of ours, and gives back what `operation` holds, as its coins are spent now. Every sync
-    /// broadcasts it until it is confirmed. Call [`catch_up`](Self::catch_up) once `tx` is committed.
+    /// Records a signed transaction of ours, which spends its coins, and releases the holds of `operation`. Each sync broadcasts
+    /// the transaction until it is confirmed. Call [`catch_up`](Self::catch_up) after the commit of `tx`.
     ///
     /// # Errors
     /// [`Error::Store`].
@@ -140,8 +141,8 @@ impl OnchainWallet {
         transaction: &Transaction,
         operation: Option<&str>,
     ) -> Result<(), Error> {
-        // As of a second ago: times are whole seconds, and a sync in this very second has not seen it on the network, also
-        // when it is the first one of a process whose predecessor died before it could broadcast.
+        // Dated one second back, because times are whole seconds: a sync that starts in the same second must regard the
+        // transaction as not seen on the network, and broadcast it.
         store::onchain::insert_transaction(tx, transaction, now().saturating_sub(1))?;
         if let Some(operation) = operation {
             store::onchain::release(tx, operation)?;
@@ -150,23 +151,23 @@ impl OnchainWallet {
     }
 }
 
-/// The height of the newest block, before which the transaction cannot be mined. A block that the backend once invented stays
-/// among the wallet's, and a transaction that waits for its height would wait for ever, so the tip has to agree.
-fn newest_height(wallet: &Wallet, tip: Option<Tip>) -> u32 {
+/// The lock time of a new transaction: the height of the wallet's newest block, but at most the tip's. A backend may once have
+/// reported a block that does not exist; a transaction locked until its height could not be mined.
+fn lock_height(wallet: &Wallet, tip: Option<Tip>) -> u32 {
     let newest = wallet.latest_checkpoint().height();
     let height = tip.map_or(newest, |tip| tip.height.to_u32().min(newest));
     height.min(LOCK_TIME_THRESHOLD - 1)
 }
 
-/// Builds a transaction and reserves its coins; `None` when memory does not know all recorded transactions yet. Runs in the
-/// writer thread, for the reason that the module [`onchain`](super) gives.
-fn pick(
+/// Builds a transaction and reserves its coins. `None` if there are recorded transactions that memory has not applied yet. Runs
+/// in the store's writer thread; the doc of the [module](super) gives the reason.
+fn select(
     shared: &Arc<Shared>,
     tx: &WriteTx<'_>,
     plan: &Plan,
 ) -> Result<Option<(Funding, u64)>, Error> {
     let mut state = shared.state();
-    if !store::onchain::transactions_after(tx, state.followed)?.is_empty() {
+    if !store::onchain::transactions_after(tx, state.applied_row)?.is_empty() {
         return Ok(None);
     }
     let held: HashSet<OutPoint> = store::onchain::held(tx)?.into_iter().collect();
@@ -178,7 +179,7 @@ fn pick(
         Some(index) => state.wallet.peek_address(KeychainKind::External, index),
         None => state.wallet.reveal_next_address(KeychainKind::External),
     };
-    let height = newest_height(&state.wallet, shared.chain.last_tip());
+    let height = lock_height(&state.wallet, shared.chain.last_tip());
     let built = build(
         &mut state.wallet,
         coins,

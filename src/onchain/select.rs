@@ -1,4 +1,4 @@
-//! Building an unsigned transaction from given coins.
+//! Builds an unsigned transaction from a set of coins.
 
 use std::cmp::Reverse;
 use std::collections::HashSet;
@@ -13,26 +13,26 @@ use bitcoin::{Amount, FeeRate, OutPoint, Psbt, ScriptBuf, Weight};
 
 use super::Error;
 
-/// The weight that spending one of our coins adds to a transaction: outpoint, empty script, sequence, and one signature.
+/// The weight of an input that spends one of our coins: outpoint, empty script, sequence, and one Schnorr signature.
 const INPUT_WEIGHT: Weight = Weight::from_wu(41 * 4 + 66);
 
-/// What to build.
+/// The parameters of a transaction.
 pub(super) struct Plan {
     pub(super) outputs: Outputs,
     pub(super) fee_rate: FeeRate,
     pub(super) max_inputs: usize,
 }
 
-/// What a transaction pays.
+/// The outputs of a transaction.
 pub(super) enum Outputs {
-    /// These amounts, in this order; the rest is change.
+    /// These outputs, in this order, and a change output.
     Pay(Vec<(ScriptBuf, Amount)>),
-    /// All to one script.
+    /// One output with the value of all coins.
     Drain(ScriptBuf),
 }
 
 impl Plan {
-    /// Refuses what no coins could pay.
+    /// Refuses outputs that are invalid whatever coins there are.
     pub(super) fn check(&self) -> Result<(), Error> {
         let Outputs::Pay(recipients) = &self.outputs else {
             return Ok(());
@@ -49,13 +49,15 @@ impl Plan {
             total = total
                 .checked_add(amount)
                 .filter(|total| *total <= Amount::MAX_MONEY)
-                .ok_or_else(|| Error::Transaction("more than all bitcoin".into()))?;
+                .ok_or_else(|| {
+                    Error::Transaction("the amounts exceed 21 million bitcoin".into())
+                })?;
         }
         Ok(())
     }
 }
 
-/// Builds what `plan` says from `coins`, with any change to `change`, to be mined after the block at `height`.
+/// Builds the transaction of `plan` from `coins`, with change to `change` and the lock time `height`.
 pub(super) fn build(
     wallet: &mut Wallet,
     mut coins: Vec<LocalOutput>,
@@ -75,11 +77,11 @@ pub(super) fn build(
     };
 
     let allowed: HashSet<OutPoint> = coins.iter().map(|coin| coin.outpoint).collect();
-    let mut others: Vec<OutPoint> = wallet.list_unspent().map(|coin| coin.outpoint).collect();
-    others.retain(|outpoint| !allowed.contains(outpoint));
-    let payment = Payment {
+    let mut excluded: Vec<OutPoint> = wallet.list_unspent().map(|coin| coin.outpoint).collect();
+    excluded.retain(|outpoint| !allowed.contains(outpoint));
+    let payment = PaymentBuilder {
         recipients,
-        others,
+        excluded,
         change,
         fee_rate: plan.fee_rate,
         height,
@@ -101,16 +103,16 @@ pub(super) fn build(
     }
 }
 
-struct Payment<'a> {
+struct PaymentBuilder<'a> {
     recipients: &'a [(ScriptBuf, Amount)],
-    /// Coins that must not be spent.
-    others: Vec<OutPoint>,
+    /// The wallet's coins that must not be spent.
+    excluded: Vec<OutPoint>,
     change: &'a ScriptBuf,
     fee_rate: FeeRate,
     height: u32,
 }
 
-impl Payment<'_> {
+impl PaymentBuilder<'_> {
     fn build(
         &self,
         wallet: &mut Wallet,
@@ -119,9 +121,9 @@ impl Payment<'_> {
         let mut builder = wallet.build_tx().coin_selection(selection);
         builder
             .set_recipients(self.recipients.to_vec())
-            // BDK would put the change on the oldest unused address, which somebody may have been asked to pay to.
+            // By default BDK sends change to the oldest unused address, which a payer may have been given.
             .drain_to(self.change.clone())
-            .unspendable(self.others.clone())
+            .unspendable(self.excluded.clone())
             .ordering(TxOrdering::Untouched)
             .fee_rate(self.fee_rate)
             .current_height(self.height)

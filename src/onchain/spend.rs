@@ -1,7 +1,7 @@
-//! Paying from the on-chain wallet, and signing (docs/protocol.md §10).
+//! Payments from the on-chain wallet, and signing (docs/protocol.md §10).
 //!
-//! A payment is picked and signed first, then written by the caller, and only then handed to the network: it stands once it
-//! is on disk. When the network does not take it at once, every sync tries again.
+//! A payment is built and signed first, then recorded by the caller, and only then broadcast: it is final once it is on disk. If
+//! the broadcast fails, each sync retries it.
 
 use bitcoin::{Address, Amount, FeeRate, Psbt, Transaction, Txid, Witness};
 
@@ -9,35 +9,35 @@ use super::select::{Outputs, Plan};
 use super::{Error, Funding, OnchainWallet};
 use crate::store::WriteTx;
 
-/// The most inputs of a payment, which keeps it below the size that nodes relay.
+/// The most inputs of a payment. It keeps the transaction below the size that nodes relay.
 const MAX_PAYMENT_INPUTS: usize = 1500;
 
-/// A signed payment whose coins nobody else can pick. Dropping it lets go of them.
-pub struct Payment {
+/// A signed payment that is not recorded yet. No other transaction can select its coins until it is dropped.
+pub struct PreparedPayment {
     wallet: OnchainWallet,
     funding: Funding,
     transaction: Transaction,
 }
 
-impl Payment {
-    /// The transaction.
+impl PreparedPayment {
+    /// The signed transaction.
     pub fn transaction(&self) -> &Transaction {
         &self.transaction
     }
 
-    /// Records the payment: it stands once `tx` is committed. When `tx` is undone, the coins are free again.
+    /// Records the payment, which is final with the commit of `tx`. If `tx` is rolled back, the coins are free again.
     ///
     /// # Errors
     /// [`Error::Store`].
     pub fn record(self, tx: &mut WriteTx<'_>) -> Result<(), Error> {
         self.wallet.record(tx, &self.transaction, None)?;
-        self.funding.used();
+        self.funding.keep_change_index();
         Ok(())
     }
 }
 
 impl OnchainWallet {
-    /// Prepares a transaction that pays these recipients, its outputs in the given order; the fee comes on top.
+    /// Prepares a transaction that pays `recipients`, in this order. The wallet pays the fee in addition.
     ///
     /// # Errors
     /// [`Error::InsufficientFunds`], [`Error::Dust`], [`Error::TooManyInputs`], [`Error::NoRecipients`].
@@ -45,7 +45,7 @@ impl OnchainWallet {
         &self,
         recipients: &[(Address, Amount)],
         fee_rate: FeeRate,
-    ) -> Result<Payment, Error> {
+    ) -> Result<PreparedPayment, Error> {
         let recipients = recipients
             .iter()
             .map(|(address, amount)| (address.script_pubkey(), *amount))
@@ -54,8 +54,8 @@ impl OnchainWallet {
             .await
     }
 
-    /// Prepares a transaction that sends all coins that are worth their fee, at most the 1500 largest, to `destination`; the
-    /// fee comes out of them.
+    /// Prepares a transaction that sends to `destination` all coins that are worth more than the fee for spending them, at most
+    /// the 1500 largest. The fee is subtracted.
     ///
     /// # Errors
     /// [`Error::InsufficientFunds`].
@@ -63,12 +63,16 @@ impl OnchainWallet {
         &self,
         destination: Address,
         fee_rate: FeeRate,
-    ) -> Result<Payment, Error> {
+    ) -> Result<PreparedPayment, Error> {
         self.prepare_signed(Outputs::Drain(destination.script_pubkey()), fee_rate)
             .await
     }
 
-    async fn prepare_signed(&self, outputs: Outputs, fee_rate: FeeRate) -> Result<Payment, Error> {
+    async fn prepare_signed(
+        &self,
+        outputs: Outputs,
+        fee_rate: FeeRate,
+    ) -> Result<PreparedPayment, Error> {
         let plan = Plan {
             outputs,
             fee_rate,
@@ -76,27 +80,27 @@ impl OnchainWallet {
         };
         let funding = self.prepare(plan).await?;
         let transaction = self.sign(funding.psbt().clone())?;
-        Ok(Payment {
+        Ok(PreparedPayment {
             wallet: self.clone(),
             funding,
             transaction,
         })
     }
 
-    /// Shows a recorded payment in the balance and hands it to the network. A failure is only logged: the payment stands, and
-    /// must not look failed to whoever made it.
+    /// Includes a recorded payment in the balance and broadcasts it. Failures are only logged, because the payment is final and
+    /// the caller must not report it as failed.
     pub async fn publish_payment(&self, transaction: Transaction) -> Txid {
         let txid = transaction.compute_txid();
         if let Err(error) = self.catch_up().await {
-            tracing::warn!(%txid, %error, "the balance does not show a new on-chain payment yet");
+            tracing::warn!(%txid, %error, "on-chain payment not included in the balance yet");
         }
         if let Err(error) = self.0.chain.broadcast_package(&[transaction]).await {
-            tracing::warn!(%txid, %error, "an on-chain payment was not broadcast; the next sync tries again");
+            tracing::warn!(%txid, %error, "broadcast of an on-chain payment failed; the next sync retries");
         }
         txid
     }
 
-    /// Signs every input of a transaction of ours. Records nothing.
+    /// Signs all inputs of a transaction of ours. Records nothing.
     ///
     /// # Errors
     /// [`Error::Transaction`] when an input is not ours.
@@ -106,7 +110,10 @@ impl OnchainWallet {
         let mut transaction = psbt.unsigned_tx;
         for (input, signed) in transaction.input.iter_mut().zip(&psbt.inputs) {
             let signature = signed.tap_key_sig.ok_or_else(|| {
-                Error::Transaction(format!("{} is not our coin", input.previous_output))
+                Error::Transaction(format!(
+                    "{} is not a coin of this wallet",
+                    input.previous_output
+                ))
             })?;
             input.witness = Witness::p2tr_key_spend(&signature);
         }

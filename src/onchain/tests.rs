@@ -1,28 +1,31 @@
-//! What must hold without any chain: coins are never picked twice, and memory never runs ahead of the database.
+//! Tests of the on-chain wallet without a chain: coins are never selected twice, and memory and database stay consistent.
 
 use std::path::Path;
 
 use bdk_wallet::Update;
 use bdk_wallet::chain::{BlockId, ConfirmationBlockTime};
 use bitcoin::absolute::LockTime;
+use bitcoin::bip32::Xpriv;
 use bitcoin::constants::genesis_block;
 use bitcoin::hashes::Hash as _;
 use bitcoin::transaction::Version;
 use bitcoin::{
-    Amount, BlockHash, FeeRate, OutPoint, Psbt, ScriptBuf, Sequence, Transaction, TxIn, TxOut,
-    Txid, Witness,
+    Address, Amount, BlockHash, FeeRate, Network, OutPoint, Psbt, ScriptBuf, Sequence, Transaction,
+    TxIn, TxOut, Txid, Witness,
 };
 use bitcoin_ext::BlockHeight;
 
+use super::wallet::now;
 use super::*;
-use crate::chain::{self, Tip};
+use crate::chain::{self, ChainSource, Tip};
+use crate::store::Store;
 
 const NETWORK: Network = Network::Regtest;
 const FEE_RATE: FeeRate = FeeRate::from_sat_per_kwu(500);
 
 impl OnchainWallet {
-    /// Pays as the layer above does.
-    pub(super) async fn pay(&self, payment: Result<Payment, Error>) -> Result<Txid, Error> {
+    /// Records and broadcasts a payment in one go.
+    pub(super) async fn pay(&self, payment: Result<PreparedPayment, Error>) -> Result<Txid, Error> {
         let payment = payment?;
         let transaction = payment.transaction().clone();
         self.0.store.write(move |tx| payment.record(tx)).await?;
@@ -118,7 +121,7 @@ impl OnchainWallet {
     }
 }
 
-/// An address of somebody else.
+/// An address of another wallet.
 fn foreign() -> Address {
     "bcrt1qw508d6qejxtdg4y5r3zarvary0c5xw7kygt080"
         .parse::<Address<_>>()
@@ -164,7 +167,7 @@ async fn another_seeds_wallet_is_refused() {
 }
 
 #[tokio::test]
-async fn two_fundings_share_no_coin_and_a_dropped_one_lets_go() {
+async fn two_fundings_share_no_coin_and_a_dropped_one_frees_its_coins() {
     let folder = tempfile::tempdir().unwrap();
     let wallet = open(&folder.path().join("db.sqlite")).await;
     wallet.fund(&[50_000, 50_000]).await;
@@ -205,7 +208,7 @@ async fn held_coins_survive_a_restart_until_they_are_released() {
 }
 
 #[tokio::test]
-async fn a_rolled_back_hold_or_record_leaves_no_trace() {
+async fn a_rollback_undoes_hold_and_record() {
     let folder = tempfile::tempdir().unwrap();
     let wallet = open(&folder.path().join("db.sqlite")).await;
     wallet.fund(&[50_000]).await;
@@ -247,7 +250,7 @@ async fn a_recorded_funding_spends_its_coins_and_its_change_can_be_spent_at_once
         .await
         .unwrap();
 
-    // Without catching up first: picking coins must not see the spent one as free.
+    // Without `catch_up`: coin selection must not regard the spent coin as free.
     let next = wallet.prepare_sats(20_000).await.unwrap();
     assert_eq!(inputs(next.psbt())[0].txid, transaction.compute_txid());
     let expected = OnchainBalance {
@@ -265,7 +268,7 @@ async fn a_recorded_funding_spends_its_coins_and_its_change_can_be_spent_at_once
 }
 
 #[tokio::test]
-async fn a_payment_stands_although_the_network_does_not_answer() {
+async fn a_payment_is_final_although_the_backend_does_not_answer() {
     let folder = tempfile::tempdir().unwrap();
     let wallet = open(&folder.path().join("db.sqlite")).await;
     wallet.fund(&[50_000]).await;
@@ -284,7 +287,7 @@ async fn a_payment_stands_although_the_network_does_not_answer() {
 }
 
 #[tokio::test]
-async fn an_unlisted_payment_of_ours_is_broadcast_again_and_not_given_up() {
+async fn an_unlisted_payment_of_ours_is_broadcast_again_and_never_evicted() {
     let folder = tempfile::tempdir().unwrap();
     let wallet = open(&folder.path().join("db.sqlite")).await;
     wallet.fund(&[50_000]).await;
@@ -300,18 +303,18 @@ async fn an_unlisted_payment_of_ours_is_broadcast_again_and_not_given_up() {
         .wallet
         .apply_unconfirmed_txs([(deposit.clone(), seen)]);
     let much_later = seen + 1_000;
-    let unseen = sync::unseen_own(&state.wallet, much_later);
+    let unseen = graph::own_unseen(&state.wallet, much_later);
     let order: Vec<Txid> = unseen.iter().map(|tx| tx.compute_txid()).collect();
     assert_eq!(order, [parent, child]);
-    assert!(!sync::may_evict(&state.wallet, parent, much_later));
+    assert!(!graph::may_evict(&state.wallet, parent, much_later));
 
     let txid = deposit.compute_txid();
-    assert!(!sync::may_evict(&state.wallet, txid, seen + 29));
-    assert!(sync::may_evict(&state.wallet, txid, seen + 30));
+    assert!(!graph::may_evict(&state.wallet, txid, seen + 29));
+    assert!(graph::may_evict(&state.wallet, txid, seen + 30));
 }
 
 #[tokio::test]
-async fn foreign_unconfirmed_coins_are_shown_but_not_spent() {
+async fn unconfirmed_coins_of_others_are_shown_but_not_spent() {
     let folder = tempfile::tempdir().unwrap();
     let wallet = open(&folder.path().join("db.sqlite")).await;
     let script = wallet.next_address().await.unwrap().script_pubkey();
@@ -327,7 +330,7 @@ async fn foreign_unconfirmed_coins_are_shown_but_not_spent() {
 }
 
 #[tokio::test]
-async fn impossible_payments_are_refused_with_their_reason() {
+async fn invalid_payments_are_refused_with_their_reason() {
     let folder = tempfile::tempdir().unwrap();
     let wallet = open(&folder.path().join("db.sqlite")).await;
     wallet.fund(&[50_000]).await;
@@ -346,7 +349,7 @@ async fn impossible_payments_are_refused_with_their_reason() {
 }
 
 #[tokio::test]
-async fn change_never_lands_on_an_address_that_was_given_out() {
+async fn change_never_goes_to_an_address_that_was_given_out() {
     let folder = tempfile::tempdir().unwrap();
     let wallet = open(&folder.path().join("db.sqlite")).await;
     wallet.fund(&[50_000]).await;
@@ -366,7 +369,7 @@ async fn change_never_lands_on_an_address_that_was_given_out() {
 }
 
 #[tokio::test]
-async fn a_funding_of_everything_leaves_out_what_is_not_worth_its_fee() {
+async fn a_funding_of_all_coins_leaves_out_those_not_worth_their_fee() {
     let folder = tempfile::tempdir().unwrap();
     let wallet = open(&folder.path().join("db.sqlite")).await;
     wallet.fund(&[50_000, 40_000, 100]).await;

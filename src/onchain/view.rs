@@ -1,4 +1,4 @@
-//! What the on-chain wallet shows: values that are computed once after each change and then only read.
+//! What readers of the on-chain wallet see. It is computed once after each change.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -11,62 +11,62 @@ use bitcoin_ext::{BlockHeight, BlockRef};
 
 use super::graph::trusted_unconfirmed;
 
-/// Blocks after which a coinbase output can be spent.
+/// The number of blocks after which a coinbase output can be spent.
 const COINBASE_MATURITY: u32 = 100;
 
-/// The balance by certainty. Coins that an operation holds count like any other.
+/// The balance. It includes the coins that operations hold.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct OnchainBalance {
-    /// In a block.
+    /// Confirmed coins.
     pub confirmed: Amount,
-    /// Unconfirmed change of our own.
+    /// Unconfirmed coins of our own transactions.
     pub trusted_pending: Amount,
-    /// Unconfirmed and sent by others.
+    /// Unconfirmed coins of transactions that others could double-spend.
     pub untrusted_pending: Amount,
-    /// Mined, but too young to spend.
+    /// Coinbase outputs that cannot be spent yet.
     pub immature: Amount,
 }
 
 impl OnchainBalance {
-    /// Everything.
+    /// The sum of all parts.
     pub fn total(&self) -> Amount {
         self.trusted_spendable() + self.untrusted_pending + self.immature
     }
 
-    /// What can be spent now.
+    /// The confirmed and the trusted part, which can be spent now.
     pub fn trusted_spendable(&self) -> Amount {
         self.confirmed + self.trusted_pending
     }
 }
 
-/// A coin.
+/// An unspent output of the wallet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OnchainUtxo {
-    /// Where it is.
+    /// The transaction and the index of the output.
     pub outpoint: OutPoint,
-    /// What it is worth.
+    /// The value.
     pub amount: Amount,
-    /// The height of its block; `None` while unconfirmed.
+    /// The height of the block; `None` while unconfirmed.
     pub confirmation_height: Option<BlockHeight>,
 }
 
-/// A transaction that moved our coins.
+/// A transaction that spends or creates coins of the wallet.
 #[derive(Clone, Debug)]
 pub struct OnchainTransaction {
-    /// Its id.
+    /// The id.
     pub txid: Txid,
-    /// All of it.
+    /// The transaction.
     pub transaction: Arc<Transaction>,
-    /// What it paid to the miner; `None` when not all it spends is known.
+    /// The fee; `None` if the value of an input is unknown.
     pub fee: Option<Amount>,
-    /// What it brought us, negative when it cost us.
+    /// What the wallet received minus what it spent.
     pub balance_change: SignedAmount,
-    /// Its block; `None` while unconfirmed.
+    /// The block; `None` while unconfirmed.
     pub confirmation: Option<BlockRef>,
 }
 
 impl OnchainTransaction {
-    /// Whether it pays the fee of a parent through the parent's anchor, an output that takes neither signature nor script.
+    /// Whether the transaction pays for its parent: it spends a pay-to-anchor output, which needs neither witness nor script.
     pub fn is_cpfp(&self) -> bool {
         self.transaction
             .input
@@ -75,12 +75,12 @@ impl OnchainTransaction {
     }
 }
 
-/// The wallet at one moment.
+/// The wallet at one point in time.
 #[derive(Default)]
 pub(super) struct View {
     pub(super) balance: OnchainBalance,
     pub(super) utxos: Vec<OnchainUtxo>,
-    /// Oldest first, unconfirmed last.
+    /// Oldest first, unconfirmed ones last.
     pub(super) transactions: Vec<OnchainTransaction>,
 }
 
@@ -167,18 +167,18 @@ fn certainty(wallet: &Wallet, trusted: &HashSet<Txid>, coin: &LocalOutput) -> Ce
     }
 }
 
-/// The coins that a new transaction may spend, whoever holds them.
+/// The coins that a new transaction may spend, including those that operations hold.
 pub(super) fn spendable(wallet: &Wallet) -> Vec<LocalOutput> {
     let trusted = trusted_unconfirmed(wallet);
-    // Nodes do not relay an ordinary transaction that spends an unconfirmed version 3 one.
-    let is_restricted = |txid| {
+    // Nodes do not relay a version 2 transaction that spends an unconfirmed output of a version 3 transaction.
+    let is_version_3 = |txid| {
         let transaction = wallet.tx_graph().get_tx(txid);
         transaction.is_some_and(|transaction| transaction.version == Version(3))
     };
     let mut coins: Vec<LocalOutput> = wallet.list_unspent().collect();
     coins.retain(|coin| match certainty(wallet, &trusted, coin) {
         Certainty::Confirmed => true,
-        Certainty::Trusted => !is_restricted(coin.outpoint.txid),
+        Certainty::Trusted => !is_version_3(coin.outpoint.txid),
         Certainty::Untrusted | Certainty::Immature => false,
     });
     coins

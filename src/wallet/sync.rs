@@ -48,9 +48,9 @@ impl Wallet {
         Ok(info)
     }
 
-    /// Resolves when a call to the Ark server has failed, so that the connection should be checked.
-    pub async fn connection_suspicion(&self) {
-        self.server.suspicion().await;
+    /// Resolves when a call to the server fails in a way that the connection may be the reason of.
+    pub async fn next_failed_call(&self) {
+        self.server.next_failed_call().await;
     }
 
     /// Resolves as soon as the Ark server is connected.
@@ -63,14 +63,14 @@ impl Wallet {
         self.server.next_connection().await;
     }
 
-    /// Resolves when the chain backend announces a block; never if the backend does not announce blocks.
-    pub async fn block_hint(&self) {
-        self.chain.wait_for_block_hint().await;
+    /// Resolves when the chain backend announces a block; never with a backend that announces none.
+    pub async fn next_block_notification(&self) {
+        self.chain.next_block_notification().await;
     }
 
-    /// Resolves when the chain backend answers again after an outage.
-    pub async fn chain_return(&self) {
-        self.chain.next_return().await;
+    /// Resolves when the chain backend answers again after it failed.
+    pub async fn next_chain_recovery(&self) {
+        self.chain.next_recovery().await;
     }
 
     /// A receiver of the chain's tip.

@@ -8,7 +8,7 @@ use ark_lib::VtxoId;
 use bitcoin::{Amount, FeeRate, Network};
 use tempfile::TempDir;
 
-use crate::background::Sync;
+use crate::background::BackgroundTasks;
 use crate::config::{ConfigFile, WalletConfig};
 use crate::wallet::{
     BoardAmount, HistoryPage, Movement, PendingRound, RoundPhase, Wallet, WalletOptions,
@@ -26,12 +26,12 @@ pub(in crate::wallet) struct World {
 
 pub(in crate::wallet) struct Running {
     pub(in crate::wallet) wallet: Arc<Wallet>,
-    sync: Sync,
+    background: BackgroundTasks,
 }
 
 impl Running {
     pub(in crate::wallet) async fn stop(self) {
-        self.sync.stop().await;
+        self.background.stop().await;
         self.wallet.close().await;
     }
 }
@@ -88,14 +88,14 @@ impl World {
 
     pub(in crate::wallet) async fn create(&self) -> Running {
         let wallet = Wallet::create(self.options()).await.unwrap();
-        let sync = Sync::start(&wallet);
-        Running { wallet, sync }
+        let background = BackgroundTasks::start(&wallet);
+        Running { wallet, background }
     }
 
     pub(in crate::wallet) async fn open(&self) -> Running {
         let wallet = Wallet::open(self.options()).await.unwrap();
-        let sync = Sync::start(&wallet);
-        Running { wallet, sync }
+        let background = BackgroundTasks::start(&wallet);
+        Running { wallet, background }
     }
 
     /// Makes the server do this at that point, so many times.

@@ -1,13 +1,15 @@
-//! The chain as our own bitcoind tells it. The node is trusted; it validates what it tells.
+//! The client of the operator's own bitcoind. The node is trusted: it validates the chain.
 
 mod blocks;
-mod hints;
-pub(super) mod rpc;
+mod rpc;
+mod spend_index;
 mod spends;
 #[cfg(test)]
 mod tests;
+mod zmq;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use bitcoin::consensus::encode::{deserialize_hex, serialize_hex};
 use bitcoin::{Block, BlockHash, Transaction, Txid};
@@ -16,28 +18,30 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use url::Url;
 
-use self::hints::BlockHints;
 pub use self::rpc::BitcoindAuth;
 use self::rpc::{CallError, Rpc, code, optional};
-use self::spends::SpendIndex;
+use self::spend_index::SpendIndex;
+use self::zmq::BlockNotifications;
 use super::error::{Verdict, classify};
 use super::package::{PackageResult, package_verdict};
 use super::{BroadcastError, Error, Tip, TxStatus};
 
 /// The first version that relays zero-fee parents with their child (H39).
-const OLDEST_VERSION: u64 = 290_000;
+const MIN_VERSION: u64 = 290_000;
 
 /// A bitcoind with `txindex=1`.
 pub(crate) struct Bitcoind {
     rpc: Rpc,
-    hints: Option<BlockHints>,
+    block_notifications: Option<BlockNotifications>,
     spends: SpendIndex,
+    /// Held by the running search for a spender, so that there is one at a time.
+    running_search: Arc<tokio::sync::Mutex<()>>,
 }
 
-/// What the node says of a block.
+/// The answer of `getblockheader`.
 #[derive(Deserialize)]
 struct Header {
-    /// Negative when the block is not in the best chain.
+    /// Negative if the block is not in the best chain.
     confirmations: i64,
     height: u32,
     #[serde(rename = "nextblockhash")]
@@ -58,8 +62,9 @@ impl Bitcoind {
     ) -> Result<Bitcoind, Error> {
         Ok(Bitcoind {
             rpc: Rpc::new(url, auth)?,
-            hints: zmq.map(BlockHints::subscribe),
+            block_notifications: zmq.map(BlockNotifications::subscribe),
             spends: SpendIndex::default(),
+            running_search: Arc::default(),
         })
     }
 
@@ -67,17 +72,17 @@ impl Bitcoind {
         self.rpc.url()
     }
 
-    /// Refuses a node that cannot serve us.
+    /// Refuses a node that is too old or has no transaction index.
     pub(super) async fn check(&self) -> Result<(), Error> {
         #[derive(Deserialize)]
         struct NetworkInfo {
             version: u64,
         }
         let info: NetworkInfo = self.rpc.call("getnetworkinfo", json!([])).await?;
-        if info.version < OLDEST_VERSION {
+        if info.version < MIN_VERSION {
             return Err(Error::Config(format!(
-                "the bitcoind at {} is too old: it has version {}, and {OLDEST_VERSION} (29.0) is the first that relays \
-                 zero-fee packages",
+                "the bitcoind at {} is too old: it has version {}; upgrade it to {MIN_VERSION} (29.0) or newer, which \
+                 relays zero-fee packages",
                 self.url(),
                 info.version
             )));
@@ -93,14 +98,14 @@ impl Bitcoind {
     }
 
     /// Resolves when the node announces a block; never without ZMQ.
-    pub(super) async fn wait_for_block_hint(&self) {
-        match &self.hints {
-            Some(hints) => hints.next().await,
+    pub(super) async fn next_block_notification(&self) {
+        match &self.block_notifications {
+            Some(notifications) => notifications.next().await,
             None => std::future::pending().await,
         }
     }
 
-    /// The block of the best chain at a height.
+    /// The hash of the best chain's block at a height.
     pub(crate) async fn block_hash(&self, height: BlockHeight) -> Result<BlockHash, Error> {
         let params = json!([height.to_u32()]);
         Ok(self.rpc.call("getblockhash", params).await?)
@@ -137,7 +142,8 @@ impl Bitcoind {
         let Some(hash) = located.blockhash else {
             return Ok(TxStatus::Mempool);
         };
-        // The node looks in the mempool first, so what it finds in an abandoned block is nowhere else.
+        // The node searches the mempool before its index. So a transaction that it finds in a block outside of the best chain
+        // is not in the mempool.
         let header = self.known_header(hash).await?;
         if !header.in_best_chain() {
             return Ok(TxStatus::NotFound);
@@ -161,7 +167,7 @@ impl Bitcoind {
         }
     }
 
-    /// Estimates in sat/vB by target in blocks; without those that the node does not have.
+    /// Estimates in sat/vB by confirmation target in blocks. Targets for which the node has no estimate are left out.
     pub(super) async fn fee_estimates(&self) -> Result<BTreeMap<u16, f64>, Error> {
         #[derive(Deserialize)]
         struct Estimate {
@@ -174,7 +180,8 @@ impl Bitcoind {
         let mut estimates = BTreeMap::new();
         for (target, estimate) in targets.into_iter().zip(answers.await?) {
             if let Some(rate) = estimate?.feerate {
-                // Rounded to a satoshi, or the binary fraction would be rounded up later.
+                // Rounded to a satoshi per 1000 vB, because rates are rounded up later and the error of the binary fraction
+                // would raise them.
                 estimates.insert(target, (rate * 1e8).round() / 1e3);
             }
         }
@@ -189,7 +196,9 @@ impl Bitcoind {
 
     async fn known_header(&self, hash: BlockHash) -> Result<Header, Error> {
         let header = self.header(hash).await?;
-        header.ok_or_else(|| Error::Invalid(format!("it does not know its own block {hash}")))
+        header.ok_or_else(|| {
+            Error::Invalid(format!("it reported block {hash} but has no header of it"))
+        })
     }
 
     async fn block(&self, hash: BlockHash) -> Result<Block, Error> {
@@ -197,7 +206,9 @@ impl Bitcoind {
         let block: Block =
             deserialize_hex(&hex).map_err(|error| Error::Invalid(error.to_string()))?;
         if block.block_hash() != hash {
-            return Err(Error::Invalid(format!("another block in place of {hash}")));
+            return Err(Error::Invalid(format!(
+                "it returned another block for the hash {hash}"
+            )));
         }
         Ok(block)
     }
@@ -207,7 +218,7 @@ fn decode_transaction(hex: &str) -> Result<Transaction, Error> {
     deserialize_hex(hex).map_err(|error| Error::Invalid(error.to_string()))
 }
 
-/// What a failed submission says about the transaction.
+/// The verdict of a failed submission.
 fn refusal(error: CallError) -> Result<(), BroadcastError> {
     match error {
         CallError::Refused(refusal) if refusal.code == code::ALREADY_IN_CHAIN => Ok(()),

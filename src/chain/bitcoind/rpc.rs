@@ -1,4 +1,4 @@
-//! JSON-RPC to bitcoind: login, time limit, and what a failed call means.
+//! The JSON-RPC client of bitcoind: login, time limit, and the meaning of error codes.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -12,16 +12,17 @@ use tokio::sync::Semaphore;
 use url::Url;
 use zeroize::Zeroizing;
 
+use super::super::Error;
 use super::super::error::innermost;
-use super::super::{CALL_TIMEOUT, Error};
+use super::super::timeout::{CALL_TIMEOUT, timed_out};
 
-/// How many calls are under way at once. A node queues a few dozen and turns the others away.
+/// The most calls at a time. A node queues a few dozen and refuses more.
 const PARALLEL_CALLS: usize = 8;
 
 /// How to log in to bitcoind.
 #[derive(Clone)]
 pub enum BitcoindAuth {
-    /// The cookie file that bitcoind writes anew at each start.
+    /// The cookie file that bitcoind writes at each start.
     Cookie(PathBuf),
     /// User name and password.
     UserPass {
@@ -44,28 +45,28 @@ impl fmt::Debug for BitcoindAuth {
     }
 }
 
-/// The error codes of bitcoind that mean something to us.
+/// The error codes of bitcoind that are handled.
 pub(super) mod code {
-    /// The thing asked for does not exist.
-    pub(in super::super) const NOT_FOUND: i64 = -5;
-    /// The transaction's outputs are in the chain already.
+    /// The requested object does not exist.
+    pub(super) const NOT_FOUND: i64 = -5;
+    /// The transaction's outputs are already in the chain.
     pub(in super::super) const ALREADY_IN_CHAIN: i64 = -27;
     /// The node is starting.
     pub(super) const WARMING_UP: i64 = -28;
 }
 
-/// A call without a result.
+/// A failed call.
 #[derive(Debug)]
-pub(in crate::chain) enum CallError {
-    /// No answer to the question.
+pub(super) enum CallError {
+    /// The node did not answer, or its answer is invalid.
     Failed(Error),
-    /// The node answers that it will not.
+    /// The node answered with an error.
     Refused(Refusal),
 }
 
-/// The node's own words.
+/// The error object of the node's answer.
 #[derive(Debug, Deserialize)]
-pub(in crate::chain) struct Refusal {
+pub(super) struct Refusal {
     pub(super) code: i64,
     pub(super) message: String,
 }
@@ -104,7 +105,7 @@ impl<'a> Request<'a> {
 #[serde(bound(deserialize = "T: DeserializeOwned"))]
 struct Reply<T> {
     id: usize,
-    // Two layers, because `null` is an answer to some questions.
+    // `null` is the result of some methods and differs from a missing result, so the option must not absorb it.
     #[serde(default, deserialize_with = "present")]
     result: Option<T>,
     error: Option<Refusal>,
@@ -124,7 +125,7 @@ impl<T> Reply<T> {
             }
             (Some(refusal), _) => Err(CallError::Refused(refusal)),
             (None, Some(result)) => Ok(result),
-            (None, None) => Err(invalid("an answer without a result")),
+            (None, None) => Err(invalid("an answer has neither a result nor an error")),
         }
     }
 }
@@ -133,8 +134,8 @@ fn invalid(what: impl fmt::Display) -> CallError {
     CallError::Failed(Error::Invalid(what.to_string()))
 }
 
-/// The node's RPC interface. Calls go to it directly, never through a proxy, and take ten seconds at most.
-pub(in crate::chain) struct Rpc {
+/// The node's RPC interface. It is never reached through a proxy, and a call takes ten seconds at most.
+pub(super) struct Rpc {
     http: reqwest::Client,
     url: Url,
     auth: BitcoindAuth,
@@ -142,13 +143,13 @@ pub(in crate::chain) struct Rpc {
 }
 
 impl Rpc {
-    pub(in crate::chain) fn new(mut url: Url, auth: BitcoindAuth) -> Result<Rpc, Error> {
-        // A login in the URL would show up in messages.
+    pub(super) fn new(mut url: Url, auth: BitcoindAuth) -> Result<Rpc, Error> {
+        // A login in the URL would appear in error messages.
         let stripped = url.set_username("").and_then(|()| url.set_password(None));
-        stripped.map_err(|()| Error::Config(format!("{url} is no address of a bitcoind")))?;
+        stripped.map_err(|()| Error::Config(format!("{url} is not a valid bitcoind URL")))?;
         let http = reqwest::Client::builder()
             .no_proxy()
-            // Nodes close idle connections after 30 seconds; a call must not land on one that is just being closed.
+            // Nodes close idle connections after 30 seconds, and a call must not use a connection that is being closed.
             .pool_idle_timeout(Duration::from_secs(15))
             .build()
             .map_err(|error| Error::Config(innermost(&error)))?;
@@ -164,8 +165,8 @@ impl Rpc {
         self.url.as_str()
     }
 
-    /// Calls a method. `params` is an array, or an object of named parameters.
-    pub(in crate::chain) async fn call<T: DeserializeOwned>(
+    /// Calls a method. `params` is an array or an object of named parameters.
+    pub(super) async fn call<T: DeserializeOwned>(
         &self,
         method: &str,
         params: Value,
@@ -175,7 +176,7 @@ impl Rpc {
         reply.outcome()
     }
 
-    /// Calls a method once for each of `params`, in one request. The answers come in the same order.
+    /// Calls a method once for each of `params`, in one batch request. The results are in the same order.
     pub(super) async fn call_each<T: DeserializeOwned>(
         &self,
         method: &str,
@@ -188,21 +189,17 @@ impl Rpc {
         let mut replies: Vec<Reply<T>> = self.post(&batch).await?;
         replies.sort_by_key(|reply| reply.id);
         if !replies.iter().map(|reply| reply.id).eq(0..params.len()) {
-            return Err(invalid("a batch with other answers than questions"));
+            return Err(invalid("the answers of a batch do not match its calls"));
         }
         Ok(replies.into_iter().map(Reply::outcome).collect())
     }
 
     async fn post<T: DeserializeOwned>(&self, body: &impl Serialize) -> Result<T, CallError> {
-        let answer = tokio::time::timeout(CALL_TIMEOUT, self.post_in_turn(body)).await;
-        answer.unwrap_or_else(|_| {
-            let seconds = CALL_TIMEOUT.as_secs();
-            let late = format!("no answer within {seconds} seconds");
-            Err(CallError::Failed(Error::Unavailable(late)))
-        })
+        let answer = tokio::time::timeout(CALL_TIMEOUT, self.post_when_free(body)).await;
+        answer.unwrap_or_else(|_| Err(CallError::Failed(Error::Unavailable(timed_out()))))
     }
 
-    async fn post_in_turn<T: DeserializeOwned>(
+    async fn post_when_free<T: DeserializeOwned>(
         &self,
         body: &impl Serialize,
     ) -> Result<T, CallError> {
@@ -211,7 +208,7 @@ impl Rpc {
         let _slot = self.slots.acquire().await;
         let request = self.http.post(self.url.clone()).json(body);
         let request = match &self.auth {
-            // Read each time, because a restarted node has a new one.
+            // Read for each call, because the node writes a new cookie when it restarts.
             BitcoindAuth::Cookie(path) => {
                 let (user, password) = read_cookie(path).map_err(CallError::Failed)?;
                 request.basic_auth(user, Some(password.as_str()))
@@ -223,11 +220,11 @@ impl Rpc {
         let response = request.send().await.map_err(unreachable)?;
         let status = response.status();
         if status == StatusCode::UNAUTHORIZED || status == StatusCode::FORBIDDEN {
-            return Err(CallError::Failed(self.locked_out(status)));
+            return Err(CallError::Failed(self.login_refused(status)));
         }
         let body = response.bytes().await.map_err(unreachable)?;
         serde_json::from_slice(&body).map_err(|error| {
-            // Refusals come as JSON whatever the status, so this is a failure of something on the way.
+            // The node's own errors are JSON whatever the status, so this answer comes from a proxy or an overloaded node.
             if status.is_success() {
                 invalid(error)
             } else {
@@ -238,15 +235,15 @@ impl Rpc {
         })
     }
 
-    fn locked_out(&self, status: StatusCode) -> Error {
+    fn login_refused(&self, status: StatusCode) -> Error {
         match &self.auth {
-            // A node that is just restarting has a new cookie in a moment.
+            // Not a wrong setting: a node that restarts writes a new cookie soon.
             BitcoindAuth::Cookie(path) => Error::Unavailable(format!(
-                "bitcoind refuses the cookie in {} (HTTP {status})",
+                "bitcoind refuses the cookie in {} (HTTP {status}); is this the cookie file of the node at the configured URL?",
                 path.display()
             )),
             BitcoindAuth::UserPass { user, .. } => Error::Config(format!(
-                "bitcoind refuses the password of user {user} (HTTP {status})"
+                "bitcoind refuses the password of user {user} (HTTP {status}); check the configured user and password"
             )),
         }
     }
@@ -263,11 +260,11 @@ fn read_cookie(path: &Path) -> Result<(String, Zeroizing<String>), Error> {
     let (user, password) = content
         .trim()
         .split_once(':')
-        .ok_or_else(|| Error::Config(format!("{shown} is no cookie file of bitcoind")))?;
+        .ok_or_else(|| Error::Config(format!("{shown} is not a cookie file of bitcoind")))?;
     Ok((user.to_owned(), Zeroizing::new(password.to_owned())))
 }
 
-/// Turns the answer "there is no such thing" into `None`.
+/// Turns the error that the requested object does not exist into `None`.
 pub(super) fn optional<T>(outcome: Result<T, CallError>) -> Result<Option<T>, CallError> {
     match outcome {
         Ok(found) => Ok(Some(found)),
@@ -291,7 +288,7 @@ mod tests {
     }
 
     #[test]
-    fn null_is_an_answer_and_nothing_is_none() {
+    fn null_is_a_result_and_a_missing_result_is_invalid() {
         let null = outcome::<Option<u32>>(r#"{"id":0,"result":null,"error":null}"#);
         assert!(matches!(null, Ok(None)));
         let nothing = outcome::<Option<u32>>(r#"{"id":0}"#);
@@ -299,7 +296,7 @@ mod tests {
     }
 
     #[test]
-    fn a_node_that_cannot_say_yet_is_told_from_one_that_says_no() {
+    fn a_node_that_is_still_loading_or_indexing_is_unavailable() {
         let refusal = |code: i64, message: &str| {
             let reply =
                 serde_json::json!({ "id": 0, "error": { "code": code, "message": message } });

@@ -1,109 +1,25 @@
-//! Who spends an output. The node knows at once whether an output is unspent and what spends it in the mempool; only for one
-//! that was spent in a block are blocks looked through: back from the tip to the block where the output was last seen unspent,
-//! or was made. Each block is fetched once, whatever is looked for (P8, P9).
+//! Finds the transaction that spends an output.
 //!
-//! All that is remembered is bound to block hashes, so a reorganisation makes it useless and never wrong.
+//! The node reports at once whether an output is unspent and which mempool transaction spends it. Only for an output that was
+//! spent in a block are blocks scanned: from the tip back to the block where the output was last known as unspent, or to the
+//! block that created it. Each block is fetched once, whichever outputs are searched for.
 
-use std::collections::hash_map::RandomState;
-use std::collections::{HashMap, VecDeque};
-use std::hash::BuildHasher as _;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
-use bitcoin::{Block, BlockHash, OutPoint, Txid};
+use bitcoin::{BlockHash, OutPoint, Txid};
 use bitcoin_ext::BlockHeight;
 use serde::Deserialize;
 use serde_json::json;
 use tokio::time::{Instant, timeout_at};
 
 use super::Bitcoind;
-use crate::chain::{CALL_TIMEOUT, Error, Spend, TxStatus};
-
-/// How many spent outpoints of looked-through blocks are kept, 8 bytes each: some 300 full blocks.
-const MOST_SPENT: usize = 2_000_000;
-/// How many blocks are kept at most, for chains of small ones.
-const MOST_BLOCKS: usize = 20_000;
-/// How many outputs are remembered; beyond, the memory starts anew.
-const MOST_OUTPUTS: usize = 50_000;
-
-/// What earlier questions have brought to light.
-#[derive(Default)]
-pub(super) struct SpendIndex {
-    memory: Mutex<Memory>,
-    /// Held by the running search.
-    turn: Arc<tokio::sync::Mutex<()>>,
-}
-
-#[derive(Default)]
-struct Memory {
-    outputs: HashMap<OutPoint, Known>,
-    blocks: HashMap<BlockHash, Arc<BlockSpends>>,
-    oldest_first: VecDeque<BlockHash>,
-    /// The spent outpoints in all `blocks`.
-    spent: usize,
-    hasher: RandomState,
-}
-
-#[derive(Clone, Copy)]
-enum Known {
-    /// No block up to this one spends it.
-    Unspent(BlockHash),
-    /// This block spends it.
-    Spent { txid: Txid, block: BlockHash },
-}
-
-/// What a block spends, as hashes in order.
-struct BlockSpends {
-    parent: BlockHash,
-    spent: Box<[u64]>,
-}
-
-impl SpendIndex {
-    fn memory(&self) -> MutexGuard<'_, Memory> {
-        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn known(&self, outpoint: OutPoint) -> Option<Known> {
-        self.memory().outputs.get(&outpoint).copied()
-    }
-
-    fn remember(&self, outpoint: OutPoint, known: Known) {
-        let outputs = &mut self.memory().outputs;
-        if outputs.len() >= MOST_OUTPUTS {
-            outputs.clear();
-        }
-        outputs.insert(outpoint, known);
-    }
-}
-
-impl Memory {
-    fn insert(&mut self, block: &Block) -> Arc<BlockSpends> {
-        let inputs = block.txdata.iter().flat_map(|tx| &tx.input);
-        let mut spent: Box<[u64]> = inputs
-            .map(|input| self.hasher.hash_one(input.previous_output))
-            .collect();
-        spent.sort_unstable();
-        let spends = Arc::new(BlockSpends {
-            parent: block.header.prev_blockhash,
-            spent,
-        });
-        let hash = block.block_hash();
-        if self.blocks.insert(hash, Arc::clone(&spends)).is_none() {
-            self.oldest_first.push_back(hash);
-            self.spent += spends.spent.len();
-        }
-        while (self.spent > MOST_SPENT || self.blocks.len() > MOST_BLOCKS)
-            && let Some(oldest) = self.oldest_first.pop_front()
-        {
-            let dropped = self.blocks.remove(&oldest);
-            self.spent -= dropped.map_or(0, |block| block.spent.len());
-        }
-        spends
-    }
-}
+use super::spend_index::Known;
+use crate::chain::timeout::CALL_TIMEOUT;
+use crate::chain::{Error, Spend, TxStatus};
 
 impl Bitcoind {
-    /// Who spends an output; `None` when nobody does or the output is unknown. A search through many blocks goes on after
-    /// the time limit, so that asking again finds more of it done.
+    /// The transaction that spends an output; `None` when the output is unspent or unknown. A search through many blocks
+    /// continues after the time limit, so that a later call finishes sooner.
     pub(crate) async fn spender(
         self: &Arc<Self>,
         outpoint: OutPoint,
@@ -120,22 +36,22 @@ impl Bitcoind {
             let status = TxStatus::Mempool;
             return Ok(Some(Spend { txid, status }));
         }
-        let Some(made_at) = self.made_at(outpoint).await? else {
+        let Some(created_at) = self.created_at(outpoint).await? else {
             return Ok(None);
         };
 
         let deadline = Instant::now() + CALL_TIMEOUT;
         let too_long = |_| {
             Error::Unavailable(format!(
-                "still looking for the block that spends {outpoint}"
+                "the search for the block that spends {outpoint} continues; ask again later"
             ))
         };
-        let turn = Arc::clone(&self.spends.turn).lock_owned();
-        let turn = timeout_at(deadline, turn).await.map_err(too_long)?;
+        let running = Arc::clone(&self.running_search).lock_owned();
+        let running = timeout_at(deadline, running).await.map_err(too_long)?;
         let node = Arc::clone(self);
         let search = tokio::spawn(async move {
-            let _turn = turn;
-            node.search(outpoint, made_at).await
+            let _running = running;
+            node.search(outpoint, created_at).await
         });
         let found = timeout_at(deadline, search).await.map_err(too_long)?;
         found.map_err(|error| Error::Unavailable(error.to_string()))?
@@ -151,7 +67,7 @@ impl Bitcoind {
         let unspent: Option<Unspent> = self.rpc.call("gettxout", params).await?;
         if let Some(unspent) = &unspent {
             let known = Known::Unspent(unspent.best_block);
-            self.spends.remember(outpoint, known);
+            self.spends.insert_output(outpoint, known);
         }
         Ok(unspent.is_some())
     }
@@ -167,29 +83,28 @@ impl Bitcoind {
         Ok(spenders.into_iter().find_map(|spender| spender.txid))
     }
 
-    /// The height at which an output that is not among the unspent ones was made; `None` when it never was, or nothing can
-    /// spend it.
-    async fn made_at(&self, outpoint: OutPoint) -> Result<Option<BlockHeight>, Error> {
-        let Some(made) = self.transaction(outpoint.txid).await? else {
+    /// The height of the block that created a spent output; `None` if there is no such output or it cannot be spent.
+    async fn created_at(&self, outpoint: OutPoint) -> Result<Option<BlockHeight>, Error> {
+        let Some(transaction) = self.transaction(outpoint.txid).await? else {
             return Ok(None);
         };
         let vout = usize::try_from(outpoint.vout).unwrap_or(usize::MAX);
-        let output = made.output.get(vout);
+        let output = transaction.output.get(vout);
         if output.is_none_or(|output| output.script_pubkey.is_op_return()) {
             return Ok(None);
         }
         match self.status(outpoint.txid).await? {
             TxStatus::Confirmed { height, .. } => Ok(Some(height)),
             TxStatus::NotFound => Ok(None),
-            TxStatus::Mempool => Err(moving(outpoint)),
+            TxStatus::Mempool => Err(chain_changed(outpoint)),
         }
     }
 
-    /// Looks through the blocks from the tip down to the height `made_at`.
+    /// Scans the blocks from the tip down to the height `created_at`.
     async fn search(
         &self,
         outpoint: OutPoint,
-        made_at: BlockHeight,
+        created_at: BlockHeight,
     ) -> Result<Option<Spend>, Error> {
         let tip = self.tip(None).await?;
         let unspent_until = match self.spends.known(outpoint) {
@@ -197,20 +112,20 @@ impl Bitcoind {
             _ => None,
         };
         let (mut height, mut hash) = (tip.height.to_u32(), tip.hash);
-        while height >= made_at.to_u32() && Some(hash) != unspent_until {
+        while height >= created_at.to_u32() && Some(hash) != unspent_until {
             let (spender, parent) = self.spender_in(hash, outpoint).await?;
             if let Some(txid) = spender {
                 let known = Known::Spent { txid, block: hash };
-                self.spends.remember(outpoint, known);
+                self.spends.insert_output(outpoint, known);
                 let spend = self.confirmed_spend(txid, hash).await?;
-                return spend.ok_or_else(|| moving(outpoint)).map(Some);
+                return spend.ok_or_else(|| chain_changed(outpoint)).map(Some);
             }
             let Some(below) = height.checked_sub(1) else {
                 break;
             };
             (height, hash) = (below, parent);
         }
-        Err(moving(outpoint))
+        Err(chain_changed(outpoint))
     }
 
     /// The transaction of a block that spends an output, and the block's parent.
@@ -219,27 +134,21 @@ impl Bitcoind {
         hash: BlockHash,
         outpoint: OutPoint,
     ) -> Result<(Option<Txid>, BlockHash), Error> {
-        let (seen, fingerprint) = {
-            let memory = self.spends.memory();
-            let fingerprint = memory.hasher.hash_one(outpoint);
-            (memory.blocks.get(&hash).cloned(), fingerprint)
-        };
-        if let Some(seen) = seen
-            && seen.spent.binary_search(&fingerprint).is_err()
-        {
-            return Ok((None, seen.parent));
+        if let Some(parent) = self.spends.parent_if_unrelated(hash, outpoint) {
+            return Ok((None, parent));
         }
         let block = self.block(hash).await?;
-        let parent = self.spends.memory().insert(&block).parent;
+        self.spends.insert_block(&block);
         let spends = |tx: &&bitcoin::Transaction| {
             let mut inputs = tx.input.iter();
             inputs.any(|input| input.previous_output == outpoint)
         };
         let spender = block.txdata.iter().find(spends);
-        Ok((spender.map(bitcoin::Transaction::compute_txid), parent))
+        let txid = spender.map(bitcoin::Transaction::compute_txid);
+        Ok((txid, block.header.prev_blockhash))
     }
 
-    /// A spend in a block, if the block is in the best chain.
+    /// The spend by a transaction of a block; `None` if the block is not in the best chain.
     async fn confirmed_spend(&self, txid: Txid, hash: BlockHash) -> Result<Option<Spend>, Error> {
         let header = self.header(hash).await?;
         let header = header.filter(super::Header::in_best_chain);
@@ -251,31 +160,9 @@ impl Bitcoind {
     }
 }
 
-/// The node's answers do not fit together, because a block came between two of them.
-fn moving(outpoint: OutPoint) -> Error {
+/// The error for answers of the node that contradict each other, because a block arrived between them.
+fn chain_changed(outpoint: OutPoint) -> Error {
     Error::Unavailable(format!(
-        "the chain changed while the spender of {outpoint} was looked for"
+        "the chain changed during the search for the spender of {outpoint}; ask again"
     ))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use bitcoin::Network;
-    use bitcoin::constants::genesis_block;
-
-    #[test]
-    fn the_oldest_blocks_are_forgotten_and_counted_out() {
-        let mut memory = Memory::default();
-        let mut block = genesis_block(Network::Regtest);
-        let first = block.block_hash();
-        for _ in 0..=MOST_BLOCKS {
-            memory.insert(&block);
-            block.header.nonce += 1;
-        }
-        assert!(!memory.blocks.contains_key(&first));
-        assert_eq!(memory.blocks.len(), MOST_BLOCKS);
-        assert_eq!(memory.oldest_first.len(), MOST_BLOCKS);
-        assert_eq!(memory.spent, MOST_BLOCKS);
-    }
 }

@@ -6,7 +6,7 @@ use bitcoin::address::NetworkUnchecked;
 use bitcoin::{Address, Amount, Txid};
 
 use crate::chain::FeeRates;
-use crate::onchain::{self, OnchainBalance, OnchainTransaction, OnchainUtxo, Payment};
+use crate::onchain::{self, OnchainBalance, OnchainTransaction, OnchainUtxo, PreparedPayment};
 use crate::wallet::{CommitPoint, Error, Result, Wallet};
 
 /// The largest number of payees of one transaction. With the largest number of inputs it stays below the size that nodes relay.
@@ -87,7 +87,7 @@ impl Wallet {
     }
 
     /// Commits a payment, then broadcasts it. From the commit on it is valid, even if the broadcast fails.
-    async fn pay_onchain(&self, payment: Payment) -> Result<Txid> {
+    async fn pay_onchain(&self, payment: PreparedPayment) -> Result<Txid> {
         let transaction = payment.transaction().clone();
         self.commit(CommitPoint::OnchainPaid, move |tx| Ok(payment.record(tx)?))
             .await?;

@@ -310,7 +310,7 @@ impl<F: Flow> Driver<F> {
         tokio::select! {
             () = tokio::time::sleep(pause) => {}
             () = self.wallet.server.next_connection() => {}
-            () = self.wallet.chain.next_return() => {}
+            () = self.wallet.chain.next_recovery() => {}
             _ = nudges.changed() => {}
         }
     }

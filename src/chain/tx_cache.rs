@@ -1,11 +1,11 @@
-//! Confirmed transactions seen before, so that the anchor shared by many VTXOs is fetched once.
+//! A cache of confirmed transactions, so that the chain anchor of many VTXOs is fetched once.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bitcoin::{Transaction, Txid};
 
-/// How many transactions are kept; the oldest goes first.
+/// How many transactions are kept. The oldest is dropped first.
 const CAPACITY: usize = 512;
 
 #[derive(Default)]
@@ -14,11 +14,11 @@ struct Entries {
     oldest_first: VecDeque<Txid>,
 }
 
-/// A bounded map of raw transactions. A txid fixes all that matters of a transaction, so entries never become stale.
+/// A bounded map of transactions. A txid commits to the inputs and outputs of its transaction, so entries never become stale.
 #[derive(Default)]
-pub(super) struct RawCache(Mutex<Entries>);
+pub(super) struct TxCache(Mutex<Entries>);
 
-impl RawCache {
+impl TxCache {
     pub(super) fn get(&self, txid: Txid) -> Option<Arc<Transaction>> {
         let entries = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         entries.by_txid.get(&txid).cloned()
@@ -48,8 +48,8 @@ mod tests {
     use bitcoin::{absolute::LockTime, transaction::Version};
 
     #[test]
-    fn the_oldest_entry_makes_room() {
-        let cache = RawCache::default();
+    fn a_full_cache_drops_its_oldest_entry() {
+        let cache = TxCache::default();
         let transaction = |n: usize| Transaction {
             version: Version::TWO,
             lock_time: LockTime::from_consensus(u32::try_from(n).unwrap()),
