@@ -8,6 +8,7 @@ use tower::ServiceExt;
 
 use super::auth::Secret;
 use super::{Options, router};
+use crate::config::Overrides;
 use crate::datadir::DataDir;
 use crate::wallet::lifecycle::WalletSlot;
 
@@ -62,7 +63,7 @@ fn api_with(change: impl FnOnce(&mut Options)) -> Api {
         expose_mnemonic: false,
     };
     change(&mut options);
-    let slot = WalletSlot::new(datadir, |_, _| tokio::spawn(async {}));
+    let slot = WalletSlot::new(datadir, Overrides::None, |_, _| tokio::spawn(async {}));
     Api {
         router: router(slot.into(), options),
         secret,

@@ -20,7 +20,7 @@ use zeroize::Zeroizing;
 
 use super::account::keys::WalletKeys;
 use super::{Error, Result, Wallet, WalletOptions};
-use crate::config::{ConfigError, ConfigFile, NetworkName, WalletConfig};
+use crate::config::{ConfigError, ConfigFile, NetworkName, Overrides, WalletConfig};
 use crate::datadir::{self, DataDir, LockError, WalletLock};
 
 /// How long a closing wallet waits for the requests that still use it; longer than any of them waits for its operation.
@@ -63,6 +63,7 @@ pub struct DeletedWallet {
 /// The place of the daemon's one wallet.
 pub struct WalletSlot {
     datadir: DataDir,
+    overrides: Overrides,
     background: Background,
     loaded: ArcSwapOption<Wallet>,
     /// Held by whoever changes the slot.
@@ -78,10 +79,11 @@ struct Running {
 }
 
 impl WalletSlot {
-    /// An empty slot over `datadir`; every wallet in it gets `background`.
-    pub fn new(datadir: DataDir, background: Background) -> Self {
+    /// An empty slot over `datadir`; every wallet in it gets `background`. `overrides` apply to its configuration.
+    pub fn new(datadir: DataDir, overrides: Overrides, background: Background) -> Self {
         Self {
             datadir,
+            overrides,
             background,
             loaded: ArcSwapOption::empty(),
             turn: Mutex::new(None),
@@ -157,7 +159,7 @@ impl WalletSlot {
         let Some(words) = self.mnemonic()? else {
             return Ok(false);
         };
-        let config = WalletConfig::load(&self.datadir.config())?;
+        let config = WalletConfig::load(&self.datadir.config(), self.overrides)?;
         let lock = WalletLock::take(&self.datadir.wallet_lock())?;
         let options = WalletOptions {
             config: Arc::new(config),
@@ -306,10 +308,13 @@ impl WalletSlot {
                 let message = "config.toml exists already; leave server, chain source and gap limit out of the request";
                 return Err(Error::bad_request("config_exists", message));
             }
-            return Ok((WalletConfig::load(&self.datadir.config())?, None));
+            return Ok((
+                WalletConfig::load(&self.datadir.config(), self.overrides)?,
+                None,
+            ));
         }
         let file = with_network_defaults(&request.config, request.network);
-        let in_force = file.overridden_by(|name| std::env::var(name).ok())?;
+        let in_force = self.overrides.apply(&file)?;
         if in_force.server_address.is_none() {
             let message = "This network has no default Ark server; set ark_server";
             return Err(Error::bad_request("missing_server", message));
@@ -397,7 +402,7 @@ mod tests {
         let datadir = DataDir::open(temp.path()).unwrap();
         (
             temp,
-            WalletSlot::new(datadir, |_, _| tokio::spawn(async {})),
+            WalletSlot::new(datadir, Overrides::None, |_, _| tokio::spawn(async {})),
         )
     }
 
