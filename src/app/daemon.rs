@@ -56,6 +56,7 @@ pub struct DaemonOptions {
 
 /// A running daemon.
 pub struct Daemon {
+    #[cfg(feature = "sandbox")]
     address: SocketAddr,
     wallets: Arc<WalletSlot>,
     stopping: CancellationToken,
@@ -111,6 +112,7 @@ impl Daemon {
                 .await
         });
         Ok(Self {
+            #[cfg(feature = "sandbox")]
             address,
             wallets,
             stopping,
@@ -121,11 +123,13 @@ impl Daemon {
     }
 
     /// The address that it listens on.
+    #[cfg(feature = "sandbox")]
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Its wallet, if one is loaded.
+    /// The slot of its wallet.
+    #[cfg(feature = "sandbox")]
     pub fn wallets(&self) -> &Arc<WalletSlot> {
         &self.wallets
     }

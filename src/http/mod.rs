@@ -4,11 +4,11 @@
 //! catcher, the router (404), the token check of [`auth`], the method (405), and then its handler: path, query, body,
 //! wallet, argument checks. Errors leave as [`error::ApiError`].
 
-pub mod auth;
-pub mod error;
-pub mod origin;
+pub(crate) mod auth;
+pub(crate) mod origin;
 
 mod document;
+mod error;
 mod extract;
 mod request;
 mod routes;
@@ -39,7 +39,7 @@ const MAX_BODY: usize = 2 * 1024 * 1024;
 
 /// The settings of the API.
 #[derive(Debug)]
-pub struct Options {
+pub(crate) struct Options {
     /// The bearer token's secret; `None` switches authentication off.
     pub secret: Option<Secret>,
     /// The address that the daemon listens on.
@@ -67,7 +67,7 @@ impl App {
 }
 
 /// The router of the whole API, on top of the daemon's wallet.
-pub fn router(wallets: Arc<WalletSlot>, options: Options) -> Router {
+pub(crate) fn router(wallets: Arc<WalletSlot>, options: Options) -> Router {
     let guard = origin::Guard {
         bind: options.bind,
         any_host: options.any_host,
