@@ -16,7 +16,7 @@ use crate::wallet;
 
 /// A failed request.
 #[derive(Debug, Clone)]
-pub struct ApiError {
+pub(super) struct ApiError {
     status: StatusCode,
     code: &'static str,
     message: String,
@@ -115,7 +115,8 @@ impl ApiError {
     }
 
     /// The stable word for programs.
-    pub fn code(&self) -> &'static str {
+    #[cfg(test)]
+    pub(super) fn code(&self) -> &'static str {
         self.code
     }
 }
