@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use clap::builder::BoolishValueParser;
 use clap::{Args, Parser, Subcommand};
+#[cfg(feature = "sandbox")]
+use clap::{CommandFactory, FromArgMatches};
 
 use crate::http::auth::Secret;
 
@@ -23,12 +25,40 @@ pub struct Cli {
     /// Where the daemon listens.
     #[command(flatten)]
     pub bind: BindArgs,
-    /// Whom the daemon answers.
+    /// Who may use the API.
     #[command(flatten)]
     pub access: AccessArgs,
     /// What to do instead of running the daemon.
     #[command(subcommand)]
     pub command: Option<Command>,
+}
+
+impl Cli {
+    /// Reads the command line and the environment variables of the process; exits on a mistake, and for `--help` and `--version`.
+    ///
+    /// `arkwalletd sandbox` ignores the variables, which are meant for a real daemon.
+    pub fn read() -> Cli {
+        #[cfg(feature = "sandbox")]
+        if let Some(cli) = Cli::read_sandbox(std::env::args_os()) {
+            return cli;
+        }
+        Cli::parse()
+    }
+
+    /// The command line without environment variables, if its subcommand is `sandbox` and it has no mistake.
+    #[cfg(feature = "sandbox")]
+    fn read_sandbox(args: impl Iterator<Item = std::ffi::OsString>) -> Option<Cli> {
+        let command = without_variables(Cli::command());
+        let cli = Cli::from_arg_matches(&command.try_get_matches_from(args).ok()?).ok()?;
+        matches!(cli.command, Some(Command::Sandbox(_))).then_some(cli)
+    }
+}
+
+#[cfg(feature = "sandbox")]
+fn without_variables(command: clap::Command) -> clap::Command {
+    command
+        .mut_args(|arg| arg.env(None::<&'static str>))
+        .mut_subcommands(without_variables)
 }
 
 /// What is logged, and where.
@@ -67,14 +97,20 @@ pub struct BindArgs {
 }
 
 impl BindArgs {
-    /// The socket address; port 0 is a mistake on the command line, as nobody could tell where the daemon ended up.
+    /// The socket address.
+    ///
+    /// # Errors
+    /// The port is 0: the operator could not know which port the system chooses.
     pub fn address(&self) -> anyhow::Result<SocketAddr> {
-        anyhow::ensure!(self.port != 0, "--port must not be 0");
+        anyhow::ensure!(
+            self.port != 0,
+            "--port must not be 0; choose a port from 1 to 65535"
+        );
         Ok(SocketAddr::new(self.host, self.port))
     }
 }
 
-/// Whom the daemon answers.
+/// Who may use the API.
 #[derive(Debug, Args)]
 pub struct AccessArgs {
     /// Origins of web pages that may call the API, comma separated.
@@ -85,14 +121,14 @@ pub struct AccessArgs {
         value_name = "ORIGIN"
     )]
     pub allowed_origins: Vec<String>,
-    /// Let `GET /wallet/mnemonic` hand out the seed words.
+    /// Let `GET /wallet/mnemonic` return the seed words.
     #[arg(long, env = "BARKD_EXPOSE_MNEMONIC", value_parser = BoolishValueParser::new())]
     pub expose_mnemonic: bool,
-    /// Answer without a bearer token; refused unless the daemon listens on loopback.
-    // No variable, on purpose: an inherited environment must not switch authentication off.
+    /// Require no bearer token; allowed only if the daemon listens on loopback.
+    // Deliberately without a variable: an inherited environment must not switch authentication off.
     #[arg(long)]
     pub no_auth: bool,
-    /// Answer everybody who can reach the port, from anywhere, without a bearer token.
+    /// Require no bearer token on any address: everybody who can reach the port controls the wallet.
     #[arg(long)]
     pub dangerously_allow_remote_no_auth: bool,
 }
@@ -105,12 +141,12 @@ pub enum Command {
     Secret(SecretCommand),
     /// Print the OpenAPI document of the REST API.
     Openapi,
-    /// Run a daemon on a private regtest chain with its own Ark server.
+    /// Run a regtest chain, an Ark server and two wallets. Ignores BARK_* and BARKD_* variables, except BARK_LOG.
     #[cfg(feature = "sandbox")]
     Sandbox(SandboxArgs),
 }
 
-/// What to do with the bearer token.
+/// The subcommands of `secret`.
 #[derive(Debug, Subcommand)]
 pub enum SecretCommand {
     /// Print the token.
@@ -127,9 +163,12 @@ pub enum SecretCommand {
 #[cfg(feature = "sandbox")]
 #[derive(Debug, Args)]
 pub struct SandboxArgs {
-    /// Where the sandbox's daemon listens.
+    /// Where the first daemon listens; the sandbox also uses the three ports above.
     #[command(flatten)]
     pub bind: BindArgs,
+    /// Port of the Ark server. Wallets use 3535 by default.
+    #[arg(long, default_value_t = 3535, value_name = "PORT")]
+    pub ark_port: u16,
     /// Use this bitcoind in regtest mode instead of the built-in chain, as http://user:password@127.0.0.1:18443.
     #[arg(long, value_name = "URL")]
     pub bitcoind: Option<url::Url>,
@@ -144,13 +183,13 @@ mod tests {
     }
 
     #[test]
-    fn the_definition_is_sound() {
+    fn the_definition_is_valid() {
         use clap::CommandFactory;
         Cli::command().debug_assert();
     }
 
     #[test]
-    fn port_zero_is_refused_and_names_are_no_hosts() {
+    fn port_zero_and_host_names_are_refused() {
         assert!(parse(&["--port", "0"]).unwrap().bind.address().is_err());
         assert!(parse(&["--host", "localhost"]).is_err());
         assert_eq!(
@@ -160,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn log_files_are_named_or_forbidden() {
+    fn contradictory_log_flags_are_refused() {
         assert!(parse(&["--logfile", "a", "--no-logfile"]).is_err());
         assert!(parse(&["-v", "-q"]).is_err());
         assert!(

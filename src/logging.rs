@@ -1,7 +1,7 @@
-//! Where log lines go: the terminal (stderr) and a file, both with the same filter (docs/protocol.md §21.6).
+//! Logging to the terminal (stderr) and to a file, both with the same filter (docs/protocol.md §21.6).
 //!
-//! `BARK_LOG` sets the filter, e.g. `debug` or `arkwalletd=trace,h2=off`; otherwise it is `info`, or everything of ours
-//! with `--verbose`. Lines of crates that use `log` arrive here too.
+//! `BARK_LOG` sets the filter, e.g. `debug` or `arkwalletd=trace,h2=off`; otherwise it is `info`, or with `--verbose` everything of
+//! this crate. Lines of crates that use `log` are included.
 
 use std::fs::File;
 use std::io::Write;
@@ -18,7 +18,10 @@ use tracing_subscriber::{EnvFilter, fmt};
 use crate::cli::LogArgs;
 use crate::datadir::{DataDir, open_append};
 
-/// Starts logging for the process. Call it once, before anything worth logging.
+/// Starts logging for the process; call it once.
+///
+/// # Errors
+/// `BARK_LOG` is not a filter, the log file cannot be opened, or logging was started before.
 pub fn init(args: &LogArgs, datadir: &DataDir) -> anyhow::Result<()> {
     let terminal = (!args.quiet).then(|| {
         fmt::layer()
@@ -58,7 +61,7 @@ fn filter(verbose: bool) -> anyhow::Result<EnvFilter> {
     }
 }
 
-/// Opens the log file and sets this start apart from what is in it already.
+/// Opens the log file, and separates this start from earlier ones with two empty lines.
 fn open(path: &Path) -> anyhow::Result<File> {
     let mut file = open_append(path)
         .with_context(|| format!("cannot open the log file {}", path.display()))?;

@@ -1,164 +1,78 @@
-//! The composition root: it puts datadir, wallet, background work and REST API together, and takes them apart again in
-//! order.
+//! The process: it reads the command line and runs the daemon or a subcommand.
 //!
-//! [`Daemon`] knows nothing of the process around it, so that several can live in one; [`run`] adds the signals.
+//! This is the composition root. [`daemon`] assembles the parts of a daemon; no other module knows all of them.
 
+mod daemon;
 #[cfg(feature = "sandbox")]
-pub mod sandbox;
+mod sandbox;
+mod signals;
 
-use std::net::SocketAddr;
-use std::sync::Arc;
-use std::time::Duration;
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
 
 use anyhow::Context;
-use axum::http::HeaderValue;
-use axum::serve::ListenerExt;
-use tokio::net::TcpListener;
-use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::task::JoinHandle;
-use tokio::time::{Instant, timeout_at};
-use tokio_util::sync::CancellationToken;
 
-use crate::background::BackgroundTasks;
-use crate::datadir::{DaemonLock, DataDir, LockError};
-use crate::http::{self, auth::Secret};
-use crate::wallet::Wallet;
-use crate::wallet::lifecycle::WalletSlot;
+use self::daemon::{Access, Daemon, DaemonOptions, STOP_DEADLINE};
+use self::signals::Signals;
+use crate::cli::{Cli, Command, LogArgs, SecretCommand};
+use crate::config::Overrides;
+use crate::datadir::DataDir;
+use crate::http::{self, auth::Secret, origin};
+use crate::logging;
 
-/// How long a stopping daemon waits for the work under way.
-pub const STOP_DEADLINE: Duration = Duration::from_secs(10);
-
-/// Who may use the API.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Access {
-    /// Whoever has the token in the datadir.
-    Token,
-    /// Everybody on this machine.
-    Local,
-    /// Everybody who can reach the port.
-    Anybody,
+/// Runs the program to its end. Results go to stdout, everything else to stderr and the log file.
+pub fn main() -> ExitCode {
+    let outcome = execute(Cli::read());
+    if let Err(error) = &outcome {
+        // Written to stderr directly, so that it is visible with every log setting.
+        let _ = writeln!(std::io::stderr(), "Error: {error:#}");
+    }
+    ExitCode::from(u8::from(outcome.is_err()))
 }
 
-/// What a daemon is started from.
-#[derive(Debug)]
-pub struct DaemonOptions {
-    /// Where its files are.
-    pub datadir: DataDir,
-    /// Where it listens; port 0 lets the system choose.
-    pub bind: SocketAddr,
-    /// Who may use its API.
-    pub access: Access,
-    /// Origins of web pages that may call it.
-    pub allowed_origins: Vec<HeaderValue>,
-    /// Whether the seed words may be asked for.
-    pub expose_mnemonic: bool,
-    /// How long [`Daemon::stop`] waits for the work under way.
-    pub stop_deadline: Duration,
-}
-
-/// A running daemon.
-pub struct Daemon {
-    address: SocketAddr,
-    wallets: Arc<WalletSlot>,
-    stopping: CancellationToken,
-    server: JoinHandle<std::io::Result<()>>,
-    stop_deadline: Duration,
-    _lock: DaemonLock,
-}
-
-impl Daemon {
-    /// Takes the datadir, opens its wallet if there is one, and serves the API. The port opens last, so whoever reaches it reaches
-    /// a daemon that is ready.
-    pub async fn start(options: DaemonOptions) -> anyhow::Result<Self> {
-        let datadir = options.datadir;
-        let lock = lock(&datadir)?;
-        let secret = secret(options.access, options.bind, &datadir)?;
-        let wallets = Arc::new(WalletSlot::new(datadir, background));
-        if !wallets
-            .open_existing()
-            .await
-            .context("cannot open the wallet")?
-        {
-            tracing::warn!("there is no wallet yet; POST /api/v1/wallet/create makes one");
+fn execute(cli: Cli) -> anyhow::Result<()> {
+    match cli.command {
+        Some(Command::Openapi) => print(&http::openapi().to_pretty_json()?),
+        #[cfg(feature = "sandbox")]
+        Some(Command::Sandbox(args)) => {
+            runtime()?.block_on(sandbox::run(cli.datadir, args, &cli.log))
         }
-        let listener = match TcpListener::bind(options.bind).await {
-            Ok(listener) => listener,
-            Err(e) => {
-                wallets.close().await?;
-                return Err(e).with_context(|| format!("cannot listen on {}", options.bind));
-            }
-        };
-        let address = listener.local_addr()?;
-        let router = http::router(
-            Arc::clone(&wallets),
-            http::Options {
-                secret,
-                bind: address,
-                any_host: options.access == Access::Anybody,
-                allowed_origins: options.allowed_origins,
-                expose_mnemonic: options.expose_mnemonic,
-            },
-        );
-        tracing::info!("Server starting on http://{address}");
-        let stopping = CancellationToken::new();
-        // Small answers must not wait for the client's acknowledgement of the previous one.
-        let listener = listener.tap_io(|stream| drop(stream.set_nodelay(true)));
-        let stop = stopping.clone().cancelled_owned();
-        let server = tokio::spawn(async move {
-            axum::serve(listener, router)
-                .with_graceful_shutdown(stop)
-                .await
-        });
-        Ok(Self {
-            address,
-            wallets,
-            stopping,
-            server,
-            stop_deadline: options.stop_deadline,
-            _lock: lock,
-        })
-    }
-
-    /// Where it listens.
-    pub fn address(&self) -> SocketAddr {
-        self.address
-    }
-
-    /// The place of its wallet.
-    pub fn wallets(&self) -> &Arc<WalletSlot> {
-        &self.wallets
-    }
-
-    /// Resolves when the server has ended by itself, which it should not.
-    pub async fn failed(&mut self) -> anyhow::Error {
-        match (&mut self.server).await {
-            Ok(Ok(())) => anyhow::anyhow!("the HTTP server ended"),
-            Ok(Err(e)) => anyhow::Error::new(e).context("the HTTP server failed"),
-            Err(e) => anyhow::Error::new(e).context("the HTTP server crashed"),
+        Some(Command::Secret(command)) => secret(command, &open_datadir(cli.datadir, &cli.log)?),
+        None => {
+            let options = daemon_options(cli)?;
+            let runtime = runtime()?;
+            let outcome = runtime.block_on(run(options));
+            // Operations that are unfinished after the deadline resume at the next start.
+            runtime.shutdown_background();
+            outcome
         }
-    }
-
-    /// Stops: no new connections, then requests under way get most of the deadline, and closing the wallet the rest. What is
-    /// unfinished after that is taken up again at the next start.
-    pub async fn stop(mut self) -> anyhow::Result<()> {
-        self.stopping.cancel();
-        let deadline = Instant::now() + self.stop_deadline;
-        let for_requests = deadline - self.stop_deadline / 4;
-        if timeout_at(for_requests, &mut self.server).await.is_err() {
-            tracing::warn!("requests are still under way; stopping without them");
-            self.server.abort();
-        }
-        if let Ok(closed) = timeout_at(deadline, self.wallets.close()).await {
-            closed?;
-        } else {
-            tracing::warn!("the wallet is still busy; stopping without it");
-        }
-        Ok(())
     }
 }
 
-/// Runs a daemon until it is told to stop. A second signal does not wait for anything.
-pub async fn run(options: DaemonOptions) -> anyhow::Result<()> {
+fn daemon_options(cli: Cli) -> anyhow::Result<DaemonOptions> {
+    let datadir = open_datadir(cli.datadir, &cli.log)?;
+    let access = match (
+        cli.access.dangerously_allow_remote_no_auth,
+        cli.access.no_auth,
+    ) {
+        (true, _) => Access::Anybody,
+        (false, true) => Access::Local,
+        (false, false) => Access::Token,
+    };
+    Ok(DaemonOptions {
+        datadir,
+        bind: cli.bind.address()?,
+        access,
+        allowed_origins: origin::parse_origins(&cli.access.allowed_origins)?,
+        expose_mnemonic: cli.access.expose_mnemonic,
+        stop_deadline: STOP_DEADLINE,
+        overrides: Overrides::Environment,
+    })
+}
+
+/// Runs a daemon until SIGINT or SIGTERM. A second signal ends it immediately.
+async fn run(options: DaemonOptions) -> anyhow::Result<()> {
     let mut signals = Signals::install()?;
     let mut daemon = tokio::select! {
         daemon = Daemon::start(options) => daemon?,
@@ -171,162 +85,62 @@ pub async fn run(options: DaemonOptions) -> anyhow::Result<()> {
     tokio::select! {
         stopped = daemon.stop() => stopped,
         () = signals.next() => {
-            tracing::warn!("stopping at once");
+            tracing::warn!("received a second signal; stopping immediately");
             Ok(())
         }
     }
 }
 
-struct Signals {
-    interrupt: Signal,
-    terminate: Signal,
-}
-
-impl Signals {
-    fn install() -> anyhow::Result<Self> {
-        Ok(Self {
-            interrupt: signal(SignalKind::interrupt())?,
-            terminate: signal(SignalKind::terminate())?,
-        })
-    }
-
-    async fn next(&mut self) {
-        tokio::select! {
-            _ = self.interrupt.recv() => {}
-            _ = self.terminate.recv() => {}
-        }
-    }
-}
-
-fn lock(datadir: &DataDir) -> anyhow::Result<DaemonLock> {
-    DaemonLock::take(&datadir.daemon_lock()).map_err(|error| match error {
-        LockError::Held { holder, .. } => {
-            let holder = holder.map_or_else(
-                || "another process".to_owned(),
-                |pid| format!("arkwalletd pid {pid}"),
-            );
-            anyhow::anyhow!(
-                "another barkd is already running on {}: {holder} holds the lock",
-                datadir.path().display()
-            )
-        }
-        LockError::Io { .. } => error.into(),
-    })
-}
-
-/// The secret to ask for, made at the first start; `None` without authentication.
-fn secret(access: Access, bind: SocketAddr, datadir: &DataDir) -> anyhow::Result<Option<Secret>> {
-    match access {
-        Access::Token => {}
-        Access::Anybody => {
-            tracing::warn!(
-                "authentication is off: everybody who can reach the port controls the wallet"
-            );
-            return Ok(None);
-        }
-        Access::Local => {
-            anyhow::ensure!(
-                bind.ip().is_loopback(),
-                "refusing to start: --no-auth on {} would let everybody who can reach it control the wallet; listen on loopback, or say \
-                 --dangerously-allow-remote-no-auth",
-                bind.ip()
-            );
-            tracing::warn!(
-                "authentication is off: every program on this machine controls the wallet"
-            );
-            return Ok(None);
-        }
-    }
+fn secret(command: SecretCommand, datadir: &DataDir) -> anyhow::Result<()> {
     let path = datadir.auth_token();
-    if let Some(secret) = Secret::load(&path)? {
-        return Ok(Some(secret));
-    }
-    let secret = Secret::random()?;
-    secret
-        .store(&path)
-        .with_context(|| format!("cannot write {}", path.display()))?;
-    tracing::info!("a new auth token was made; `arkwalletd secret show` prints it");
-    Ok(Some(secret))
-}
-
-fn background(wallet: Arc<Wallet>, stop: CancellationToken) -> JoinHandle<()> {
-    tokio::spawn(async move {
-        let background = BackgroundTasks::start(&wallet);
-        drop(wallet);
-        stop.cancelled().await;
-        background.stop().await;
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn datadir() -> (tempfile::TempDir, DataDir) {
-        let temp = tempfile::tempdir().unwrap();
-        let datadir = DataDir::open(temp.path()).unwrap();
-        (temp, datadir)
-    }
-
-    fn options(datadir: &DataDir) -> DaemonOptions {
-        DaemonOptions {
-            datadir: datadir.clone(),
-            bind: "127.0.0.1:0".parse().unwrap(),
-            access: Access::Token,
-            allowed_origins: Vec::new(),
-            expose_mnemonic: false,
-            stop_deadline: Duration::from_secs(1),
+    let secret = match command {
+        SecretCommand::Show => Secret::load(&path)?.with_context(|| {
+            format!(
+                "there is no token at {}; start the daemon once to create it",
+                path.display()
+            )
+        })?,
+        SecretCommand::Refresh { secret } => {
+            let secret = secret.map_or_else(Secret::random, Ok)?;
+            secret
+                .store(&path)
+                .with_context(|| format!("cannot write {}", path.display()))?;
+            tracing::info!("replaced the auth token; restart a running daemon to apply it");
+            secret
         }
-    }
+    };
+    print(&secret.to_token())
+}
 
-    #[tokio::test]
-    async fn a_datadir_has_one_daemon() {
-        let (_temp, datadir) = datadir();
-        let first = Daemon::start(options(&datadir)).await.unwrap();
-        let error = Daemon::start(options(&datadir))
-            .await
-            .err()
-            .unwrap()
-            .to_string();
-        assert!(
-            error.contains("another barkd is already running"),
-            "{error}"
+/// Opens the datadir and starts logging.
+fn open_datadir(path: Option<PathBuf>, log: &LogArgs) -> anyhow::Result<DataDir> {
+    let path = path.map_or_else(default_datadir, Ok)?;
+    let datadir = DataDir::open(&path)
+        .with_context(|| format!("cannot use the datadir {}", path.display()))?;
+    logging::init(log, &datadir)?;
+    if datadir.is_open_to_others()? {
+        tracing::warn!(
+            path = %path.display(),
+            "other users can access the datadir, which contains the seed; restrict it with chmod 700"
         );
-        assert!(error.contains(&std::process::id().to_string()), "{error}");
-        first.stop().await.unwrap();
-        Daemon::start(options(&datadir))
-            .await
-            .unwrap()
-            .stop()
-            .await
-            .unwrap();
     }
+    Ok(datadir)
+}
 
-    #[test]
-    fn no_auth_is_for_loopback_unless_somebody_insists() {
-        let (_temp, datadir) = datadir();
-        let verdict =
-            |access, ip: &str| secret(access, SocketAddr::new(ip.parse().unwrap(), 3000), &datadir);
-        for ip in ["127.0.0.1", "::1"] {
-            assert!(verdict(Access::Local, ip).unwrap().is_none());
-        }
-        for ip in ["0.0.0.0", "192.168.0.7", "::"] {
-            assert!(
-                verdict(Access::Local, ip)
-                    .unwrap_err()
-                    .to_string()
-                    .contains("refusing to start")
-            );
-            assert!(verdict(Access::Anybody, ip).unwrap().is_none());
-        }
-        assert!(!datadir.auth_token().exists());
-    }
+fn default_datadir() -> anyhow::Result<PathBuf> {
+    let home = std::env::home_dir().filter(|home| !home.as_os_str().is_empty());
+    Ok(home
+        .map_or_else(std::env::current_dir, Ok)?
+        .join(".arkwalletd"))
+}
 
-    #[test]
-    fn a_token_is_made_once() {
-        let (_temp, datadir) = datadir();
-        let bind = "0.0.0.0:1".parse().unwrap();
-        let first = secret(Access::Token, bind, &datadir).unwrap();
-        assert!(first.is_some() && first == secret(Access::Token, bind, &datadir).unwrap());
-    }
+fn print(line: &str) -> anyhow::Result<()> {
+    writeln!(std::io::stdout(), "{line}").context("cannot write to stdout")
+}
+
+fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the runtime")
 }

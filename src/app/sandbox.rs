@@ -1,8 +1,10 @@
-//! `arkwalletd sandbox`: a whole regtest world in one process, with two wallets that pay each other.
+//! `arkwalletd sandbox`: a regtest network with two wallets in one process.
 //!
-//! The world is [`arkwalletd_sandbox`]: a chain behind an Esplora API, and an Ark server. On it run two daemons as an operator would
-//! run them, each with its own datadir and token. The first is funded and boarded. With `--datadir` all of it stays for the next
-//! run; without, it lives in a temporary folder.
+//! [`arkwalletd_sandbox`] provides the chain, behind an Esplora API, and the Ark server. Two daemons use them, each with its own datadir
+//! and token; the first has on-chain and off-chain funds. With `--datadir` everything is kept for the next run; without it, everything
+//! is in a temporary folder.
+//!
+//! The sandbox ignores the environment variables of a real daemon: they could direct it to a real datadir or a real server.
 
 use std::io::Write;
 use std::net::SocketAddr;
@@ -16,7 +18,7 @@ use url::Url;
 
 use super::{Access, Daemon, DaemonOptions, STOP_DEADLINE, Signals};
 use crate::cli::{LogArgs, SandboxArgs};
-use crate::config::{ConfigFile, NetworkName};
+use crate::config::{ConfigFile, NetworkName, Overrides};
 use crate::datadir::DataDir;
 use crate::http::auth::Secret;
 use crate::logging;
@@ -26,21 +28,23 @@ use arkwalletd_sandbox::ark::Params;
 use arkwalletd_sandbox::chain::BitcoindConfig;
 use arkwalletd_sandbox::{Sandbox, SandboxHandle};
 
-/// Where Ark wallets look for a server unless they are told otherwise.
-const ARK_PORT: u16 = 3535;
-/// What the first wallet gets on chain, and how much of it is boarded.
+/// The on-chain funds of the first wallet, and the part of them that it boards.
 const FUNDS: Amount = Amount::from_sat(1_000_000);
 const BOARD: Amount = Amount::from_sat(500_000);
 /// How long the first board may take.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Runs the sandbox until a signal says stop.
+/// Runs the sandbox until SIGINT or SIGTERM.
 ///
 /// # Errors
 /// A port is taken, or the folder cannot be used.
-pub async fn run(datadir: Option<PathBuf>, args: SandboxArgs, log: &LogArgs) -> anyhow::Result<()> {
+pub(super) async fn run(
+    datadir: Option<PathBuf>,
+    args: SandboxArgs,
+    log: &LogArgs,
+) -> anyhow::Result<()> {
     let mut signals = Signals::install()?;
-    // Dropped at the end, and with it the folder.
+    // Dropping it at the end removes the folder.
     let mut temporary = None;
     let folder = match datadir {
         Some(folder) => folder,
@@ -48,7 +52,7 @@ pub async fn run(datadir: Option<PathBuf>, args: SandboxArgs, log: &LogArgs) -> 
     };
     let folder = DataDir::open(&folder)
         .with_context(|| format!("cannot use the folder {}", folder.display()))?;
-    // The terminal belongs to what the user came for; the rest is in the file.
+    // The terminal shows the curl commands; the log goes to the file unless --verbose is given.
     let log = LogArgs {
         quiet: !log.verbose,
         logfile: log.logfile.clone(),
@@ -69,7 +73,7 @@ pub async fn run(datadir: Option<PathBuf>, args: SandboxArgs, log: &LogArgs) -> 
     }
 }
 
-/// The world and the two daemons in it.
+/// The running sandbox and its two daemons.
 struct Running {
     world: SandboxHandle,
     payer: Party,
@@ -98,7 +102,7 @@ impl Running {
             data_dir: Some(folder.join("world")),
             http_port: world_port,
             chain_proxy_port: proxy_port,
-            ark_port: ARK_PORT,
+            ark_port: args.ark_port,
             ark: Params::demo(),
             bitcoind: args.bitcoind.as_ref().map(node),
             ..Sandbox::default()
@@ -128,7 +132,7 @@ impl Running {
         let fate = if kept {
             "kept for the next run"
         } else {
-            "removed when this ends"
+            "removed at the end"
         };
         format!(
             r#"
@@ -139,7 +143,7 @@ A bitcoin regtest, an Ark server and two wallets are running. Stop them with Ctr
   wallet 2     {url_other}   empty
   token 2      {token_other}
   Ark server   {ark}
-  chain        {esplora} (Esplora); the wallets see it through {proxy}, which POST {control}/chain-faults makes fail
+  chain        {esplora} (Esplora); the wallets use it through {proxy}, where POST {control}/chain-faults injects faults
   control      {control}   e.g. POST /mine {{"n": 1}}, POST /faucet {{"address": "…", "amount_sat": 10000}}
   files        {folder}, {fate}
 
@@ -172,7 +176,7 @@ Paste these, one after the other:
 }
 
 impl Party {
-    /// Starts a daemon, and makes its wallet at the first run.
+    /// Starts a daemon, and creates its wallet at the first run.
     async fn start(
         path: PathBuf,
         bind: SocketAddr,
@@ -186,6 +190,7 @@ impl Party {
             allowed_origins: Vec::new(),
             expose_mnemonic: true,
             stop_deadline: STOP_DEADLINE,
+            overrides: Overrides::None,
         };
         let daemon = Daemon::start(options).await?;
         if daemon.wallets().loaded().is_none() {
@@ -204,7 +209,7 @@ impl Party {
             daemon.wallets().create(request).await?;
         }
         let token = Secret::load(&datadir.auth_token())?
-            .context("the daemon has made its token")?
+            .context("the daemon has not created its token")?
             .to_token();
         Ok(Party {
             daemon,
@@ -218,14 +223,17 @@ impl Party {
     }
 
     fn wallet(&self) -> anyhow::Result<Arc<Wallet>> {
-        self.daemon.wallets().loaded().context("the wallet is open")
+        self.daemon
+            .wallets()
+            .loaded()
+            .context("the wallet is not open")
     }
 }
 
-/// The node behind an URL of the form `http://user:password@host:port`.
+/// The node at a URL of the form `http://user:password@host:port`.
 fn node(url: &Url) -> BitcoindConfig {
     let mut bare = url.clone();
-    // Only URLs that cannot have a login refuse to lose it.
+    // These fail only for URLs that cannot have a login.
     let _ = bare.set_username("");
     let _ = bare.set_password(None);
     BitcoindConfig {
@@ -235,7 +243,7 @@ fn node(url: &Url) -> BitcoindConfig {
     }
 }
 
-/// Gives a new wallet coins, and boards them.
+/// Gives a new wallet on-chain funds, and boards a part of them.
 async fn fund(wallet: &Arc<Wallet>, world: &SandboxHandle) -> anyhow::Result<()> {
     if !wallet.history(HistoryPage::default()).await?.is_empty() {
         return Ok(());
@@ -257,7 +265,7 @@ async fn fund(wallet: &Arc<Wallet>, world: &SandboxHandle) -> anyhow::Result<()>
         world.chain.mine(1).await?;
         while !wallet.pending_boards().await?.is_empty() {
             wallet.sync().await;
-            // A board that needs another block gets it from the miner, which mines what is in the mempool.
+            // The sandbox mines by itself while the mempool has transactions, so that the board gets its confirmations.
             let _ = tokio::time::timeout(Duration::from_millis(100), tips.changed()).await;
         }
         anyhow::Ok(())

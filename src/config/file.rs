@@ -1,7 +1,7 @@
-//! `config.toml` as it lies on disk, and the environment variables that override it.
+//! The content of `config.toml`, and the environment variables that override it.
 //!
-//! Reading keeps what the operator wrote and nothing else: defaults and checks belong to [`WalletConfig`](super::WalletConfig).
-//! Writing goes through the TOML serialiser, so no value from a request can add a key of its own.
+//! Reading keeps only what the operator wrote: defaults and checks are in [`WalletConfig`](super::WalletConfig).
+//! Writing uses the TOML serialiser, so that a value from a request cannot inject another key.
 
 use std::path::Path;
 
@@ -9,8 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::ConfigError;
 
-/// The keys of `config.toml`, each optional, in the form in which an operator writes them. See [`WalletConfig`](super::WalletConfig)
-/// for what they mean.
+/// The keys of `config.toml`, each optional and unchecked. [`WalletConfig`](super::WalletConfig) documents them.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[allow(missing_docs)]
 pub struct ConfigFile {
@@ -38,7 +37,7 @@ pub struct ConfigFile {
     pub vtxo_key_gap_limit: Option<u32>,
 }
 
-/// What kind of value an environment variable must be turned into.
+/// The type of a key's value.
 #[derive(Clone, Copy)]
 enum Kind {
     Text,
@@ -46,7 +45,7 @@ enum Kind {
     Flag,
 }
 
-/// Every key with its kind; the variable of a key is `BARK_` and the key in upper case.
+/// Every key with its type; the variable of a key is `BARK_` and the key in upper case.
 const KEYS: [(&str, Kind); 22] = [
     ("server_address", Kind::Text),
     ("server_access_token", Kind::Text),
@@ -72,8 +71,32 @@ const KEYS: [(&str, Kind); 22] = [
     ("vtxo_key_gap_limit", Kind::Integer),
 ];
 
+/// Whether environment variables override `config.toml`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Overrides {
+    /// The variable `BARK_<KEY>` overrides a key.
+    Environment,
+    /// No variable has an effect.
+    #[cfg(any(test, feature = "sandbox"))]
+    None,
+}
+
+impl Overrides {
+    /// `file` with the overrides.
+    ///
+    /// # Errors
+    /// A variable has a value that its key cannot hold.
+    pub fn apply(self, file: &ConfigFile) -> Result<ConfigFile, ConfigError> {
+        match self {
+            Self::Environment => file.overridden_by(|name| std::env::var(name).ok()),
+            #[cfg(any(test, feature = "sandbox"))]
+            Self::None => Ok(file.clone()),
+        }
+    }
+}
+
 impl ConfigFile {
-    /// Reads the file at `path`; a missing file is an empty one.
+    /// Reads the file at `path`; a missing file counts as empty.
     pub fn read(path: &Path) -> Result<Self, ConfigError> {
         match std::fs::read_to_string(path) {
             Ok(text) => text.parse(),
@@ -84,16 +107,16 @@ impl ConfigFile {
         }
     }
 
-    /// The file's text, ready to be written.
+    /// The text of the file.
     pub fn to_toml(&self) -> Result<String, ConfigError> {
         toml::to_string(self).map_err(|e| {
             ConfigError::one(format!("The configuration cannot be written as TOML: {e}."))
         })
     }
 
-    /// Replaces every key whose variable `variable(name)` knows. An empty variable counts as absent, because
-    /// compose files pass unset variables on as empty ones.
-    pub fn overridden_by(
+    /// Replaces every key whose variable is set. An empty variable counts as unset, because compose files pass unset variables as
+    /// empty ones.
+    fn overridden_by(
         &self,
         variable: impl Fn(&str) -> Option<String>,
     ) -> Result<Self, ConfigError> {
@@ -126,13 +149,13 @@ impl std::str::FromStr for ConfigFile {
     type Err = ConfigError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        // Only the message: the long form repeats the offending line, and that line may hold a password.
+        // Only the short message: the long form repeats the line, which may contain a password.
         toml::from_str(text).map_err(|e| {
             let line = e
                 .span()
                 .map_or(1, |span| 1 + text[..span.start].matches('\n').count());
             ConfigError::one(format!(
-                "config.toml is not right on line {line}: {}.",
+                "config.toml has a mistake on line {line}: {}.",
                 e.message()
             ))
         })
@@ -180,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn the_environment_wins_over_the_file() {
+    fn a_variable_overrides_the_file() {
         let file: ConfigFile = "server_address = \"https://file\"\nvtxo_exit_margin = 3"
             .parse()
             .unwrap();
@@ -192,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn empty_variables_are_absent_and_wrong_ones_are_named() {
+    fn an_empty_variable_is_unset_and_an_invalid_one_is_named() {
         let file: ConfigFile = "user_agent = \"shop/1\"".parse().unwrap();
         assert_eq!(file.overridden_by(|_| Some(String::new())).unwrap(), file);
         let error = file
@@ -206,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn unknown_keys_are_ignored_and_mistakes_do_not_repeat_the_line() {
+    fn unknown_keys_are_ignored_and_errors_do_not_repeat_the_line() {
         "future_key = 3".parse::<ConfigFile>().unwrap();
         let error = "bitcoind_user = \"u\"\nbitcoind_pass = hunter2"
             .parse::<ConfigFile>()
@@ -217,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn values_cannot_smuggle_keys_into_the_file() {
+    fn a_value_cannot_inject_a_key() {
         let hostile = "x\"\nserver_address = \"https://thief";
         let file = ConfigFile {
             bitcoind_pass: Some(hostile.to_owned()),

@@ -1,7 +1,7 @@
-//! The wallet's configuration: `<datadir>/config.toml` under the environment's overrides, checked and typed.
+//! The wallet's configuration: `<datadir>/config.toml` with the overrides of the environment, checked and typed.
 //!
 //! Precedence, high to low: the variable `BARK_<KEY>`, the file, the default (docs/protocol.md §21.4). The bind address,
-//! CORS and authentication are no part of it; they are flags of the process ([`crate::cli`]).
+//! CORS and authentication are not part of it; they are flags of the process ([`crate::cli`]).
 
 mod file;
 mod network;
@@ -14,16 +14,16 @@ use bitcoin_ext::BlockDelta;
 use url::Url;
 use zeroize::Zeroizing;
 
-pub use file::ConfigFile;
+pub use file::{ConfigFile, Overrides};
 pub use network::NetworkName;
 
-/// The largest `vtxo_key_gap_limit`: each key of the gap costs a derivation and a lookup when a wallet is restored.
+/// The maximum `vtxo_key_gap_limit`: each key of the gap may cost a derivation and a lookup.
 pub const MAX_KEY_GAP_LIMIT: u32 = 100_000;
 
-/// The user agent sent to the Ark server unless `user_agent` says otherwise.
+/// The default of `user_agent`.
 pub const DEFAULT_USER_AGENT: &str = concat!("arkwalletd/", env!("CARGO_PKG_VERSION"));
 
-/// Everything the wallet core is told by its operator.
+/// The operator's settings for the wallet.
 #[derive(Debug, Clone)]
 pub struct WalletConfig {
     /// Ark server. Key `server_address`, variable `BARK_SERVER_ADDRESS`, default `http://127.0.0.1:3535`; https when
@@ -32,22 +32,22 @@ pub struct WalletConfig {
     /// Access token for a private Ark server, sent with each call. Key `server_access_token`, variable
     /// `BARK_SERVER_ACCESS_TOKEN`, default none.
     pub server_access_token: Option<Secret>,
-    /// What we call ourselves towards the Ark server, `name/version` or `name`. Key `user_agent`, variable
+    /// The user agent sent to the Ark server, `name/version` or `name`. Key `user_agent`, variable
     /// `BARK_USER_AGENT`, default [`DEFAULT_USER_AGENT`].
     pub user_agent: String,
-    /// Where blocks and transactions come from. Keys `esplora_address` or `bitcoind_address` with its companions, variables
-    /// of the same names; Esplora wins when both are set; no default.
+    /// The source of blocks and transactions. Keys `esplora_address` or `bitcoind_address` with its companions, variables
+    /// of the same names; Esplora takes precedence when both are set; no default.
     pub chain_source: ChainSource,
     /// Safety margin between the end of a unilateral exit and the VTXO's expiry, in blocks. Key `vtxo_exit_margin`,
     /// variable `BARK_VTXO_EXIT_MARGIN`, default 12.
     pub vtxo_exit_margin: BlockDelta,
-    /// Blocks needed to claim an incoming Lightning payment's HTLC. Key `htlc_recv_claim_delta`, variable
+    /// Not used yet. Blocks needed to claim an incoming Lightning payment's HTLC. Key `htlc_recv_claim_delta`, variable
     /// `BARK_HTLC_RECV_CLAIM_DELTA`, default 18.
     pub htlc_recv_claim_delta: BlockDelta,
-    /// How often the claim of a Lightning receive is tried before it is left to an exit. Key
+    /// Not used yet. How often the claim of a Lightning receive is attempted before it is left to an exit. Key
     /// `lightning_receive_claim_retries`, variable `BARK_LIGHTNING_RECEIVE_CLAIM_RETRIES`, default 5.
     pub lightning_receive_claim_retries: u8,
-    /// SOCKS5 proxy for the Ark server and the chain source, `socks5h://host:port`; loopback addresses go around it. Key
+    /// SOCKS5 proxy for the Ark server and the chain source, `socks5h://host:port`; not used for loopback addresses. Key
     /// `socks5_proxy`, variable `BARK_SOCKS5_PROXY`, default none.
     pub socks5_proxy: Option<Url>,
     /// Confirmations after which a round's funding transaction counts. Key `round_tx_required_confirmations`, variable
@@ -56,16 +56,16 @@ pub struct WalletConfig {
     /// How long an offboard transaction may be missing from mempool and chain before it counts as lost. Key
     /// `offboard_lost_tx_grace_period_secs`, variable `BARK_OFFBOARD_LOST_TX_GRACE_PERIOD_SECS`, in seconds, default 3600.
     pub offboard_lost_tx_grace_period: Duration,
-    /// Pause between two rounds of background sync. Key `daemon_sync_interval_secs`, variable
+    /// Pause between two runs of the background sync. Key `daemon_sync_interval_secs`, variable
     /// `BARK_DAEMON_SYNC_INTERVAL_SECS`, in seconds, default 60.
     pub daemon_sync_interval: Duration,
-    /// Pieces into which large change is cut, 1 to 3. Key `change_vtxo_split_factor`, variable
+    /// Number of VTXOs into which large change is split, 1 to 3. Key `change_vtxo_split_factor`, variable
     /// `BARK_CHANGE_VTXO_SPLIT_FACTOR`, default 2.
     pub change_vtxo_split_factor: u8,
-    /// Leaves syncing to the API: in the background only the server connection is watched. Key `daemon_manual_sync`, variable
+    /// Syncs only on API requests; the background only maintains the server connection. Key `daemon_manual_sync`, variable
     /// `BARK_DAEMON_MANUAL_SYNC`, default false.
     pub daemon_manual_sync: bool,
-    /// Unused keys in a row after which recovery stops looking. Key `vtxo_key_gap_limit`, variable
+    /// How far beyond the last known key a key of this wallet may be. Key `vtxo_key_gap_limit`, variable
     /// `BARK_VTXO_KEY_GAP_LIMIT`, default 250, at most [`MAX_KEY_GAP_LIMIT`].
     pub vtxo_key_gap_limit: u32,
     vtxo_refresh_expiry_threshold: Option<BlockDelta>,
@@ -73,7 +73,7 @@ pub struct WalletConfig {
     offboard_required_confirmations: Option<u16>,
 }
 
-/// Where blocks and transactions come from.
+/// The source of blocks and transactions.
 #[derive(Debug, Clone)]
 pub enum ChainSource {
     /// An Esplora HTTP API.
@@ -85,17 +85,17 @@ pub enum ChainSource {
     Bitcoind {
         /// RPC URL. Key `bitcoind_address`; http when the scheme is missing.
         url: Url,
-        /// How we log in.
+        /// The credentials.
         auth: BitcoindAuth,
         /// ZMQ block notifications, `tcp://host:port`; without it the tip is polled. Key `bitcoind_zmq_address`.
         zmq: Option<String>,
     },
 }
 
-/// How we log in to bitcoind.
+/// The credentials for bitcoind.
 #[derive(Debug, Clone)]
 pub enum BitcoindAuth {
-    /// The cookie file that bitcoind writes. Key `bitcoind_cookiefile`; wins over user and password.
+    /// The cookie file that bitcoind writes. Key `bitcoind_cookiefile`; takes precedence over user and password.
     Cookie(PathBuf),
     /// Keys `bitcoind_user` and `bitcoind_pass`.
     UserPass {
@@ -106,7 +106,7 @@ pub enum BitcoindAuth {
     },
 }
 
-/// A text that must not reach a log: it has no `Display`, its `Debug` is blind, and it is wiped when dropped.
+/// A text that must not be logged: it has no `Display`, its `Debug` hides the text, and its memory is wiped on drop.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(Zeroizing<String>);
 
@@ -116,7 +116,7 @@ impl Secret {
         Self(Zeroizing::new(text.into()))
     }
 
-    /// The text, for the one place that needs it.
+    /// The secret text.
     pub fn expose(&self) -> &str {
         &self.0
     }
@@ -128,11 +128,11 @@ impl std::fmt::Debug for Secret {
     }
 }
 
-/// What is wrong with a configuration, one sentence per mistake.
+/// The mistakes in a configuration.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{}", mistakes.join(" "))]
 pub struct ConfigError {
-    /// Whole sentences that name the key or the variable.
+    /// One sentence for each mistake, which names the key or the variable.
     pub mistakes: Vec<String>,
 }
 
@@ -145,12 +145,18 @@ impl ConfigError {
 }
 
 impl WalletConfig {
-    /// The configuration in force: the file at `path`, if there is one, under the process's environment.
-    pub fn load(path: &Path) -> Result<Self, ConfigError> {
-        Self::check(&ConfigFile::read(path)?.overridden_by(|name| std::env::var(name).ok())?)
+    /// The effective configuration: the file at `path`, if it exists, with `overrides`.
+    ///
+    /// # Errors
+    /// As for [`WalletConfig::check`], and when the file or a variable cannot be read.
+    pub fn load(path: &Path, overrides: Overrides) -> Result<Self, ConfigError> {
+        Self::check(&overrides.apply(&ConfigFile::read(path)?)?)
     }
 
-    /// Fills in the defaults and checks each key, naming every mistake at once.
+    /// Fills in the defaults and checks each key.
+    ///
+    /// # Errors
+    /// Values are invalid, or the chain source is missing; the error lists every mistake.
     pub fn check(file: &ConfigFile) -> Result<Self, ConfigError> {
         let mut mistakes = Vec::new();
         let server_address = server_address(file, &mut mistakes);
@@ -202,14 +208,14 @@ impl WalletConfig {
         })
     }
 
-    /// Blocks before expiry at which a VTXO is due for refresh. Key `vtxo_refresh_expiry_threshold`, variable
+    /// Number of blocks before expiry from which a VTXO is due for refresh. Key `vtxo_refresh_expiry_threshold`, variable
     /// `BARK_VTXO_REFRESH_EXPIRY_THRESHOLD`, default 144 on mainnet and 12 elsewhere.
     pub fn vtxo_refresh_expiry_threshold(&self, network: Network) -> BlockDelta {
         self.vtxo_refresh_expiry_threshold
             .unwrap_or(BlockDelta::new(by_network(network, 144, 12)))
     }
 
-    /// Fee rate used until the chain source has given one. Key `fallback_fee_rate`, variable `BARK_FALLBACK_FEE_RATE`, in
+    /// Fee rate used while the chain source has no estimate. Key `fallback_fee_rate`, variable `BARK_FALLBACK_FEE_RATE`, in
     /// sat/kWU, default 500 (2 sat/vB) on mainnet and 250 elsewhere.
     pub fn fallback_fee_rate(&self, network: Network) -> FeeRate {
         self.fallback_fee_rate
@@ -247,8 +253,9 @@ fn chain_source(file: &ConfigFile, mistakes: &mut Vec<String>) -> Option<ChainSo
         });
     }
     let Some(address) = &file.bitcoind_address else {
-        mistakes
-            .push("A chain source is missing: set esplora_address or bitcoind_address.".to_owned());
+        mistakes.push(
+            "The chain source is missing: set esplora_address or bitcoind_address.".to_owned(),
+        );
         return None;
     };
     let zmq = file.bitcoind_zmq_address.clone();
@@ -267,7 +274,7 @@ fn chain_source(file: &ConfigFile, mistakes: &mut Vec<String>) -> Option<ChainSo
         },
         _ => {
             mistakes.push(
-                "The bitcoind login is missing: set bitcoind_cookiefile, or bitcoind_user and bitcoind_pass.".to_owned(),
+                "The credentials for bitcoind are missing: set bitcoind_cookiefile, or bitcoind_user and bitcoind_pass.".to_owned(),
             );
             return None;
         }
@@ -315,7 +322,7 @@ fn socks5_proxy(file: &ConfigFile, mistakes: &mut Vec<String>) -> Option<Url> {
     }
 }
 
-/// Parses an http or https URL, putting `scheme` in front of an address that has none.
+/// Parses an http or https URL; `scheme` is the default for an address without one.
 fn web_url(key: &str, text: &str, scheme: &str, mistakes: &mut Vec<String>) -> Option<Url> {
     let full = if text.contains("://") {
         text.to_owned()
@@ -363,7 +370,7 @@ mod tests {
     }
 
     #[test]
-    fn esplora_wins_and_the_cookie_wins() {
+    fn esplora_and_the_cookie_take_precedence() {
         let both = "esplora_address = \"e\"\nbitcoind_address = \"b\"";
         assert!(matches!(
             parsed(both).unwrap().chain_source,
@@ -378,7 +385,7 @@ mod tests {
     }
 
     #[test]
-    fn every_mistake_is_named_in_one_sentence() {
+    fn the_error_lists_every_mistake() {
         let text = "change_vtxo_split_factor = 4\nvtxo_key_gap_limit = 100001\nsocks5_proxy = \"socks5://h:1\"\n\
                     user_agent = \"Shop\"\nserver_address = \"ftp://x\"\ndaemon_sync_interval_secs = 0";
         let mistakes = parsed(text).unwrap_err().mistakes;
@@ -395,12 +402,12 @@ mod tests {
     }
 
     #[test]
-    fn a_login_is_needed_for_bitcoind() {
+    fn bitcoind_needs_credentials() {
         assert!(parsed("bitcoind_address = \"b\"\nbitcoind_user = \"u\"").is_err());
     }
 
     #[test]
-    fn user_agents_are_cut_to_size() {
+    fn a_long_user_agent_is_truncated() {
         let long = format!(
             "esplora_address = \"e\"\nuser_agent = \"shop/{}\"",
             "9".repeat(40)

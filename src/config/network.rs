@@ -1,18 +1,18 @@
-//! The networks a caller may name, and what a new wallet on each of them uses when nothing else is given.
+//! The networks of the API, and the default servers of a new wallet on each of them.
 
 use bitcoin::Network;
 use serde::{Deserialize, Serialize};
 
-/// A network as the API and the command line name it.
+/// The name of a network in the API.
 ///
-/// Mutinynet has the parameters of signet; the name only chooses other defaults.
+/// Mutinynet has the parameters of signet, and other default servers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "lowercase")]
 #[schema(as = BarkNetwork)]
 pub enum NetworkName {
-    /// Bitcoin itself.
+    /// Bitcoin.
     Mainnet,
-    /// The public test network.
+    /// The public signet.
     Signet,
     /// A signet with 30 second blocks.
     Mutinynet,
@@ -30,7 +30,7 @@ impl NetworkName {
         }
     }
 
-    /// The public Ark server that a wallet on this network uses unless told otherwise.
+    /// The public Ark server that a wallet on this network uses by default.
     pub fn default_server(self) -> Option<&'static str> {
         match self {
             Self::Mainnet => Some("https://ark.second.tech/"),
@@ -39,7 +39,7 @@ impl NetworkName {
         }
     }
 
-    /// The public Esplora server that a wallet on this network uses when no chain source is given.
+    /// The public Esplora server that a wallet on this network uses by default.
     pub fn default_esplora(self) -> Option<&'static str> {
         match self {
             Self::Mainnet => Some("https://mempool.second.tech/api"),

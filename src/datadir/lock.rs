@@ -1,4 +1,4 @@
-//! The two locks of a datadir. Both go away with the process, so a crash never leaves one behind.
+//! The two locks of a datadir. The operating system releases both when the process ends, so that a crash leaves no lock behind.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, Write};
@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, fcntl_lock, flock};
 
-/// Keeps a second daemon off the datadir: an exclusive `flock` on `barkd.lock`, held for the daemon's life.
+/// Prevents a second daemon on the datadir: an exclusive `flock` on `barkd.lock`, held while the daemon runs.
 ///
-/// `flock` belongs to the open file, so it also keeps two daemons of one process apart.
+/// `flock` belongs to the open file, so it also works between two daemons of one process.
 #[derive(Debug)]
 pub struct DaemonLock {
     _file: File,
@@ -17,14 +17,14 @@ pub struct DaemonLock {
 
 /// Marks the wallet as open: an exclusive POSIX lock on `LOCK`, which other programs on the same datadir respect.
 ///
-/// A POSIX lock ends as soon as the process closes *any* handle of the file. Nothing else may open `LOCK` while one of these is
-/// alive; the daemon lock sees to it that there is only one.
+/// A POSIX lock ends as soon as the process closes *any* handle of the file. Therefore nothing else may open `LOCK` while this lock is
+/// held; [`DaemonLock`] ensures that there is only one.
 #[derive(Debug)]
 pub struct WalletLock {
     _file: File,
 }
 
-/// Why a lock was not taken.
+/// The reason why a lock was not taken.
 #[derive(Debug, thiserror::Error)]
 pub enum LockError {
     /// Another process (or another daemon in this one) holds it.
@@ -40,13 +40,16 @@ pub enum LockError {
     Io {
         /// The lock file.
         path: PathBuf,
-        /// What the system said.
+        /// The error of the operating system.
         source: io::Error,
     },
 }
 
 impl DaemonLock {
-    /// Takes the lock or says who has it; never waits.
+    /// Takes the lock without waiting.
+    ///
+    /// # Errors
+    /// Another process holds it, or the file cannot be opened or written.
     pub fn take(path: &Path) -> Result<Self, LockError> {
         take(path, |file| {
             flock(file, FlockOperation::NonBlockingLockExclusive)
@@ -56,7 +59,10 @@ impl DaemonLock {
 }
 
 impl WalletLock {
-    /// Takes the lock or says who has it; never waits.
+    /// Takes the lock without waiting.
+    ///
+    /// # Errors
+    /// Another process holds it, or the file cannot be opened or written.
     pub fn take(path: &Path) -> Result<Self, LockError> {
         take(path, |file| {
             fcntl_lock(file, FlockOperation::NonBlockingLockExclusive)
@@ -80,7 +86,7 @@ fn take(path: &Path, lock: impl Fn(&File) -> rustix::io::Result<()>) -> Result<F
         .map_err(io)?;
     match lock(&file) {
         Ok(()) => {}
-        // fcntl reports a lock held elsewhere as EACCES on some systems.
+        // On some systems fcntl reports a lock of another process as EACCES.
         Err(rustix::io::Errno::WOULDBLOCK | rustix::io::Errno::ACCESS) => {
             return Err(LockError::Held {
                 path: path.to_owned(),
@@ -112,7 +118,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_second_holder_is_refused_with_the_firsts_pid() {
+    fn a_second_holder_is_refused_and_gets_the_pid_of_the_first() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("barkd.lock");
         let first = DaemonLock::take(&path).unwrap();

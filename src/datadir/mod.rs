@@ -1,7 +1,7 @@
 //! The data directory: which files it holds, how they are written, and which of them belong to the wallet.
 //!
 //! The directory is 0700 and each file 0600. Small files are replaced atomically and reach the disk before the call returns.
-//! See docs/protocol.md §21.5 for the layout; `arkwalletd` keeps the file names of barkd so that operators can switch over in place.
+//! docs/protocol.md §21.5 describes the layout. The file names are those of barkd, so that an operator can switch in place.
 
 mod lock;
 
@@ -20,7 +20,7 @@ const CONFIG: &str = "config.toml";
 const DATABASE: &str = "db.sqlite";
 const DEBUG_LOG: &str = "debug.log";
 
-/// Files that may lie in the datadir when a wallet is created: none of them is a wallet.
+/// Files that may exist in the datadir when a wallet is created, because they are not part of a wallet.
 const NOT_A_WALLET: [&str; 7] = [
     DEBUG_LOG,
     "stdout.log",
@@ -31,8 +31,8 @@ const NOT_A_WALLET: [&str; 7] = [
     CONFIG,
 ];
 
-/// The seed and all that is derived from it. SQLite keeps its journals beside the database. The mnemonic comes last, so
-/// that a removal that was cut short still shows a wallet and can be repeated.
+/// The seed and the database, with SQLite's journals. The mnemonic is last: while it exists there is a wallet, so that an interrupted
+/// removal can be repeated.
 const SEED_AND_DATABASE: [&str; 5] = [
     DATABASE,
     "db.sqlite-wal",
@@ -48,7 +48,7 @@ pub struct DataDir {
 }
 
 impl DataDir {
-    /// Makes the directory and its parents where they are missing (0700).
+    /// Opens the directory; creates it (0700) and its parents if they are missing.
     pub fn open(path: impl Into<PathBuf>) -> io::Result<Self> {
         let path = path.into();
         DirBuilder::new()
@@ -58,42 +58,42 @@ impl DataDir {
         Ok(Self { path })
     }
 
-    /// Whether the group or others may enter the directory: worth a warning, as the seed lies in it.
+    /// Whether the group or other users can access the directory. It contains the seed, so this deserves a warning.
     pub fn is_open_to_others(&self) -> io::Result<bool> {
         Ok(std::fs::metadata(&self.path)?.permissions().mode() & 0o077 != 0)
     }
 
-    /// The directory itself.
+    /// The path of the directory.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// The bearer token of the REST API.
+    /// The file with the bearer token of the REST API.
     pub fn auth_token(&self) -> PathBuf {
         self.path.join(AUTH_TOKEN)
     }
 
-    /// The file behind [`DaemonLock`].
+    /// The file of [`DaemonLock`].
     pub fn daemon_lock(&self) -> PathBuf {
         self.path.join(DAEMON_LOCK)
     }
 
-    /// The file behind [`WalletLock`].
+    /// The file of [`WalletLock`].
     pub fn wallet_lock(&self) -> PathBuf {
         self.path.join(WALLET_LOCK)
     }
 
-    /// The seed words. A wallet exists exactly when this file does.
+    /// The file with the seed words. A wallet exists exactly when this file does.
     pub fn mnemonic(&self) -> PathBuf {
         self.path.join(MNEMONIC)
     }
 
-    /// The wallet's configuration.
+    /// The file with the wallet's configuration.
     pub fn config(&self) -> PathBuf {
         self.path.join(CONFIG)
     }
 
-    /// The wallet's database.
+    /// The file with the wallet's database.
     pub fn database(&self) -> PathBuf {
         self.path.join(DATABASE)
     }
@@ -103,7 +103,7 @@ impl DataDir {
         self.path.join(DEBUG_LOG)
     }
 
-    /// Names of the entries that a new wallet must not be mixed with, sorted.
+    /// Names of the entries that are unknown or part of a wallet, sorted; a new wallet must not be mixed with them.
     pub fn foreign_entries(&self) -> io::Result<Vec<String>> {
         let names = self
             .names()?
@@ -113,21 +113,21 @@ impl DataDir {
         Ok(names)
     }
 
-    /// Names of the entries that are a wallet or a part of one, sorted.
+    /// Names of the entries that are part of a wallet, sorted.
     pub fn wallet_entries(&self) -> io::Result<Vec<String>> {
         let mut names = self.names()?;
         names.retain(|name| is_one_of(name, &SEED_AND_DATABASE));
         Ok(names)
     }
 
-    /// Removes the wallet's own files and the leftovers of their atomic writes, and nothing else: first the configuration,
-    /// then the database, the seed at the very end. Calling it again after a failure completes the job.
+    /// Removes the wallet's files and the leftovers of their atomic writes, and nothing else: first the configuration, then the
+    /// database, the seed last. After a failure it can be repeated.
     pub fn remove_wallet(&self) -> io::Result<()> {
         self.remove(&[CONFIG, WALLET_LOCK])?;
         self.remove_seed_and_database()
     }
 
-    /// Like [`DataDir::remove_wallet`], but leaves the configuration to whoever wrote it.
+    /// Like [`DataDir::remove_wallet`], but keeps the configuration.
     pub fn remove_seed_and_database(&self) -> io::Result<()> {
         self.remove(&SEED_AND_DATABASE)
     }
@@ -154,7 +154,7 @@ impl DataDir {
     }
 }
 
-/// Replaces `path` with `content` (0600): a reader sees the old content or the new one, never a part.
+/// Replaces the file at `path` with `content` (0600). A reader sees either the old or the new content, never a part of it.
 pub fn write_atomic(path: &Path, content: &[u8]) -> io::Result<()> {
     let (directory, name) = split(path)?;
     let mut file = tempfile::Builder::new()
@@ -167,7 +167,10 @@ pub fn write_atomic(path: &Path, content: &[u8]) -> io::Result<()> {
     sync_directory(directory)
 }
 
-/// Writes a file that must not exist yet (0600). The content is on disk when this returns.
+/// Writes a new file (0600). The content is on disk when this returns.
+///
+/// # Errors
+/// The file exists already, or cannot be written.
 pub fn write_new(path: &Path, content: &[u8]) -> io::Result<()> {
     let (directory, _) = split(path)?;
     let mut file = OpenOptions::new()
@@ -180,7 +183,7 @@ pub fn write_new(path: &Path, content: &[u8]) -> io::Result<()> {
     sync_directory(directory)
 }
 
-/// Opens a file to append to, making it (0600) if it is missing.
+/// Opens a file for appending; creates it (0600) if it is missing.
 pub fn open_append(path: &Path) -> io::Result<File> {
     OpenOptions::new()
         .append(true)
@@ -189,7 +192,7 @@ pub fn open_append(path: &Path) -> io::Result<File> {
         .open(path)
 }
 
-/// Removes a file that may be gone already.
+/// Removes a file if it exists.
 pub fn remove_if_present(path: &Path) -> io::Result<()> {
     match std::fs::remove_file(path) {
         Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
@@ -208,7 +211,7 @@ fn split(path: &Path) -> io::Result<(&Path, &str)> {
     }
 }
 
-/// A rename or a removal is durable only when the directory itself is on disk.
+/// Makes renames and removals in the directory durable.
 fn sync_directory(directory: &Path) -> io::Result<()> {
     File::open(directory)?.sync_all()
 }
@@ -217,7 +220,7 @@ fn is_one_of(name: &str, files: &[&str]) -> bool {
     files.contains(&name) || is_leftover_of(name, files)
 }
 
-/// Whether `name` is what an interrupted atomic write of one of `files` leaves: `.<file>.temp.<anything>.tmp`.
+/// Whether `name` is the leftover of an interrupted atomic write of one of `files`: `.<file>.temp.<anything>.tmp`.
 fn is_leftover_of(name: &str, files: &[&str]) -> bool {
     files.iter().any(|file| {
         name.strip_prefix('.')
@@ -241,7 +244,7 @@ mod tests {
     }
 
     #[test]
-    fn modes_are_private() {
+    fn files_are_readable_only_by_their_owner() {
         let (_temp, datadir) = datadir();
         assert_eq!(mode(datadir.path()), 0o700);
         assert!(!datadir.is_open_to_others().unwrap());
@@ -254,7 +257,7 @@ mod tests {
     }
 
     #[test]
-    fn a_new_file_never_replaces_an_old_one() {
+    fn a_new_file_never_replaces_an_existing_one() {
         let (_temp, datadir) = datadir();
         write_new(&datadir.mnemonic(), b"first").unwrap();
         assert_eq!(
@@ -267,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn foreign_entries_are_all_but_the_tolerated_ones() {
+    fn foreign_entries_are_all_but_the_known_harmless_ones() {
         let (_temp, datadir) = datadir();
         for name in NOT_A_WALLET {
             std::fs::write(datadir.path().join(name), "").unwrap();
@@ -298,7 +301,7 @@ mod tests {
     }
 
     #[test]
-    fn removing_the_wallet_leaves_everybody_elses_files() {
+    fn removing_the_wallet_keeps_all_other_files() {
         let (_temp, datadir) = datadir();
         let kept = ["auth_token", "barkd.lock", "debug.log", "holiday.jpg"];
         let removed = ["config.toml", "LOCK"];

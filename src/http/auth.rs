@@ -1,6 +1,6 @@
 //! Bearer authentication: the token, the file that keeps it, and the check in front of each route (docs/protocol.md §22).
 //!
-//! The token is the secret itself, 32 random bytes behind a version byte in unpadded URL-safe base64. There is exactly one.
+//! The token is a version byte and the 32 random bytes of the secret, in unpadded URL-safe base64. A daemon has exactly one.
 
 use std::io;
 use std::path::Path;
@@ -22,7 +22,7 @@ use crate::datadir;
 
 const VERSION: u8 = 0;
 
-/// The 32 bytes that open the REST API.
+/// The 32 secret bytes inside the bearer token.
 #[derive(Clone, Zeroize, ZeroizeOnDrop)]
 pub struct Secret([u8; 32]);
 
@@ -34,12 +34,18 @@ impl Secret {
         Ok(Self(bytes))
     }
 
-    /// Reads the token file; `None` if there is none.
+    /// Reads the token file; `None` if it does not exist.
+    ///
+    /// # Errors
+    /// The file cannot be read, or does not contain a token.
     pub fn load(path: &Path) -> anyhow::Result<Option<Self>> {
         match std::fs::read_to_string(path) {
             Ok(text) => match Self::from_token(&text) {
                 Some(secret) => Ok(Some(secret)),
-                None => anyhow::bail!("{} does not hold a token", path.display()),
+                None => anyhow::bail!(
+                    "{} does not contain a valid token; `arkwalletd secret refresh` writes a new one",
+                    path.display()
+                ),
             },
             Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(e) => Err(anyhow::Error::new(e).context(format!("cannot read {}", path.display()))),
@@ -51,7 +57,7 @@ impl Secret {
         datadir::write_atomic(path, self.to_token().as_bytes())
     }
 
-    /// The token as clients send it, 44 characters.
+    /// The bearer token of 44 characters.
     pub fn to_token(&self) -> String {
         let mut bytes = [VERSION; 33];
         bytes[1..].copy_from_slice(&self.0);
@@ -60,7 +66,7 @@ impl Secret {
         token
     }
 
-    /// The secret inside a token; white space around it is forgiven, padding and the other alphabet are not.
+    /// The secret inside a token. White space around the token is ignored; padding and the standard base64 alphabet are rejected.
     pub fn from_token(token: &str) -> Option<Self> {
         let bytes = URL_SAFE_NO_PAD.decode(token.trim()).ok()?;
         match bytes.as_slice() {
@@ -93,7 +99,7 @@ impl std::fmt::Debug for Secret {
     }
 }
 
-/// Lets a request pass if it carries the token. `None` means that authentication is off.
+/// Rejects a request without the right token. `None` means that authentication is off.
 pub(super) async fn require_token(
     State(secret): State<Option<Secret>>,
     request: Request,
@@ -106,15 +112,19 @@ pub(super) async fn require_token(
 }
 
 fn check(secret: &Secret, headers: &HeaderMap) -> Result<(), ApiError> {
-    let token = bearer_token(headers)?
-        .ok_or_else(|| ApiError::unauthorized("missing_token", "missing auth token"))?;
+    let token = bearer_token(headers)?.ok_or_else(|| {
+        ApiError::unauthorized(
+            "missing_token",
+            "missing auth token; send the header Authorization: Bearer <token>",
+        )
+    })?;
     match Secret::from_token(token) {
         Some(given) if given == *secret => Ok(()),
         _ => Err(invalid()),
     }
 }
 
-/// The token in the `Authorization` headers. Other schemes are passed over; anything after a bearer token is suspicious.
+/// The token in the `Authorization` headers. Other schemes are skipped; a further header after a bearer token is an error.
 fn bearer_token(headers: &HeaderMap) -> Result<Option<&str>, ApiError> {
     let mut token = None;
     for value in headers.get_all(header::AUTHORIZATION) {
@@ -128,7 +138,10 @@ fn bearer_token(headers: &HeaderMap) -> Result<Option<&str>, ApiError> {
 }
 
 fn invalid() -> ApiError {
-    ApiError::unauthorized("invalid_token", "invalid auth token")
+    ApiError::unauthorized(
+        "invalid_token",
+        "invalid auth token; `arkwalletd secret show` prints the right one",
+    )
 }
 
 #[cfg(test)]
@@ -162,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_survives_a_trailing_newline_and_nothing_else() {
+    fn a_token_may_have_white_space_around_it_and_no_other_change() {
         let token = secret(42).to_token();
         assert!(Secret::from_token(&format!(" {token}\n")) == Some(secret(42)));
         let other_version = URL_SAFE_NO_PAD.encode([1; 33]);
@@ -181,14 +194,14 @@ mod tests {
     }
 
     #[test]
-    fn the_token_file_is_kept_and_must_be_right() {
+    fn a_stored_token_is_loaded_and_an_invalid_file_is_an_error() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("auth_token");
         assert!(Secret::load(&path).unwrap().is_none());
         let random = Secret::random().unwrap();
         random.store(&path).unwrap();
         assert!(Secret::load(&path).unwrap() == Some(random));
-        std::fs::write(&path, "nonsense").unwrap();
+        std::fs::write(&path, "not a token").unwrap();
         assert!(Secret::load(&path).is_err());
     }
 

@@ -1,4 +1,4 @@
-//! The OpenAPI document, put together from the routes.
+//! The OpenAPI document, assembled from the declarations of the routes.
 
 use utoipa::openapi::OpenApi;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
@@ -8,9 +8,9 @@ use utoipa::{Modify, OpenApi as _};
 #[openapi(
     info(
         title = "arkwalletd REST API",
-        description = "A self-custodial bitcoin wallet for the Ark protocol, driven over HTTP.\n\nAnswers are JSON, amounts are in satoshis. \
-                       Failed requests answer with `message` for people, `code` for programs, and the `request_id` under which the daemon \
-                       logs them."
+        description = "A self-custodial bitcoin wallet for the Ark protocol, driven over HTTP.\n\nResponses are JSON; amounts are in satoshis. \
+                       The response to a failed request has a `message` for humans, a `code` for programs, and the `request_id` \
+                       under which the daemon logs it."
     ),
     security(("bearer" = [])),
     modifiers(&BearerScheme),
@@ -19,8 +19,8 @@ use utoipa::{Modify, OpenApi as _};
         (name = "wallet", description = "The wallet: balance, VTXOs, addresses, payments."),
         (name = "boards", description = "Move on-chain bitcoin into the Ark."),
         (name = "onchain", description = "The on-chain wallet."),
-        (name = "fees", description = "What things cost, before they are done."),
-        (name = "history", description = "What happened to the balance."),
+        (name = "fees", description = "Fee estimates."),
+        (name = "history", description = "Changes of the balance, and notes on them."),
     )
 )]
 struct Base;
@@ -44,7 +44,7 @@ impl Modify for BearerScheme {
 /// The document of the whole API.
 pub fn openapi() -> OpenApi {
     let mut document = Base::openapi();
-    document.merge(super::open().into_openapi());
+    document.merge(super::routes::open().into_openapi());
     document.merge(super::routes::api().into_openapi());
     document
 }

@@ -1,8 +1,7 @@
-//! What a caller is told when a request fails, and the only place where the kind of a mistake becomes a status.
+//! The response to a failed request, and the only place that maps the kind of an error to a status.
 //!
 //! Handlers return an [`ApiError`]; [`render`] turns it into `{"message", "code", "request_id"}` once the request's id is
-//! known. `code` is a stable word for programs, `message` a sentence for people. What went wrong inside us goes to the log,
-//! never into the body.
+//! known. `code` is a stable word for programs, `message` a sentence for humans. Internal causes go to the log, never into the body.
 
 use std::any::Any;
 use std::sync::Arc;
@@ -17,12 +16,12 @@ use crate::wallet;
 
 /// A failed request.
 #[derive(Debug, Clone)]
-pub struct ApiError {
+pub(super) struct ApiError {
     status: StatusCode,
     code: &'static str,
     message: String,
     resources: Vec<String>,
-    /// For the log alone.
+    /// Logged, but not part of the response.
     cause: Option<String>,
 }
 
@@ -36,7 +35,7 @@ struct Body<'a> {
 }
 
 impl ApiError {
-    /// An answer with `status`, which must be 4xx or 5xx.
+    /// An error with `status`, which must be 4xx or 5xx.
     pub(super) fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
         debug_assert!(status.is_client_error() || status.is_server_error());
         Self {
@@ -48,7 +47,7 @@ impl ApiError {
         }
     }
 
-    /// 400: the request cannot be carried out as it stands.
+    /// 400: the request is invalid.
     pub(super) fn bad_request(code: &'static str, message: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, code, message)
     }
@@ -58,12 +57,12 @@ impl ApiError {
         Self::new(StatusCode::UNAUTHORIZED, code, message)
     }
 
-    /// 403: we do not talk to this web page.
+    /// 403: the web page or host name is not allowed.
     pub(super) fn forbidden(code: &'static str, message: impl Into<String>) -> Self {
         Self::new(StatusCode::FORBIDDEN, code, message)
     }
 
-    /// 404: there is no such thing.
+    /// 404: the named thing does not exist.
     pub(super) fn not_found(code: &'static str, message: impl Into<String>) -> Self {
         Self::new(StatusCode::NOT_FOUND, code, message)
     }
@@ -88,13 +87,13 @@ impl ApiError {
         error
     }
 
-    /// 503: the answer took too long. What was begun goes on.
+    /// 504: the request took longer than `deadline`. What it started continues.
     pub(super) fn timed_out(deadline: Duration) -> Self {
         Self::new(
-            StatusCode::SERVICE_UNAVAILABLE,
+            StatusCode::GATEWAY_TIMEOUT,
             "timed_out",
             format!(
-                "There was no answer within {} seconds; the operation may still complete.",
+                "The request took longer than {} seconds and may still be in progress; check /api/v1/history before repeating it.",
                 deadline.as_secs()
             ),
         )
@@ -106,17 +105,18 @@ impl ApiError {
             .downcast_ref::<&str>()
             .copied()
             .or_else(|| panic.downcast_ref::<String>().map(String::as_str));
-        Self::internal(format!("panic: {}", text.unwrap_or("without a text")))
+        Self::internal(format!("panic: {}", text.unwrap_or("no message")))
     }
 
-    /// Names what the error is about.
+    /// Adds the name of a thing that was not found.
     pub(super) fn about(mut self, resource: impl Into<String>) -> Self {
         self.resources.push(resource.into());
         self
     }
 
     /// The stable word for programs.
-    pub fn code(&self) -> &'static str {
+    #[cfg(test)]
+    pub(super) fn code(&self) -> &'static str {
         self.code
     }
 }
@@ -127,7 +127,7 @@ impl From<wallet::Error> for ApiError {
             BadRequest, Conflict, Internal, NotFound, NotSupported, Unavailable,
         };
         let status = match error.kind() {
-            // What this release cannot do is, for the caller, a request that cannot be carried out.
+            // For the caller, an operation that this release lacks is an invalid request.
             BadRequest | NotSupported => StatusCode::BAD_REQUEST,
             NotFound => StatusCode::NOT_FOUND,
             Conflict => StatusCode::CONFLICT,
@@ -163,7 +163,7 @@ impl IntoResponse for ApiError {
     }
 }
 
-/// Writes the body of a failed answer and logs it if the fault is on our side. Headers that were set on the way stay.
+/// Writes the body of a failed response, and logs server errors. Headers that other layers set are kept.
 pub(super) fn render(answer: Response, request_id: &str) -> Response {
     let Some(error) = answer.extensions().get::<Arc<ApiError>>().cloned() else {
         return answer;
@@ -195,13 +195,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn kinds_become_statuses() {
+    fn each_kind_of_error_has_its_status() {
         let status = |error: wallet::Error| ApiError::from(error).status.as_u16();
         assert_eq!(status(wallet::Error::bad_request("c", "m")), 400);
         assert_eq!(status(wallet::Error::not_found("c", "m", "id")), 404);
         assert_eq!(status(wallet::Error::conflict("c", "m")), 409);
         assert_eq!(status(wallet::Error::unavailable("c", "m")), 503);
         assert_eq!(status(wallet::Error::internal(anyhow::anyhow!("x"))), 500);
+    }
+
+    #[test]
+    fn a_timed_out_request_is_not_reported_as_unavailable() {
+        let error = ApiError::timed_out(Duration::from_secs(120));
+        assert_eq!((error.status.as_u16(), error.code()), (504, "timed_out"));
     }
 
     #[tokio::test]

@@ -1,7 +1,8 @@
-//! How requests are read: axum's extractors with JSON errors, checked amounts, and effects that outlive the connection.
+//! Parsing of requests: axum's extractors with JSON errors, checked amounts and VTXO ids, and effects that outlive the connection.
 
 use std::future::Future;
 
+use ark_lib::VtxoId;
 use axum::extract::rejection::{JsonRejection, PathRejection, QueryRejection};
 use axum::extract::{FromRequest, FromRequestParts, Request};
 use axum::http::StatusCode;
@@ -15,7 +16,7 @@ use utoipa::ToSchema;
 
 use super::error::ApiError;
 
-/// A JSON body, of a request or of an answer.
+/// A JSON body, of a request or of a response.
 pub(super) struct Json<T>(pub(super) T);
 
 impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {
@@ -46,7 +47,7 @@ fn body_error(rejection: JsonRejection) -> ApiError {
     ApiError::new(status, code, rejection.body_text())
 }
 
-/// The parameters after the question mark.
+/// The query parameters.
 pub(super) struct Query<T>(pub(super) T);
 
 impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Query<T> {
@@ -61,7 +62,7 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Query<T> {
     }
 }
 
-/// The parameters in the path.
+/// The path parameters.
 pub(super) struct Path<T>(pub(super) T);
 
 impl<S: Send + Sync, T: DeserializeOwned + Send> FromRequestParts<S> for Path<T> {
@@ -83,13 +84,13 @@ impl<S: Send + Sync, T: DeserializeOwned + Send> FromRequestParts<S> for Path<T>
 pub(super) struct AmountSat(u64);
 
 impl AmountSat {
-    /// The amount, if it is more than nothing and no more than there will ever be.
+    /// The amount, if it is at least 1 sat and at most 21 million bitcoin.
     pub(super) fn check(self) -> Result<Amount, ApiError> {
         payable(Amount::from_sat(self.0))
     }
 }
 
-/// `amount`, if it is more than nothing and no more than there will ever be.
+/// `amount`, if it is at least 1 sat and at most 21 million bitcoin.
 pub(super) fn payable(amount: Amount) -> Result<Amount, ApiError> {
     match amount {
         Amount::ZERO => Err(ApiError::bad_request(
@@ -104,7 +105,21 @@ pub(super) fn payable(amount: Amount) -> Result<Amount, ApiError> {
     }
 }
 
-/// Runs `effect` to its end, even if the client hangs up meanwhile: payments must not stop halfway.
+/// Parses a VTXO id.
+pub(super) fn parse_vtxo_id(id: &str) -> Result<VtxoId, ApiError> {
+    id.parse()
+        .map_err(|_| ApiError::bad_request("invalid_vtxo_id", "A VTXO id has the form txid:vout"))
+}
+
+/// Parses a list of VTXO ids, which must not be empty.
+pub(super) fn parse_vtxo_ids(ids: &[String]) -> Result<Vec<VtxoId>, ApiError> {
+    if ids.is_empty() {
+        return Err(ApiError::bad_request("no_vtxos", "Name at least one VTXO"));
+    }
+    ids.iter().map(|id| parse_vtxo_id(id)).collect()
+}
+
+/// Runs `effect` to its end, even if the client disconnects: a payment must not stop halfway.
 pub(super) async fn detached<T, F>(effect: F) -> Result<T, ApiError>
 where
     T: Send + 'static,

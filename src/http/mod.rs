@@ -4,11 +4,11 @@
 //! catcher, the router (404), the token check of [`auth`], the method (405), and then its handler: path, query, body,
 //! wallet, argument checks. Errors leave as [`error::ApiError`].
 
-pub mod auth;
-pub mod error;
-pub mod origin;
+pub(crate) mod auth;
+pub(crate) mod origin;
 
 mod document;
+mod error;
 mod extract;
 mod request;
 mod routes;
@@ -21,12 +21,10 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
-use axum::http::{HeaderValue, Method, StatusCode, Uri, header};
+use axum::http::{HeaderValue, Method, StatusCode, Uri};
 use axum::middleware::{from_fn, from_fn_with_state};
 use axum::response::IntoResponse;
 use tower_http::catch_panic::CatchPanicLayer;
-use utoipa_axum::router::OpenApiRouter;
-use utoipa_axum::routes;
 use utoipa_swagger_ui::SwaggerUi;
 
 pub use document::openapi;
@@ -36,25 +34,25 @@ use self::error::ApiError;
 use crate::wallet::Wallet;
 use crate::wallet::lifecycle::WalletSlot;
 
-/// The largest body that is read, in bytes.
+/// The maximum size of a request body, in bytes.
 const MAX_BODY: usize = 2 * 1024 * 1024;
 
-/// How the API is offered.
+/// The settings of the API.
 #[derive(Debug)]
-pub struct Options {
+pub(crate) struct Options {
     /// The bearer token's secret; `None` switches authentication off.
     pub secret: Option<Secret>,
-    /// Where we listen.
+    /// The address that the daemon listens on.
     pub bind: SocketAddr,
-    /// Without authentication: whether any `Host` is fine.
+    /// Without authentication: whether requests with any `Host` are accepted.
     pub any_host: bool,
-    /// Origins of other web pages that may call us.
+    /// Origins of web pages that may call the API.
     pub allowed_origins: Vec<HeaderValue>,
-    /// Whether the seed words may be asked for.
+    /// Whether `GET /wallet/mnemonic` answers.
     pub expose_mnemonic: bool,
 }
 
-/// What the handlers share.
+/// The state that the handlers share.
 #[derive(Clone)]
 struct App {
     wallets: Arc<WalletSlot>,
@@ -62,14 +60,14 @@ struct App {
 }
 
 impl App {
-    /// The loaded wallet, or the 422 that says that there is none.
+    /// The loaded wallet; without one, the 422 answer.
     fn wallet(&self) -> Result<Arc<Wallet>, ApiError> {
         self.wallets.loaded().ok_or_else(ApiError::no_wallet)
     }
 }
 
-/// The whole API over the daemon's wallet.
-pub fn router(wallets: Arc<WalletSlot>, options: Options) -> Router {
+/// The router of the whole API, on top of the daemon's wallet.
+pub(crate) fn router(wallets: Arc<WalletSlot>, options: Options) -> Router {
     let guard = origin::Guard {
         bind: options.bind,
         any_host: options.any_host,
@@ -85,7 +83,7 @@ pub fn router(wallets: Arc<WalletSlot>, options: Options) -> Router {
         .method_not_allowed_fallback(method_not_allowed)
         .route_layer(from_fn_with_state(options.secret, auth::require_token))
         .with_state(app);
-    let (open, _) = open().split_for_parts();
+    let (open, _) = routes::open().split_for_parts();
     let open = open
         .merge(SwaggerUi::new("/swagger-ui").url("/api-docs/openapi.json", openapi()))
         .method_not_allowed_fallback(method_not_allowed);
@@ -100,27 +98,10 @@ pub fn router(wallets: Arc<WalletSlot>, options: Options) -> Router {
         .layer(origin::cors(&options.allowed_origins))
 }
 
-/// The routes that everybody may use.
-fn open() -> OpenApiRouter {
-    OpenApiRouter::new().routes(routes!(ping))
-}
-
-/// Ping
-///
-/// Answers as soon as the daemon serves requests.
-#[utoipa::path(get, path = "/ping", operation_id = "ping", security(()), extensions(("x-hidden" = json!(true))),
-    responses((status = 200, description = "The daemon is up", body = String, content_type = "text/plain")))]
-async fn ping() -> impl IntoResponse {
-    (
-        [(header::CONTENT_TYPE, "text/plain; charset=utf-8")],
-        "pong",
-    )
-}
-
 async fn unknown_path(uri: Uri) -> ApiError {
     ApiError::not_found(
         "unknown_path",
-        format!("There is nothing at {}", uri.path()),
+        format!("There is no endpoint at {}", uri.path()),
     )
 }
 
@@ -128,6 +109,9 @@ async fn method_not_allowed(method: Method, uri: Uri) -> ApiError {
     ApiError::new(
         StatusCode::METHOD_NOT_ALLOWED,
         "method_not_allowed",
-        format!("{} does not answer {method}", uri.path()),
+        format!(
+            "{} does not support the method {method}; the Allow header lists the supported ones",
+            uri.path()
+        ),
     )
 }

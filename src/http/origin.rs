@@ -1,8 +1,8 @@
-//! Which web pages may talk to the daemon: CORS for configured origins, and a guard for daemons without authentication.
+//! Which web pages may call the API: CORS for configured origins, and a guard for daemons without authentication.
 //!
-//! With a token, a hostile page cannot do anything. Without one, any page that the operator visits could post to the
-//! loopback port, directly or by rebinding its own name to 127.0.0.1. So then the `Host` must be ours and the `Origin` must
-//! not be foreign.
+//! A token protects the daemon from hostile web pages. Without one, any page that the operator visits could post to the loopback
+//! port, directly or by DNS rebinding. Therefore a daemon without authentication checks that `Host` names its own address and that
+//! `Origin`, if present, is the same site or an allowed origin.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -15,7 +15,10 @@ use tower_http::cors::{CorsLayer, preflight_request_headers};
 
 use super::error::ApiError;
 
-/// Checks the origins given on the command line; each must be `http(s)://host[:port]` without a trailing slash.
+/// Parses the origins of the command line.
+///
+/// # Errors
+/// An origin does not have the form `http(s)://host[:port]`, without a trailing slash.
 pub fn parse_origins(origins: &[String]) -> anyhow::Result<Vec<HeaderValue>> {
     origins
         .iter()
@@ -41,7 +44,8 @@ fn parse_origin(origin: &str) -> anyhow::Result<HeaderValue> {
     }
 }
 
-/// The CORS answers: none unless origins are configured; `OPTIONS` always gets its empty 200 (docs/protocol.md §22.6).
+/// The CORS layer. Without configured origins it sends no CORS headers; `OPTIONS` is always answered with an empty 200
+/// (docs/protocol.md §22.6).
 pub(super) fn cors(allowed: &[HeaderValue]) -> CorsLayer {
     let layer = CorsLayer::new().vary(preflight_request_headers().collect::<Vec<_>>());
     if allowed.is_empty() {
@@ -53,18 +57,18 @@ pub(super) fn cors(allowed: &[HeaderValue]) -> CorsLayer {
         .allow_headers([header::CONTENT_TYPE, header::AUTHORIZATION])
 }
 
-/// What the guard of a daemon without authentication needs to know.
+/// The guard of a daemon without authentication.
 #[derive(Debug)]
 pub(super) struct Guard {
-    /// Where we listen.
+    /// The address that the daemon listens on.
     pub(super) bind: SocketAddr,
-    /// Whether any `Host` is fine, because the operator wants to be reached under names that we cannot know.
+    /// Whether any `Host` is accepted, because the daemon is reachable under names that it does not know.
     pub(super) any_host: bool,
-    /// Origins that may call us although they are not ours.
+    /// Origins of other sites that may call the API.
     pub(super) allowed_origins: Vec<HeaderValue>,
 }
 
-/// Refuses what a hostile web page could have sent. `None` means that a token protects the daemon.
+/// Rejects requests that a hostile web page could have sent. `None` means that authentication is on.
 pub(super) async fn refuse_foreign_pages(
     State(guard): State<Option<Arc<Guard>>>,
     request: Request,
@@ -88,14 +92,14 @@ impl Guard {
             return Err(ApiError::forbidden(
                 "foreign_host",
                 format!(
-                    "without authentication this daemon answers only under its own address, not as {host}"
+                    "without authentication this daemon accepts only its own address as Host, not {host}"
                 ),
             ));
         }
         match request.headers().get(header::ORIGIN) {
             Some(origin) if !self.may_call(origin, &host) => Err(ApiError::forbidden(
                 "foreign_origin",
-                "without authentication this daemon does not answer other web pages; see --allowed-origins",
+                "without authentication this daemon rejects requests from other web pages; allow the page with --allowed-origins",
             )),
             _ => Ok(()),
         }
@@ -121,7 +125,7 @@ impl Guard {
     }
 }
 
-/// The host that the client believes it talks to: the header of HTTP/1, the authority of HTTP/2.
+/// The host that the client addressed: the `Host` header of HTTP/1, the authority of HTTP/2.
 fn host(request: &Request) -> Option<Authority> {
     let from_header = |headers: &HeaderMap| headers.get(header::HOST)?.to_str().ok()?.parse().ok();
     request
@@ -166,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn a_loopback_daemon_answers_only_its_own_address() {
+    fn a_loopback_daemon_accepts_only_its_own_address() {
         let guard = Guard {
             bind: "127.0.0.1:3000".parse().unwrap(),
             any_host: false,
@@ -202,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn a_remote_daemon_answers_any_name_but_no_foreign_page() {
+    fn a_remote_daemon_accepts_any_host_but_no_foreign_page() {
         let guard = Guard {
             bind: "0.0.0.0:3000".parse().unwrap(),
             any_host: true,

@@ -1,4 +1,4 @@
-//! Around each request: an id, a span, a deadline, and the last step that turns an [`ApiError`] into its JSON body.
+//! The outermost layer of a request: its id, its span, its deadline, and the conversion of an [`ApiError`] into a JSON body.
 
 use std::time::{Duration, Instant};
 
@@ -10,13 +10,13 @@ use tracing::Instrument;
 
 use super::error::{self, ApiError};
 
-/// The header in which the id of a request comes and goes.
+/// The header that carries a request's id, in the request and in the response.
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-/// After this a client gets an answer, whatever its request is still doing. Longer than any wait of the wallet.
+/// After this time a request is answered with 504; what it started continues. Longer than any wait of the wallet.
 const DEADLINE: Duration = Duration::from_secs(120);
 
-/// Names the request, runs it, and finishes its answer.
+/// Gives the request an id, runs it, and completes its response.
 pub(super) async fn handle(request: Request, next: Next) -> Response {
     let id = given_id(request.headers()).unwrap_or_else(new_id);
     let method = request.method().clone();
@@ -30,7 +30,7 @@ pub(super) async fn handle(request: Request, next: Next) -> Response {
         tracing::debug!(
             status = answer.status().as_u16(),
             milliseconds = started.elapsed().as_millis(),
-            "answered"
+            "request answered"
         );
         if let Ok(id) = HeaderValue::from_str(&id) {
             answer.headers_mut().insert(REQUEST_ID, id);
@@ -41,7 +41,7 @@ pub(super) async fn handle(request: Request, next: Next) -> Response {
     .await
 }
 
-/// The client's own id, if it is short and plain enough to be repeated in a log.
+/// The id that the client sent, if it is at most 64 letters, digits, `-`, `_` and `.`, so that it can be logged.
 fn given_id(headers: &HeaderMap) -> Option<String> {
     let id = headers.get(REQUEST_ID)?.to_str().ok()?;
     let plain = |c: u8| c.is_ascii_alphanumeric() || matches!(c, b'-' | b'_' | b'.');
@@ -57,7 +57,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_plain_ids_are_taken_over() {
+    fn only_plain_ids_are_accepted() {
         let given = |id: &str| {
             given_id(&HeaderMap::from_iter([(
                 REQUEST_ID,

@@ -1,4 +1,4 @@
-//! The router without a wallet: who gets in, in which order a request is checked, and what a refusal looks like.
+//! The router without a wallet: authentication, the order of the checks, and the shape of errors.
 
 use axum::Router;
 use axum::body::Body;
@@ -8,6 +8,7 @@ use tower::ServiceExt;
 
 use super::auth::Secret;
 use super::{Options, router};
+use crate::config::Overrides;
 use crate::datadir::DataDir;
 use crate::wallet::lifecycle::WalletSlot;
 
@@ -28,7 +29,7 @@ impl Answer {
         serde_json::from_slice(&self.body).unwrap()
     }
 
-    /// The status and the code, after a check of the error's shape.
+    /// The status and the code of an error, whose shape it checks.
     fn refusal(&self) -> (u16, String) {
         let body = self.json();
         assert_eq!(self.headers[header::CONTENT_TYPE], "application/json");
@@ -62,7 +63,7 @@ fn api_with(change: impl FnOnce(&mut Options)) -> Api {
         expose_mnemonic: false,
     };
     change(&mut options);
-    let slot = WalletSlot::new(datadir, |_, _| tokio::spawn(async {}));
+    let slot = WalletSlot::new(datadir, Overrides::None, |_, _| tokio::spawn(async {}));
     Api {
         router: router(slot.into(), options),
         secret,
@@ -127,7 +128,7 @@ fn refusal(status: u16, code: &str) -> (u16, String) {
 }
 
 #[tokio::test]
-async fn ping_and_the_document_are_open() {
+async fn ping_and_the_document_need_no_token() {
     let api = api();
     let ping = api.anonymous(Method::GET, "/ping").await;
     assert_eq!(
@@ -152,7 +153,7 @@ async fn ping_and_the_document_are_open() {
 }
 
 #[tokio::test]
-async fn unknown_paths_come_before_the_token_and_the_token_before_the_rest() {
+async fn paths_are_checked_before_the_token_and_the_token_before_the_rest() {
     let api = api();
     for path in [
         "/",
@@ -188,7 +189,7 @@ async fn unknown_paths_come_before_the_token_and_the_token_before_the_rest() {
 }
 
 #[tokio::test]
-async fn wrong_methods_name_the_right_ones() {
+async fn a_wrong_method_lists_the_supported_ones() {
     let api = api();
     let answer = api.call(Method::POST, "/api/v1/wallet/balance").await;
     assert_eq!(answer.refusal(), refusal(405, "method_not_allowed"));
@@ -214,7 +215,7 @@ async fn options_need_no_token() {
 }
 
 #[tokio::test]
-async fn configured_origins_are_answered() {
+async fn only_configured_origins_get_cors_headers() {
     let api =
         api_with(|options| options.allowed_origins = vec!["https://shop.example".parse().unwrap()]);
     let request = |origin: &str| {
@@ -325,7 +326,7 @@ async fn a_merge_patch_content_type_is_json() {
 }
 
 #[tokio::test]
-async fn both_creation_paths_tell_the_caller_what_is_wrong() {
+async fn both_creation_paths_name_the_mistake() {
     let api = api();
     for path in ["/api/v1/wallet", "/api/v1/wallet/create"] {
         let answer = api
@@ -340,7 +341,7 @@ async fn both_creation_paths_tell_the_caller_what_is_wrong() {
 }
 
 #[tokio::test]
-async fn deletion_without_a_wallet_succeeds_but_not_by_accident() {
+async fn deletion_without_a_wallet_still_needs_confirmation() {
     let api = api();
     let delete = |dangerous: bool| {
         let body = json!({"dangerous": dangerous, "fingerprint": "00000000"}).to_string();
@@ -361,7 +362,7 @@ async fn deletion_without_a_wallet_succeeds_but_not_by_accident() {
 }
 
 #[tokio::test]
-async fn request_ids_are_taken_over() {
+async fn the_request_id_of_the_client_is_used() {
     let api = api();
     let request = Request::builder()
         .uri("/nothing")
@@ -374,7 +375,7 @@ async fn request_ids_are_taken_over() {
 }
 
 #[tokio::test]
-async fn without_authentication_foreign_pages_are_refused() {
+async fn without_authentication_foreign_pages_are_rejected() {
     let api = api_with(|options| options.secret = None);
     let get = |host: &str, origin: Option<&str>| {
         let mut request = Request::builder()

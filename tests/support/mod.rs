@@ -12,6 +12,7 @@ mod world;
 pub use daemon::{Daemon, creation, program};
 pub use http::Reply;
 pub use money::{assert_conserved, assert_history_adds_up};
+pub use node::free_port;
 pub use published::complaints;
 pub use rounds::{charging_rounds_of, rounds_of};
 pub use wait::eventually;

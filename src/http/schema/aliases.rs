@@ -1,8 +1,8 @@
-//! Documentation aliases: keys that the prose documentation of the wallet endpoints uses where the published API has others
-//! (docs/protocol.md §25). Each repeats what another key says, or the nearest thing to it; the published clients ignore them.
+//! Documentation aliases: keys that the prose documentation of the wallet endpoints uses where the published API has different ones
+//! (docs/protocol.md §25). Each repeats the value of another key, or the closest equivalent; the published clients ignore them.
 //!
-//! All of them are made here, from the value that the answer itself is made from. Where the documentation gives a key of the
-//! published API another type or other words, the published API wins and there is no alias.
+//! All aliases are defined here and made from the same value as the response itself. Where the documentation gives a key of the
+//! published API another type or meaning, the published API takes precedence and there is no alias.
 
 use ark_lib::VtxoId;
 use chrono::{DateTime, Utc};
@@ -41,7 +41,7 @@ pub(in crate::http) struct ArkInfoAliases {
     round_interval_secs: u64,
     /// Documentation alias of `fees.board`.
     board_fees: BoardFeesAlias,
-    /// Documentation alias of what the server's parameters say about Lightning.
+    /// Documentation alias of the Lightning parameters.
     lightning: LightningAlias,
 }
 
@@ -59,7 +59,7 @@ struct BoardFeesAlias {
 /// Documentation alias: the Lightning parameters.
 #[derive(Serialize, ToSchema)]
 struct LightningAlias {
-    /// Whether the server lets invoices be made: `max_user_invoice_cltv_delta` is not 0.
+    /// Whether the server supports invoices: `max_user_invoice_cltv_delta` is not 0.
     enabled: bool,
     /// Documentation alias of `htlc_expiry_delta`.
     cltv_expiry_delta: u16,
@@ -193,7 +193,7 @@ impl From<&wallet::PendingRound> for RoundAliases {
     }
 }
 
-/// The part of the wallet and the act, once where they are the same word: `arkoor_send`, `board`, `lightning_receive`.
+/// The subsystem and its action in one word, or the subsystem alone if it already ends with the action: `arkoor_send`, `board`.
 fn movement_type(subsystem: Subsystem) -> String {
     let (name, kind) = (subsystem.name(), subsystem.kind());
     let part = name.strip_prefix("bark.").unwrap_or(name);
@@ -209,7 +209,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn movement_types_are_one_word_per_act() {
+    fn movement_types_are_one_word() {
         assert_eq!(movement_type(Subsystem::ArkoorSend), "arkoor_send");
         assert_eq!(movement_type(Subsystem::ArkoorReceive), "arkoor_receive");
         assert_eq!(movement_type(Subsystem::Board), "board");

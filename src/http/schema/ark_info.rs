@@ -7,22 +7,22 @@ use utoipa::ToSchema;
 
 use super::aliases::ArkInfoAliases;
 
-/// The parameters of the Ark server as last heard.
+/// The latest parameters of the Ark server.
 #[derive(Serialize, ToSchema)]
 pub(in crate::http) struct ArkInfo {
     /// `bitcoin`, `testnet`, `testnet4`, `signet` or `regtest`.
     network: String,
     /// The server's public key.
     server_pubkey: String,
-    /// The key for which mailbox ids are blinded.
+    /// The public key that mailbox ids are blinded with.
     mailbox_pubkey: String,
     /// The time between two rounds, e.g. `1m 30s`.
     round_interval: String,
-    /// Nonces that a participant of a round brings.
+    /// The number of nonces per participant of a round.
     nb_round_nonces: usize,
-    /// Blocks between the confirmation of an exit and the claim.
+    /// Blocks between the confirmation of an exit and its claim.
     vtxo_exit_delta: u16,
-    /// Blocks that a VTXO lives.
+    /// Blocks from the creation of a VTXO to its expiry.
     vtxo_lifetime: u16,
     /// Deprecated name of `vtxo_lifetime`.
     #[schema(deprecated)]
@@ -43,19 +43,19 @@ pub(in crate::http) struct ArkInfo {
     offboard_feerate_sat_per_kvb: u64,
     /// Whether a Lightning receive needs a proof of ownership or a token.
     ln_receive_anti_dos_required: bool,
-    /// What the server charges.
+    /// The fees of the server.
     fees: FeeSchedule,
-    /// The exit depth from which on a VTXO has to be refreshed before it can be spent.
+    /// The maximum exit depth; a VTXO that reaches it must be refreshed before it can be spent.
     max_vtxo_exit_depth: u16,
-    /// The server's terms of service.
+    /// A link to the server's terms of service.
     tos_link: Option<String>,
-    /// The most VTXOs that one offboard may take.
+    /// The maximum number of VTXOs per offboard.
     max_offboard_inputs: usize,
     #[serde(flatten)]
     aliases: ArkInfoAliases,
 }
 
-/// What the Ark server charges.
+/// The fees of the Ark server.
 #[derive(Serialize, ToSchema)]
 pub(in crate::http) struct FeeSchedule {
     board: BoardFees,
@@ -65,7 +65,7 @@ pub(in crate::http) struct FeeSchedule {
     lightning_send: LightningSendFees,
 }
 
-/// Fees of a board: base and share, but no less than the minimum.
+/// Fees of a board: the base fee plus a share of the amount, but at least the minimum.
 #[derive(Serialize, ToSchema)]
 struct BoardFees {
     min_fee_sat: u64,
@@ -78,7 +78,7 @@ struct BoardFees {
 #[derive(Serialize, ToSchema)]
 struct OffboardFees {
     base_fee_sat: u64,
-    /// Virtual bytes charged on top of the output's.
+    /// Virtual bytes charged in addition to those of the output.
     fixed_additional_vb: u64,
     ppm_expiry_table: Vec<PpmExpiryFeeEntry>,
 }
@@ -106,7 +106,7 @@ struct LightningSendFees {
     ppm_expiry_table: Vec<PpmExpiryFeeEntry>,
 }
 
-/// The share charged for a VTXO with at least so many blocks to live.
+/// The share charged for a VTXO that expires in at least `expiry_blocks_threshold` blocks.
 #[derive(Serialize, ToSchema)]
 struct PpmExpiryFeeEntry {
     expiry_blocks_threshold: u32,
@@ -117,7 +117,7 @@ struct PpmExpiryFeeEntry {
 impl From<&ark_lib::ArkInfo> for ArkInfo {
     #[expect(
         deprecated,
-        reason = "old clients need vtxo_expiry_delta, and there is no other offboard fee rate in here"
+        reason = "old clients need vtxo_expiry_delta, and ark-lib has no other field with the offboard fee rate"
     )]
     fn from(info: &ark_lib::ArkInfo) -> Self {
         Self {
@@ -128,7 +128,7 @@ impl From<&ark_lib::ArkInfo> for ArkInfo {
             nb_round_nonces: info.nb_round_nonces,
             vtxo_exit_delta: info.vtxo_exit_delta.into(),
             vtxo_lifetime: info.vtxo_lifetime.into(),
-            // The client refuses the answer if the two differ, so the old name repeats the new one.
+            // The published client rejects the response if the two differ, so the old key repeats the new one.
             vtxo_expiry_delta: info.vtxo_lifetime.into(),
             htlc_send_expiry_delta: info.htlc_send_expiry_delta.into(),
             htlc_expiry_delta: info.htlc_expiry_delta.into(),

@@ -1,4 +1,4 @@
-//! The bodies of failed requests as the document declares them; [`crate::http::error`] writes them.
+//! The bodies of failed requests, for the document; [`crate::http::error`] writes them.
 
 use utoipa::{IntoResponses, ToSchema};
 
@@ -8,9 +8,9 @@ macro_rules! error_body {
         #[derive(ToSchema)]
         #[allow(dead_code)]
         pub(in crate::http) struct $name {
-            /// What went wrong, for people.
+            /// What went wrong, for a human reader.
             message: String,
-            /// What went wrong, a stable word for programs.
+            /// What went wrong, as a stable word for programs.
             code: String,
             /// The id under which the daemon logs this request.
             request_id: String,
@@ -19,29 +19,30 @@ macro_rules! error_body {
 }
 
 error_body! {
-    BadRequestError: "The request cannot be carried out as it stands.",
+    BadRequestError: "The request is invalid.",
     UnauthorizedError: "The bearer token is missing or wrong.",
-    ConflictError: "The request does not go with the present state.",
+    ConflictError: "The request conflicts with the current state.",
     UnprocessableEntityError: "No wallet is loaded, or the body has the wrong shape.",
     InternalServerError: "Something went wrong inside the daemon.",
-    ServiceUnavailableError: "The Ark server or the chain is out of reach; the same request may work later.",
+    ServiceUnavailableError: "The Ark server or the chain is unreachable. Nothing was done; the same request may succeed later.",
+    GatewayTimeoutError: "The request took too long and may still be in progress; check the history before repeating it.",
 }
 
-/// There is no such thing.
+/// The named thing does not exist.
 #[derive(ToSchema)]
 #[allow(dead_code)]
 pub(in crate::http) struct NotFoundError {
-    /// What went wrong, for people.
+    /// What went wrong, for a human reader.
     message: String,
-    /// What went wrong, a stable word for programs.
+    /// What went wrong, as a stable word for programs.
     code: String,
     /// The id under which the daemon logs this request.
     request_id: String,
-    /// The names of what was not found.
+    /// The names of the things that were not found.
     resources: Vec<String>,
 }
 
-/// What every route behind the token may answer.
+/// The errors of every route that needs a token.
 #[derive(IntoResponses)]
 #[allow(dead_code)]
 pub(in crate::http) enum Always {
@@ -51,9 +52,12 @@ pub(in crate::http) enum Always {
     /// Internal server error
     #[response(status = 500)]
     Internal(#[to_schema] InternalServerError),
+    /// The request took too long and may still be in progress.
+    #[response(status = 504)]
+    Timeout(#[to_schema] GatewayTimeoutError),
 }
 
-/// What every route that needs the wallet may answer.
+/// The errors of every route that needs a loaded wallet.
 #[derive(IntoResponses)]
 #[allow(dead_code)]
 pub(in crate::http) enum NeedsWallet {
@@ -66,4 +70,7 @@ pub(in crate::http) enum NeedsWallet {
     /// Internal server error
     #[response(status = 500)]
     Internal(#[to_schema] InternalServerError),
+    /// The request took too long and may still be in progress.
+    #[response(status = 504)]
+    Timeout(#[to_schema] GatewayTimeoutError),
 }

@@ -1,12 +1,15 @@
-//! The JSON shapes that more than one route answers with. Each knows how to be made from what the wallet hands out, and
-//! nothing more.
+//! JSON shapes that several routes share, and the larger ones. Each converts from a type of the wallet and holds no logic.
 //!
-//! Names and keys are those of the published API; every additional key is one that its clients ignore.
+//! Names and keys are those of the published API. Its clients ignore the additional keys.
 
+pub(super) mod address;
 pub(super) mod aliases;
 pub(super) mod ark_info;
+pub(super) mod board;
 pub(super) mod error;
+pub(super) mod fee;
 pub(super) mod movement;
+pub(super) mod offboard;
 pub(super) mod round;
 #[cfg(test)]
 mod tests;

@@ -12,43 +12,43 @@ use crate::wallet;
 /// An entry of the history.
 #[derive(Serialize, ToSchema)]
 pub(in crate::http) struct Movement {
-    /// Its number.
+    /// Its id.
     id: u32,
-    /// How far it is.
+    /// Its status.
     #[schema(value_type = MovementStatusInfo)]
     status: &'static str,
-    /// Which part of the wallet made it.
+    /// The part of the wallet that made it.
     subsystem: MovementSubsystem,
-    /// Facts of the subsystem, and whatever the user has added.
+    /// Data of the subsystem, and the notes of the user.
     #[serde(skip_serializing_if = "Map::is_empty")]
     #[schema(value_type = Object, required = false)]
     metadata: Map<String, Value>,
-    /// What it was meant to do to the balance, in satoshis.
+    /// The intended change of the balance, in satoshis.
     intended_balance_sat: i64,
-    /// What it did to the balance, in satoshis.
+    /// The actual change of the balance, in satoshis.
     effective_balance_sat: i64,
-    /// What the Ark server took, in satoshis.
+    /// The fee of the Ark server, in satoshis.
     offchain_fee_sat: u64,
-    /// Whom it paid.
+    /// The payees.
     sent_to: Vec<MovementDestination>,
-    /// Where it came in.
+    /// The own addresses that received it.
     received_on: Vec<MovementDestination>,
     /// The VTXOs that it spent.
     #[schema(value_type = Vec<String>)]
     input_vtxos: Vec<VtxoId>,
-    /// The VTXOs that it brought us.
+    /// The VTXOs of this wallet that it created.
     #[schema(value_type = Vec<String>)]
     output_vtxos: Vec<VtxoId>,
-    /// The VTXOs that it took on chain.
+    /// The VTXOs that it moved on chain with a unilateral exit.
     #[schema(value_type = Vec<String>)]
     exited_vtxos: Vec<VtxoId>,
-    /// When it happened.
+    /// Its times.
     time: MovementTimestamp,
     #[serde(flatten)]
     aliases: MovementAliases,
 }
 
-/// How far a movement is.
+/// The status of a movement.
 #[derive(ToSchema)]
 #[schema(as = MovementStatus, rename_all = "lowercase")]
 #[allow(dead_code)]
@@ -59,25 +59,25 @@ enum MovementStatusInfo {
     Canceled,
 }
 
-/// Which part of the wallet made a movement.
+/// The part of the wallet that made a movement.
 #[derive(Serialize, ToSchema)]
 pub(in crate::http) struct MovementSubsystem {
-    /// The part, e.g. `bark.arkoor`.
+    /// The part of the wallet, e.g. `bark.arkoor`.
     name: &'static str,
-    /// The act, e.g. `send`.
+    /// The action, e.g. `send`.
     kind: &'static str,
 }
 
-/// A payee or an own address, with what it got.
+/// A payee or an own address, with the amount it received.
 #[derive(Serialize, ToSchema)]
 pub(in crate::http) struct MovementDestination {
-    /// Where.
+    /// The address, invoice or other payment method.
     destination: PaymentMethod,
-    /// How much, in satoshis.
+    /// The amount, in satoshis.
     amount_sat: u64,
 }
 
-/// A way to be paid.
+/// A payment method with its value.
 #[derive(Serialize, ToSchema)]
 pub(in crate::http) struct PaymentMethod {
     /// `ark`, `bitcoin`, `output-script`, `invoice`, `offer`, `lightning-address`, `lnurl` or `custom`.
@@ -86,10 +86,10 @@ pub(in crate::http) struct PaymentMethod {
     value: String,
 }
 
-/// When a movement happened.
+/// The times of a movement.
 #[derive(Serialize, ToSchema)]
 pub(in crate::http) struct MovementTimestamp {
-    /// When it began.
+    /// When it was created.
     created_at: DateTime<Utc>,
     /// When it last changed.
     updated_at: DateTime<Utc>,

@@ -10,71 +10,71 @@ use crate::wallet::{PendingRound, RoundPhase};
 /// A participation in a round.
 #[derive(Serialize, ToSchema)]
 pub(in crate::http) struct PendingRoundInfo {
-    /// Its name; also that of its movement.
+    /// Its id, which is also the id of its movement.
     id: u32,
-    /// What there is to say about it.
+    /// Its status.
     status: RoundStatus,
-    /// How far it is: `delegated-pending`, `pending`, `ongoing`, `awaiting-confirmations` or `failed`.
+    /// Its state: `delegated-pending`, `pending`, `ongoing`, `awaiting-confirmations` or `failed`.
     state: String,
-    /// What it swaps for what.
+    /// The VTXOs that it swaps.
     participation: RoundParticipationInfo,
-    /// The name that the Ark server gave it, hex.
+    /// The id that the Ark server gave it, hex.
     unlock_hash: Option<String>,
-    /// No round before this height carries it out.
+    /// The earliest block height at which a round may carry it out.
     #[schema(required = false)]
     scheduled_height: Option<u32>,
-    /// The transaction of its round.
+    /// The id of its round's funding transaction.
     funding_txid: Option<String>,
-    /// All of that transaction, hex.
+    /// The funding transaction, hex.
     funding_tx_hex: Option<String>,
     #[serde(flatten)]
     aliases: RoundAliases,
 }
 
-/// What a participation swaps for what.
+/// The VTXOs that a participation swaps.
 #[derive(Serialize, ToSchema)]
 struct RoundParticipationInfo {
     /// The VTXOs that it gives up, `txid:vout`.
     inputs: Vec<String>,
-    /// The VTXOs that it asks for.
+    /// The VTXOs that it requests.
     outputs: Vec<RoundOutputInfo>,
 }
 
-/// A VTXO that a round is asked for.
+/// A VTXO that is requested from a round.
 #[derive(Serialize, ToSchema)]
 struct RoundOutputInfo {
     /// Its value, in satoshis.
     amount_sat: u64,
-    /// The kind of policy under which it can be spent.
+    /// The kind of its spending policy.
     policy_type: String,
     /// The owner's public key.
     user_pubkey: String,
 }
 
-/// What there is to say about a participation.
+/// The status of a participation.
 #[derive(Serialize, ToSchema)]
 #[serde(tag = "status", rename_all = "kebab-case")]
 enum RoundStatus {
-    /// The last try of its present step failed; it goes on by itself.
+    /// The last attempt failed; it is retried in the background.
     SyncError {
-        /// Why.
+        /// The reason.
         error: String,
     },
-    /// Its round is deep enough.
+    /// Its round has enough confirmations.
     Confirmed {
-        /// The transaction of the round.
+        /// The id of the round's funding transaction.
         funding_txid: String,
     },
-    /// Its round has happened.
+    /// Its round is complete, but its funding transaction has too few confirmations.
     Unconfirmed {
-        /// The transaction of the round.
+        /// The id of the round's funding transaction.
         funding_txid: String,
     },
-    /// Its round has not happened.
+    /// Its round is not complete.
     Pending,
-    /// It came to nothing.
+    /// It failed.
     Failed {
-        /// Why.
+        /// The reason.
         error: String,
     },
 }

@@ -1,4 +1,4 @@
-//! The published Rust client must be able to read what we write.
+//! The published Rust client reads the responses of this daemon.
 
 use ark_lib::vtxo::VtxoPolicyKind;
 use ark_lib::{VtxoId, fees};
@@ -18,7 +18,7 @@ use crate::wallet::{
     self, MovementId, MovementStatus, PaymentMethod, Subsystem, Transfer, VtxoRecord, VtxoState,
 };
 
-/// What the client makes of `answer`, as JSON again.
+/// Parses `answer` with the client's type `T`, and returns it as JSON again.
 fn read_back<T: DeserializeOwned + Serialize>(answer: &impl Serialize) -> Value {
     let answer = serde_json::to_value(answer).unwrap();
     serde_json::to_value(serde_json::from_value::<T>(answer).unwrap()).unwrap()

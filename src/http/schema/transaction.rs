@@ -1,7 +1,7 @@
 //! Transactions on the chain.
 
-use bitcoin::Transaction;
 use bitcoin::consensus::encode::serialize_hex;
+use bitcoin::{Transaction, Txid};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -10,7 +10,7 @@ use utoipa::ToSchema;
 pub(in crate::http) struct TransactionInfo {
     /// Its id.
     txid: String,
-    /// All of it, hex.
+    /// The transaction, hex.
     tx: String,
 }
 
@@ -19,6 +19,22 @@ impl From<&Transaction> for TransactionInfo {
         Self {
             txid: transaction.compute_txid().to_string(),
             tx: serialize_hex(transaction),
+        }
+    }
+}
+
+/// An on-chain payment.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Send)]
+pub(in crate::http) struct OnchainPayment {
+    /// The id of the transaction that pays.
+    txid: String,
+}
+
+impl From<Txid> for OnchainPayment {
+    fn from(txid: Txid) -> Self {
+        Self {
+            txid: txid.to_string(),
         }
     }
 }

@@ -14,13 +14,13 @@ use crate::wallet::{VtxoRecord, VtxoState};
 pub(in crate::http) struct WalletVtxoInfo {
     #[serde(flatten)]
     vtxo: VtxoInfo,
-    /// Whether it can be spent.
+    /// Its state.
     state: WalletVtxoState,
     #[serde(flatten)]
     aliases: VtxoAliases,
 }
 
-/// Whether a VTXO can be spent, under both of its names.
+/// The state of a VTXO, with its documentation alias.
 #[derive(Serialize, ToSchema)]
 pub(in crate::http) struct WalletVtxoState {
     #[serde(flatten)]
@@ -29,15 +29,15 @@ pub(in crate::http) struct WalletVtxoState {
     alias: VtxoStateAlias,
 }
 
-/// What a VTXO is.
+/// The properties of a VTXO.
 #[derive(Serialize, ToSchema)]
 pub(in crate::http) struct VtxoInfo {
-    /// Its name, `txid:vout`.
+    /// Its id, `txid:vout`.
     #[schema(value_type = String)]
     id: VtxoId,
     /// Its value, in satoshis.
     amount_sat: u64,
-    /// The kind of policy under which it can be spent.
+    /// The kind of its spending policy.
     policy_type: String,
     /// The owner's public key.
     #[schema(value_type = String)]
@@ -45,33 +45,33 @@ pub(in crate::http) struct VtxoInfo {
     /// The Ark server's public key.
     #[schema(value_type = String)]
     server_pubkey: PublicKey,
-    /// The height from which on the server may sweep it.
+    /// The block height from which on the Ark server may sweep it.
     expiry_height: u32,
-    /// Blocks between the confirmation of an exit and the claim.
+    /// Blocks between the confirmation of an exit and its claim.
     exit_delta: u16,
-    /// The output on the chain from which it hangs, `txid:vout`.
+    /// The on-chain output that its exit chain spends, `txid:vout`.
     #[schema(value_type = String)]
     chain_anchor: OutPoint,
-    /// How many transactions an exit has to publish.
+    /// The number of transactions that an exit publishes.
     #[schema(required = false)]
     exit_depth: Option<u16>,
 }
 
-/// Whether a VTXO can be spent.
+/// The state of a VTXO.
 #[derive(Serialize, ToSchema)]
 #[serde(tag = "type", rename_all = "kebab-case")]
 pub(in crate::http) enum VtxoStateInfo {
-    /// It can.
+    /// It can be spent.
     Spendable,
-    /// It was.
+    /// It was spent.
     Spent,
-    /// An operation holds it.
+    /// It is locked by an operation.
     Locked {
-        /// The operation.
+        /// The id of the operation.
         #[serde(skip_serializing_if = "Option::is_none")]
         action_id: Option<String>,
     },
-    /// It was taken on chain.
+    /// It was moved on chain with a unilateral exit.
     Exited,
 }
 
@@ -124,7 +124,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn states_carry_their_name_and_no_empty_keys() {
+    fn states_have_their_type_and_no_empty_keys() {
         let shown = |state: VtxoState| serde_json::to_value(VtxoStateInfo::from(&state)).unwrap();
         assert_eq!(shown(VtxoState::Spendable), json!({"type": "spendable"}));
         assert_eq!(shown(VtxoState::Locked(None)), json!({"type": "locked"}));

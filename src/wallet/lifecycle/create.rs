@@ -102,10 +102,13 @@ impl WalletSlot {
                 let message = "config.toml exists already; leave server, chain source and gap limit out of the request";
                 return Err(Error::bad_request("config_exists", message));
             }
-            return Ok((WalletConfig::load(&self.datadir.config())?, None));
+            return Ok((
+                WalletConfig::load(&self.datadir.config(), self.overrides)?,
+                None,
+            ));
         }
         let file = with_network_defaults(&request.config, request.network);
-        let effective = file.overridden_by(|name| std::env::var(name).ok())?;
+        let effective = self.overrides.apply(&file)?;
         if effective.server_address.is_none() {
             let message = "This network has no default Ark server; set ark_server";
             return Err(Error::bad_request("missing_server", message));

@@ -34,7 +34,7 @@ impl WalletSlot {
         let Some(words) = self.mnemonic()? else {
             return Ok(false);
         };
-        let config = WalletConfig::load(&self.datadir.config())?;
+        let config = WalletConfig::load(&self.datadir.config(), self.overrides)?;
         let lock = WalletLock::take(&self.datadir.wallet_lock())?;
         let options = WalletOptions {
             config: Arc::new(config),

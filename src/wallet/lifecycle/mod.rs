@@ -22,7 +22,7 @@ use zeroize::Zeroizing;
 
 use self::load::Running;
 use super::{Error, Result, Wallet};
-use crate::config::ConfigError;
+use crate::config::{ConfigError, Overrides};
 use crate::datadir::{DataDir, LockError};
 
 pub use create::CreateWallet;
@@ -34,6 +34,7 @@ pub type Background = fn(Arc<Wallet>, CancellationToken) -> JoinHandle<()>;
 /// Holds the daemon's wallet, or none.
 pub struct WalletSlot {
     datadir: DataDir,
+    overrides: Overrides,
     background: Background,
     /// The wallet for requests, which read it without a lock.
     loaded: ArcSwapOption<Wallet>,
@@ -42,10 +43,12 @@ pub struct WalletSlot {
 }
 
 impl WalletSlot {
-    /// A slot without a wallet. Every wallet that is loaded from `datadir` runs `background`.
-    pub fn new(datadir: DataDir, background: Background) -> Self {
+    /// A slot without a wallet. Every wallet that is loaded from `datadir` runs `background`; `overrides` apply to its
+    /// configuration.
+    pub fn new(datadir: DataDir, overrides: Overrides, background: Background) -> Self {
         Self {
             datadir,
+            overrides,
             background,
             loaded: ArcSwapOption::empty(),
             running: Mutex::new(None),

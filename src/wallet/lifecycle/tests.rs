@@ -2,6 +2,7 @@
 
 use super::delete::DeletedWallet;
 use super::*;
+use crate::config::Overrides;
 use crate::config::{ConfigFile, NetworkName};
 
 const WORDS: &str =
@@ -12,7 +13,7 @@ fn slot() -> (tempfile::TempDir, WalletSlot) {
     let datadir = DataDir::open(temp.path()).unwrap();
     (
         temp,
-        WalletSlot::new(datadir, |_, _| tokio::spawn(async {})),
+        WalletSlot::new(datadir, Overrides::None, |_, _| tokio::spawn(async {})),
     )
 }
 

@@ -1,10 +1,8 @@
-//! The balance off chain.
+//! `GET /wallet/balance`: the off-chain balance.
 
 use axum::extract::State;
 use serde::Serialize;
 use utoipa::ToSchema;
-use utoipa_axum::router::OpenApiRouter;
-use utoipa_axum::routes;
 
 use crate::http::App;
 use crate::http::error::ApiError;
@@ -13,30 +11,26 @@ use crate::http::schema::aliases::BalanceAliases;
 use crate::http::schema::error::NeedsWallet;
 use crate::wallet;
 
-pub(super) fn routes() -> OpenApiRouter<App> {
-    OpenApiRouter::new().routes(routes!(balance))
-}
-
-/// The balance off chain, in satoshis. The parts are disjoint; together they are all that the wallet owns off chain.
+/// The off-chain balance, in satoshis. The parts are disjoint; their sum is everything the wallet owns off chain.
 #[derive(Serialize, ToSchema)]
-struct Balance {
+pub(super) struct Balance {
     /// Can be spent now.
     spendable_sat: u64,
-    /// Expired, or too deep to be spent; a refresh makes it spendable.
+    /// VTXOs that have expired or exceed the maximum exit depth; a refresh makes them spendable.
     needs_refresh_sat: u64,
-    /// Held by Lightning payments under way.
+    /// Locked by outgoing Lightning payments in progress.
     pending_lightning_send_sat: u64,
-    /// Lightning receipts that are being claimed.
+    /// Incoming Lightning payments that are being claimed.
     claimable_lightning_receive_sat: u64,
-    /// Held by rounds under way.
+    /// Locked by rounds in progress.
     pending_in_round_sat: u64,
     /// Boards that wait for confirmations.
     pending_board_sat: u64,
-    /// Held by Ark payments under way.
+    /// Locked by Ark payments in progress.
     pending_arkoor_send_sat: u64,
-    /// Held by offboards under way.
+    /// Locked by offboards in progress.
     pending_offboard_sat: u64,
-    /// On its way on chain.
+    /// VTXOs of unilateral exits in progress.
     pending_exit_sat: u64,
     #[serde(flatten)]
     aliases: BalanceAliases,
@@ -64,6 +58,6 @@ impl From<wallet::Balance> for Balance {
     (status = 200, description = "The balance", body = Balance),
     NeedsWallet,
 ))]
-async fn balance(State(app): State<App>) -> Result<Json<Balance>, ApiError> {
+pub(super) async fn balance(State(app): State<App>) -> Result<Json<Balance>, ApiError> {
     Ok(Json(app.wallet()?.balance().into()))
 }

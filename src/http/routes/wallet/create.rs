@@ -1,12 +1,9 @@
-//! Making the wallet.
+//! `POST /wallet/create`: create or restore the wallet.
 
 use axum::extract::State;
-use axum::routing::post;
 use bitcoin_ext::BlockHeight;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
-use utoipa_axum::router::OpenApiRouter;
-use utoipa_axum::routes;
 use zeroize::Zeroizing;
 
 use crate::config::{ConfigFile, NetworkName};
@@ -18,37 +15,31 @@ use crate::http::schema::error::{
 };
 use crate::wallet::lifecycle::CreateWallet;
 
-pub(super) fn routes() -> OpenApiRouter<App> {
-    // The bare path is an undocumented older name.
-    OpenApiRouter::new()
-        .routes(routes!(create_wallet))
-        .route("/wallet", post(create_wallet))
-}
-
 #[derive(Deserialize, ToSchema)]
-struct CreateWalletRequest {
+pub(super) struct CreateWalletRequest {
     /// The network.
     network: NetworkName,
-    /// The Ark server's URL. May be left out where the network has a default or config.toml names one.
+    /// The Ark server's URL. Optional where the network has a default or config.toml sets one.
     ark_server: Option<String>,
     /// Access token for a private Ark server.
     #[schema(deprecated)]
     ark_server_access_token: Option<String>,
-    /// Where blocks come from. May be left out where the network has a default or config.toml names one.
+    /// The source of blocks and transactions. Optional where the network has a default or config.toml sets one.
     chain_source: Option<ChainSourceConfig>,
-    /// The BIP-39 words of a wallet to restore; without them a new wallet is made.
+    /// The BIP-39 words of a wallet to restore; without them a new wallet is created. Restoring finds on-chain funds only: VTXOs are
+    /// not found yet.
     mnemonic: Option<String>,
-    /// Height from which a restored wallet may own on-chain coins; a bitcoind is searched from there. Without it, or with Esplora, all is
-    /// searched.
+    /// First block height at which a restored wallet may own on-chain funds; with bitcoind the scan starts there. Without it, or with
+    /// Esplora, the whole chain is scanned.
     birthday_height: Option<u32>,
-    /// Unused keys in a row after which a restored wallet stops looking, at most 100000.
+    /// How far beyond the last known key a payment to this wallet may go, at most 100000 keys; sets `vtxo_key_gap_limit`.
     gap_limit: Option<u32>,
-    /// Do not mind unknown files in the datadir, nor a server that does not answer.
+    /// Ignores unknown files in the datadir and an unreachable server.
     #[serde(default)]
     force: bool,
 }
 
-/// Where blocks come from.
+/// The source of blocks and transactions.
 #[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 enum ChainSourceConfig {
@@ -70,12 +61,12 @@ enum ChainSourceConfig {
 #[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 enum BitcoindAuth {
-    /// With the cookie file that it writes.
+    /// With the cookie file that bitcoind writes.
     Cookie {
         /// Path of the file.
         cookie: String,
     },
-    /// With a user and a password.
+    /// With user name and password.
     UserPass {
         /// The user.
         user: String,
@@ -85,23 +76,23 @@ enum BitcoindAuth {
 }
 
 #[derive(Serialize, ToSchema)]
-struct CreateWalletResponse {
+pub(super) struct CreateWalletResponse {
     /// The wallet's fingerprint, 8 hex characters.
     fingerprint: String,
 }
 
 /// Create a wallet
 ///
-/// Makes a new wallet, or restores one from its mnemonic, and loads it.
+/// Creates a new wallet, or restores the on-chain part of one from its mnemonic, and loads it.
 #[utoipa::path(post, path = "/wallet/create", operation_id = "create_wallet", tag = "wallet", request_body = CreateWalletRequest, responses(
-    (status = 200, description = "The wallet was made", body = CreateWalletResponse),
-    (status = 400, description = "There is a wallet already, or the request cannot be carried out as it stands", body = BadRequestError),
+    (status = 200, description = "The wallet was created", body = CreateWalletResponse),
+    (status = 400, description = "There is a wallet already, or the request is invalid", body = BadRequestError),
     (status = 409, description = "The datadir is in use", body = ConflictError),
     (status = 422, description = "The body has the wrong shape", body = UnprocessableEntityError),
-    (status = 503, description = "The Ark server or the chain is out of reach", body = ServiceUnavailableError),
+    (status = 503, description = "The Ark server or the chain is unreachable", body = ServiceUnavailableError),
     Always,
 ))]
-async fn create_wallet(
+pub(super) async fn create_wallet(
     State(app): State<App>,
     Json(request): Json<CreateWalletRequest>,
 ) -> Result<Json<CreateWalletResponse>, ApiError> {

@@ -1,10 +1,8 @@
-//! Deleting the wallet.
+//! `DELETE /wallet`: delete the wallet.
 
 use axum::extract::State;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
-use utoipa_axum::router::OpenApiRouter;
-use utoipa_axum::routes;
 
 use crate::http::App;
 use crate::http::error::ApiError;
@@ -14,39 +12,35 @@ use crate::http::schema::error::{
 };
 use crate::wallet::lifecycle::DeleteWallet;
 
-pub(super) fn routes() -> OpenApiRouter<App> {
-    OpenApiRouter::new().routes(routes!(wallet_delete))
-}
-
 #[derive(Deserialize, ToSchema)]
-struct WalletDeleteRequest {
-    /// Must be true: the seed is destroyed, and with it whatever the wallet holds, unless it was written down.
+pub(super) struct WalletDeleteRequest {
+    /// Must be true: the seed is destroyed, and every fund of the wallet with it unless there is a backup.
     dangerous: bool,
     /// The fingerprint of the wallet to delete.
     fingerprint: String,
 }
 
 #[derive(Serialize, ToSchema)]
-struct WalletDeleteResponse {
-    /// Whether a wallet was loaded and is gone.
+pub(super) struct WalletDeleteResponse {
+    /// Whether a wallet was loaded and has been deleted.
     deleted: bool,
-    /// The wallet that is gone.
+    /// The fingerprint of the deleted wallet.
     fingerprint: Option<String>,
-    /// What happened, for people.
+    /// What happened, for a human reader.
     message: String,
 }
 
 /// Delete the wallet
 ///
-/// Destroys the wallet's seed, database and configuration. The daemon goes on without a wallet.
+/// Deletes the wallet's seed, database and configuration. The daemon keeps running without a wallet.
 #[utoipa::path(delete, path = "/wallet", operation_id = "wallet_delete", tag = "wallet", request_body = WalletDeleteRequest, responses(
-    (status = 200, description = "There is no wallet any more", body = WalletDeleteResponse),
-    (status = 400, description = "dangerous is false, or the fingerprint is another wallet's", body = BadRequestError),
-    (status = 409, description = "Requests still use the wallet", body = ConflictError),
+    (status = 200, description = "No wallet is left", body = WalletDeleteResponse),
+    (status = 400, description = "dangerous is false, or the fingerprint does not match", body = BadRequestError),
+    (status = 409, description = "Other requests still use the wallet", body = ConflictError),
     (status = 422, description = "The body has the wrong shape", body = UnprocessableEntityError),
     Always,
 ))]
-async fn wallet_delete(
+pub(super) async fn wallet_delete(
     State(app): State<App>,
     Json(request): Json<WalletDeleteRequest>,
 ) -> Result<Json<WalletDeleteResponse>, ApiError> {
@@ -57,7 +51,7 @@ async fn wallet_delete(
     let deleted = detached(async move { app.wallets.delete(request).await }).await?;
     let message = match deleted.fingerprint {
         Some(_) => "Wallet deleted",
-        None => "No wallet was loaded; leftovers of one were removed",
+        None => "No wallet was loaded; leftover files of one were removed",
     };
     Ok(Json(WalletDeleteResponse {
         deleted: deleted.fingerprint.is_some(),

@@ -1,11 +1,9 @@
-//! Paying somebody.
+//! `POST /wallet/send`: pay an Ark address.
 
 use axum::extract::State;
 use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
-use utoipa_axum::router::OpenApiRouter;
-use utoipa_axum::routes;
 
 use crate::http::App;
 use crate::http::error::ApiError;
@@ -15,43 +13,39 @@ use crate::http::schema::error::{
 };
 use crate::wallet;
 
-pub(super) fn routes() -> OpenApiRouter<App> {
-    OpenApiRouter::new().routes(routes!(send))
-}
-
 #[derive(Deserialize, ToSchema)]
-struct SendRequest {
-    /// Whom to pay: an Ark address.
+pub(super) struct SendRequest {
+    /// The payee: an Ark address.
     destination: String,
-    /// How much, in satoshis; needed where the destination does not say it.
+    /// The amount in satoshis; required unless the destination contains it.
     amount_sat: Option<AmountSat>,
-    /// A word to the payee, where the destination takes one.
+    /// A message to the payee, where the destination supports one.
     comment: Option<String>,
-    /// Seconds for which the server keeps trying a Lightning payment.
+    /// How long the server retries a Lightning payment, in seconds.
     retry_for_secs: Option<u64>,
 }
 
 #[derive(Serialize, ToSchema)]
-struct SendResponse {
-    /// What happened, for people.
+pub(super) struct SendResponse {
+    /// What happened, for a human reader.
     message: String,
-    /// The payment's entry in the history.
+    /// The id of its movement in the history.
     movement_id: u32,
 }
 
 /// Send a payment
 ///
-/// Waits until the payment is done. If that takes too long the answer is 202: the payment is stored and goes on by itself, and must not be repeated;
-/// its movement shows how it ends.
+/// Answers when the payment is done. If that takes longer than 20 seconds the answer is 202: the payment is stored and continues in
+/// the background, and must not be sent again. Its movement in the history shows the result.
 #[utoipa::path(post, path = "/wallet/send", operation_id = "send", tag = "wallet", request_body = SendRequest, responses(
     (status = 200, description = "The payment was sent", body = SendResponse),
-    (status = 202, description = "The payment goes on by itself", body = SendResponse),
-    (status = 400, description = "The destination or the amount is not right, or there is too little", body = BadRequestError),
-    (status = 409, description = "The Ark server refused", body = ConflictError),
-    (status = 503, description = "The Ark server is out of reach; nothing was paid", body = ServiceUnavailableError),
+    (status = 202, description = "The payment is stored and continues in the background", body = SendResponse),
+    (status = 400, description = "The destination or the amount is invalid, or the balance is too low", body = BadRequestError),
+    (status = 409, description = "The Ark server refused the request", body = ConflictError),
+    (status = 503, description = "The Ark server is unreachable; nothing was paid", body = ServiceUnavailableError),
     NeedsWallet,
 ))]
-async fn send(
+pub(super) async fn send(
     State(app): State<App>,
     Json(request): Json<SendRequest>,
 ) -> Result<(StatusCode, Json<SendResponse>), ApiError> {
@@ -68,7 +62,7 @@ async fn send(
     } else {
         (
             StatusCode::ACCEPTED,
-            "Payment accepted; it goes on by itself and must not be repeated",
+            "Payment accepted; it continues in the background and must not be sent again",
         )
     };
     Ok((

@@ -1,26 +1,20 @@
-//! `fees`: what the chain asks for a confirmation.
+//! `GET /fees/onchain`: fee rates of the chain.
 
 use axum::extract::State;
 use serde::Serialize;
 use utoipa::ToSchema;
-use utoipa_axum::router::OpenApiRouter;
-use utoipa_axum::routes;
 
 use crate::http::App;
 use crate::http::error::ApiError;
 use crate::http::extract::Json;
 use crate::http::schema::error::NeedsWallet;
 
-pub(super) fn routes() -> OpenApiRouter<App> {
-    OpenApiRouter::new().routes(routes!(onchain_fee_rates))
-}
-
 /// Fee rates in satoshis per virtual byte, rounded up.
 #[derive(Serialize, ToSchema)]
-struct OnchainFeeRatesResponse {
+pub(super) struct OnchainFeeRatesResponse {
     /// For the next block.
     fast_sat_per_vb: u64,
-    /// For one of the next 3 blocks; what the wallet pays by itself.
+    /// For one of the next 3 blocks; the rate of the wallet's own transactions.
     regular_sat_per_vb: u64,
     /// For one of the next 6 blocks.
     slow_sat_per_vb: u64,
@@ -28,12 +22,12 @@ struct OnchainFeeRatesResponse {
 
 /// Get on-chain fee rates
 ///
-/// As last estimated by the chain source, or the configured fallback before the first estimate. Asks nobody.
+/// The last estimates of the chain source, or the configured fallback before the first estimate. This makes no network call.
 #[utoipa::path(get, path = "/fees/onchain", operation_id = "onchain_fee_rates", tag = "fees", responses(
     (status = 200, description = "The fee rates", body = OnchainFeeRatesResponse),
     NeedsWallet,
 ))]
-async fn onchain_fee_rates(
+pub(super) async fn onchain_fee_rates(
     State(app): State<App>,
 ) -> Result<Json<OnchainFeeRatesResponse>, ApiError> {
     let rates = app.wallet()?.onchain_fee_rates();

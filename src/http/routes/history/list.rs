@@ -1,0 +1,68 @@
+//! `GET /history`: the movements, newest first.
+
+use std::num::NonZeroU32;
+
+use axum::extract::State;
+use serde::Deserialize;
+use utoipa::IntoParams;
+
+use crate::http::App;
+use crate::http::error::ApiError;
+use crate::http::extract::{Json, Query};
+use crate::http::schema::error::{BadRequestError, NeedsWallet};
+use crate::http::schema::movement::Movement;
+use crate::wallet::{HistoryPage, MovementId, PaymentMethod};
+
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(super) struct Filter {
+    /// `ark`, `bitcoin`, `output-script`, `invoice`, `offer`, `lightning-address`, `lnurl` or `custom`; goes with `value`.
+    r#type: Option<String>,
+    /// The address, invoice or other text of that method; goes with `type`.
+    value: Option<String>,
+    /// Maximum number of entries, at least 1; without it, all.
+    #[param(value_type = Option<u32>, minimum = 1)]
+    limit: Option<NonZeroU32>,
+    /// Only movements older than the one with this id. For the next page, pass the last `id` of the previous page.
+    before: Option<u32>,
+}
+
+impl Filter {
+    fn page(self) -> Result<HistoryPage, ApiError> {
+        let invalid = |message: String| ApiError::bad_request("invalid_filter", message);
+        let method = match (self.r#type, self.value) {
+            (None, None) => None,
+            (Some(kind), Some(value)) => Some(
+                PaymentMethod::from_parts(&kind, value)
+                    .ok_or_else(|| invalid(format!("There is no payment method {kind:?}")))?,
+            ),
+            _ => {
+                return Err(invalid(
+                    "type and value go together; set both or neither".into(),
+                ));
+            }
+        };
+        Ok(HistoryPage {
+            method,
+            before: self.before.map(MovementId),
+            limit: self.limit.map(NonZeroU32::get),
+        })
+    }
+}
+
+/// Get wallet history
+///
+/// The movements, newest first; only those to or from one payment method when `type` and `value` are given. Long histories
+/// can be read in pages with `limit` and `before`.
+#[utoipa::path(get, path = "/history", operation_id = "list", tag = "history", params(Filter), responses(
+    (status = 200, description = "The history", body = [Movement]),
+    (status = 400, description = "The filter is invalid", body = BadRequestError),
+    NeedsWallet,
+))]
+pub(super) async fn list(
+    State(app): State<App>,
+    Query(filter): Query<Filter>,
+) -> Result<Json<Vec<Movement>>, ApiError> {
+    let movements = app.wallet()?.history(filter.page()?).await?;
+    Ok(Json(movements.into_iter().map(Into::into).collect()))
+}

@@ -1,0 +1,29 @@
+//! `POST /history/{id}/metadata`: notes of the user on a movement.
+
+use axum::extract::State;
+use serde_json::Value;
+
+use crate::http::App;
+use crate::http::error::ApiError;
+use crate::http::extract::{Json, Path, detached};
+use crate::http::schema::error::{BadRequestError, NeedsWallet, NotFoundError};
+use crate::wallet::MovementId;
+
+/// Patch movement metadata
+///
+/// Merges a JSON object into the metadata by RFC 7396: null deletes a key.
+#[utoipa::path(post, path = "/history/{id}/metadata", operation_id = "update_metadata", tag = "history",
+    params(("id" = u32, Path, description = "The movement's id")), request_body = Object, responses(
+    (status = 200, description = "The metadata was changed"),
+    (status = 400, description = "The patch is not a JSON object", body = BadRequestError),
+    (status = 404, description = "There is no such movement", body = NotFoundError),
+    NeedsWallet,
+))]
+pub(super) async fn update_metadata(
+    State(app): State<App>,
+    Path(id): Path<u32>,
+    Json(patch): Json<Value>,
+) -> Result<(), ApiError> {
+    let wallet = app.wallet()?;
+    detached(async move { wallet.update_metadata(MovementId(id), patch).await }).await
+}
