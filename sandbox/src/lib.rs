@@ -52,7 +52,7 @@ pub struct Sandbox {
     pub chain_proxy_port: u16,
     /// The loopback port of the Ark server; 0 picks a free one.
     pub ark_port: u16,
-    /// The loopback port of the Ark server's administration services, if they are wanted; 0 picks a free one.
+    /// The loopback port of the Ark server's administration service; 0 picks a free one, and `None` leaves the service out.
     pub ark_admin_port: Option<u16>,
     /// The Ark server's parameters.
     pub ark: Params,

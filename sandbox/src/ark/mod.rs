@@ -51,7 +51,6 @@ pub use store::{Ledger, Total, VtxoRecord, VtxoState};
 
 use super::chain::Chain;
 use super::coin_wallet::CoinBalance;
-use admin::AdminGate;
 use gate::Gate;
 use keys::Keys;
 use state::Ark;
@@ -74,7 +73,7 @@ pub struct ArkServerOptions {
     pub seed: Option<[u8; 32]>,
     /// Port on 127.0.0.1; 0 picks a free one.
     pub port: u16,
-    /// Port on 127.0.0.1 for the administration services, if they are wanted; 0 picks a free one.
+    /// Port on 127.0.0.1 of the administration service; 0 picks a free one, and `None` leaves the service out.
     pub admin_port: Option<u16>,
 }
 
@@ -131,7 +130,7 @@ impl ArkServer {
         format!("http://{}", self.address)
     }
 
-    /// Where the administration services are, if they are wanted.
+    /// Where the administration service listens, if it was started.
     pub fn admin_address(&self) -> Option<String> {
         self.admin_address
             .map(|address| format!("http://{address}"))
@@ -235,7 +234,7 @@ async fn serve_runs(runs: Arc<Runs>, listener: TcpListener) {
             ark.schedule_rounds()
         );
         if let Err(error) = served {
-            tracing::error!(%error, "ark server failed");
+            tracing::error!(%error, "Ark server failed");
             runs.stop.cancel();
         }
         if runs.stop.is_cancelled() {
@@ -265,12 +264,12 @@ async fn serve(listener: &TcpListener, ark: &Arc<Ark>) -> Result<(), Error> {
     }
 }
 
-/// Serves the administration until the server stops.
+/// Serves the administration service until the server stops.
 async fn serve_admin(runs: Arc<Runs>, listener: TcpListener) {
-    let gate = AdminGate::new(runs.clone());
-    let serving = Server::builder().serve_with_incoming(gate, connections(&listener));
+    let service = admin::service(runs.clone());
+    let serving = Server::builder().serve_with_incoming(service, connections(&listener));
     if let Some(Err(error)) = runs.stop.run_until_cancelled(serving).await {
-        tracing::error!(%error, "administration of the ark server failed");
+        tracing::error!(%error, "administration service of the Ark server failed");
     }
 }
 
