@@ -1,7 +1,7 @@
-//! A coin wallet of one taproot key, for the faucet and for the Ark server's own money.
+//! An on-chain wallet with a single taproot key: the faucet, and the Ark server's own money.
 //!
-//! The chain tells which coins there are, so the wallet keeps nothing but its key and the locks on coins that are promised
-//! to a transaction not broadcast yet. Locks are in RAM: what is not broadcast when the process ends is abandoned.
+//! It asks the chain for its coins. Besides its key it keeps only locks on coins that unbroadcast transactions spend. Locks are in
+//! RAM: a transaction that was not broadcast when the process ends is abandoned.
 
 use std::collections::HashMap;
 
@@ -22,7 +22,7 @@ use super::chain::{Chain, Reject, Unspent};
 /// Bytes of a taproot signature with the default sighash type.
 const SIGNATURE_LEN: usize = 64;
 
-/// The key that a wallet's coins are paid to.
+/// The key of a wallet.
 #[derive(Clone)]
 pub struct CoinKey {
     secp: Secp256k1<All>,
@@ -30,14 +30,14 @@ pub struct CoinKey {
 }
 
 impl CoinKey {
-    /// The key that belongs to a seed and a purpose; the same for the same two.
+    /// Derives a key from a seed and a purpose, deterministically.
     pub fn derive(seed: &[u8; 32], purpose: &str) -> CoinKey {
         let secp = Secp256k1::new();
         let mut engine = sha256::Hash::engine();
         engine.input(seed);
         engine.input(purpose.as_bytes());
         let mut secret = sha256::Hash::from_engine(engine);
-        // A hash is out of the key's range once in 2^128; hash on until it is in.
+        // One hash in 2^128 is not a valid key; then the hash of the hash is tried.
         let keypair: UntweakedKeypair = loop {
             match Keypair::from_seckey_slice(&secp, secret.as_byte_array()) {
                 Ok(keypair) => break keypair,
@@ -93,31 +93,31 @@ impl CoinKey {
     }
 }
 
-/// What a wallet owns.
+/// The balance of a wallet.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct CoinBalance {
     /// Confirmed and free to spend.
     pub confirmed: Amount,
     /// Waits in the mempool.
     pub pending: Amount,
-    /// Coinbase outputs that are not deep enough yet.
+    /// Coinbase outputs with fewer than 100 confirmations.
     pub immature: Amount,
-    /// The part of the above that is promised to transactions not broadcast yet.
+    /// The part of the above that unbroadcast transactions spend.
     pub locked: Amount,
 }
 
-/// Names the coins that one funding locked.
+/// Identifies the coins locked by one call of [`CoinWallet::fund`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct CoinLock(u64);
 
-/// A transaction that pays the outputs asked for; unsigned, its coins locked.
+/// An unsigned transaction that pays the requested outputs, with its coins locked.
 #[derive(Clone, Debug)]
 pub struct Funded {
-    /// The outputs asked for come first and in order; change, if any, comes last.
+    /// The requested outputs come first and in order; the change output, if any, is last.
     pub tx: Transaction,
-    /// What it pays to the miner.
+    /// Its fee.
     pub fee: Amount,
-    /// Keeps its coins from being used elsewhere until it is released.
+    /// Its coins stay locked until this is released.
     pub lock: CoinLock,
 }
 
@@ -135,7 +135,7 @@ pub struct CoinWallet {
 }
 
 impl CoinWallet {
-    /// The wallet of a key on a chain.
+    /// A wallet that owns the coins of this key on the chain.
     pub fn new(chain: Chain, key: CoinKey) -> CoinWallet {
         CoinWallet {
             chain,
@@ -144,17 +144,17 @@ impl CoinWallet {
         }
     }
 
-    /// Its key, to sign what spends outputs that the chain does not know yet.
+    /// Its key, to sign transactions that spend outputs unknown to the chain.
     pub fn key(&self) -> &CoinKey {
         &self.key
     }
 
-    /// The address to pay it at.
+    /// Its address.
     pub fn address(&self) -> Address {
         self.key.address()
     }
 
-    /// What it owns now.
+    /// Its current balance.
     pub async fn balance(&self) -> anyhow::Result<CoinBalance> {
         let locks = self.locks.lock().await;
         let tip = self.chain.tip().await?;
@@ -178,8 +178,8 @@ impl CoinWallet {
         self.fund_including(None, outputs, fee_rate).await
     }
 
-    /// Like [`CoinWallet::fund`], but spends a given coin of the wallet in any case, so that of several transactions that
-    /// include the same coin only one can be mined.
+    /// Like [`CoinWallet::fund`], but always spends the coin `pinned`. Of several transactions with the same pinned coin, only one
+    /// can be mined.
     pub async fn fund_including(
         &self,
         pinned: Option<OutPoint>,
@@ -198,7 +198,7 @@ impl CoinWallet {
         });
         if let Some(pinned) = pinned {
             let found = coins.last().is_some_and(|coin| coin.outpoint == pinned);
-            ensure!(found, "coin {pinned} is not there or not free");
+            ensure!(found, "coin {pinned} does not exist or is locked");
         }
         let (tx, fee) = self.select(coins, outputs, fee_rate)?;
         locks.next += 1;
@@ -209,7 +209,7 @@ impl CoinWallet {
         Ok(Funded { tx, fee, lock })
     }
 
-    /// Frees the coins of a funding, after its transaction is broadcast or given up.
+    /// Unlocks the coins of a transaction that was broadcast or abandoned.
     pub async fn release(&self, lock: CoinLock) {
         self.locks
             .lock()
@@ -218,7 +218,7 @@ impl CoinWallet {
             .retain(|_, held| *held != lock);
     }
 
-    /// Signs the inputs that spend coins of this wallet. All outputs spent must be in chain or mempool.
+    /// Signs the inputs that spend coins of this wallet. All spent outputs must be in the chain or the mempool.
     pub async fn sign(&self, tx: Transaction) -> anyhow::Result<Transaction> {
         let mut spent = Vec::with_capacity(tx.input.len());
         for input in &tx.input {
@@ -238,7 +238,7 @@ impl CoinWallet {
         self.key.sign(tx, &spent)
     }
 
-    /// Pays one output at once: funds, signs and broadcasts.
+    /// Funds, signs and broadcasts a payment of one output.
     pub async fn pay(
         &self,
         script: ScriptBuf,
@@ -264,7 +264,7 @@ impl CoinWallet {
         self.chain.submit(tx).await
     }
 
-    /// The coins that are free: confirmed and mature, or change of a transaction that spends only coins of this wallet.
+    /// The unlocked coins that are confirmed and mature, or change of a transaction that spends only coins of this wallet.
     async fn spendable(&self, locks: &Locks) -> anyhow::Result<Vec<Unspent>> {
         let tip = self.chain.tip().await?;
         let mut free = Vec::new();
@@ -279,7 +279,7 @@ impl CoinWallet {
         Ok(free)
     }
 
-    /// Whether an unconfirmed transaction spends only coins of this wallet, and may have a child of version 2.
+    /// Whether an unconfirmed transaction spends only coins of this wallet and has version 2, so that a child of version 2 is relayed.
     async fn is_own_change(&self, txid: Txid) -> anyhow::Result<bool> {
         let Some(parent) = self.chain.tx(txid).await? else {
             return Ok(false);
@@ -302,7 +302,7 @@ impl CoinWallet {
         Ok(parent.tx.version == transaction::Version::TWO)
     }
 
-    /// Adds coins from the end until they pay for outputs and fee.
+    /// Adds coins from the end of the list until they cover outputs and fee.
     fn select(
         &self,
         mut coins: Vec<Unspent>,
@@ -315,7 +315,7 @@ impl CoinWallet {
             .try_fold(Amount::ZERO, |sum, output| sum.checked_add(output.value));
         let target = target
             .filter(|sum| *sum <= Amount::MAX_MONEY)
-            .context("more than all money")?;
+            .context("the outputs exceed 21 million bitcoin")?;
         let mut tx = Transaction {
             version: transaction::Version::TWO,
             lock_time: absolute::LockTime::ZERO,
@@ -355,7 +355,7 @@ impl CoinWallet {
             let fee = paid_in - tx.output.iter().map(|output| output.value).sum();
             return Ok((tx, fee));
         }
-        bail!("not enough coins: {available} free, {target} and the fee needed")
+        bail!("not enough coins: {available} available, {target} plus the fee needed")
     }
 }
 

@@ -1,10 +1,10 @@
-//! The control API of the sandbox: what a test or a person does to the world that a wallet lives in.
+//! The control API of the sandbox: how a test or a person mines, pays, reorganises and sets fees.
 //!
-//! JSON over HTTP; errors are `{"message"}`. On a real node some requests are refused (422): a node cannot be made to forget
-//! or to refuse a transaction, nor be given another clock or another lowest fee rate.
+//! JSON over HTTP; errors are `{"message"}`. On a real node some requests are refused (422): a node cannot be told to evict or
+//! refuse a transaction, to use another clock, or to change its minimum relay fee.
 //!
-//! This is the half that concerns the chain and the faucet. Whoever adds another half writes a router of its own with
-//! [`ControlError`] and [`Body`] and merges it.
+//! This module serves the routes of the chain and the faucet. The Ark server and the chain proxy have routers of their own, which
+//! are merged with this one.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,7 +24,7 @@ use serde_json::json;
 use super::chain::{AutoMine, Chain, FeeRates, Reorg};
 use super::coin_wallet::CoinWallet;
 
-/// Blocks that one request may mine.
+/// Maximum number of blocks that one request can mine.
 const MAX_BLOCKS: u32 = 10_000;
 
 /// The routes, relative to the base of the API.
@@ -44,7 +44,7 @@ pub fn router(chain: Chain, faucet: Arc<CoinWallet>) -> Router {
         .with_state(Control { chain, faucet })
 }
 
-/// The answer to a path that no route takes.
+/// The answer to an unknown path.
 pub async fn unknown_path() -> ControlError {
     ControlError::new(StatusCode::NOT_FOUND, "no such path")
 }
@@ -55,7 +55,7 @@ struct Control {
     faucet: Arc<CoinWallet>,
 }
 
-/// A refusal: a status and the message of its JSON body.
+/// An error answer: a status and the message of its JSON body.
 #[derive(Debug)]
 pub struct ControlError {
     status: StatusCode,
@@ -63,7 +63,7 @@ pub struct ControlError {
 }
 
 impl ControlError {
-    /// A refusal with a status that says whose fault it is.
+    /// An error answer with this status and message.
     pub fn new(status: StatusCode, message: impl Into<String>) -> ControlError {
         ControlError {
             status,
@@ -71,13 +71,13 @@ impl ControlError {
         }
     }
 
-    /// The caller asked for something that makes no sense.
+    /// Status 400 with this message.
     pub fn bad_request(message: impl Into<String>) -> ControlError {
         ControlError::new(StatusCode::BAD_REQUEST, message)
     }
 }
 
-/// What the sandbox could not do, with the chain of reasons: it talks to developers.
+/// Status 422 with the whole chain of causes, since the callers are developers.
 impl From<anyhow::Error> for ControlError {
     fn from(error: anyhow::Error) -> ControlError {
         ControlError::new(StatusCode::UNPROCESSABLE_ENTITY, format!("{error:#}"))
@@ -90,7 +90,7 @@ impl IntoResponse for ControlError {
     }
 }
 
-/// A JSON request body; none at all counts as `{}`. Errors come as [`ControlError`].
+/// A JSON request body; an empty body counts as `{}`. Errors are [`ControlError`]s.
 pub struct Body<T>(pub T);
 
 impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
@@ -107,7 +107,7 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
     }
 }
 
-/// The answer when there is nothing to tell: `{}`.
+/// The answer without content: `{}`.
 #[derive(Serialize)]
 struct Done {}
 
@@ -156,7 +156,7 @@ async fn mined(chain: &Chain, hashes: Vec<BlockHash>) -> Result<Json<Mined>, Con
 struct Mine {
     #[serde(default = "one")]
     n: u32,
-    /// Leave the mempool waiting.
+    /// Mine blocks without transactions.
     #[serde(default)]
     empty: bool,
 }
@@ -212,10 +212,10 @@ async fn mine_auto(
 #[serde(deny_unknown_fields)]
 struct ReorgRequest {
     depth: u32,
-    /// Transactions that do not come back.
+    /// Transactions that are removed from the chain and the mempool.
     #[serde(default)]
     drop: Vec<Txid>,
-    /// Transactions, as hex, that are mined in place of those that they conflict with.
+    /// Transactions, as hex, that are mined in place of the transactions that they conflict with.
     #[serde(default)]
     replace: Vec<String>,
 }
@@ -283,7 +283,7 @@ struct Fees {
     fast: Option<f64>,
     regular: Option<f64>,
     slow: Option<f64>,
-    /// The lowest rate that the mempool relays.
+    /// Minimum relay fee rate of the mempool.
     min_relay: Option<f64>,
 }
 
@@ -324,7 +324,7 @@ fn fee_rate(sat_per_vb: f64) -> Result<FeeRate, ControlError> {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Time {
-    /// Seconds since 1970; without it the machine's clock counts again.
+    /// Seconds since 1970; `null` returns to the machine's clock.
     time: Option<u32>,
 }
 
@@ -441,7 +441,7 @@ mod tests {
     #[tokio::test]
     async fn the_faucet_pays_and_mines() {
         let sandbox = quiet().await;
-        let to = crate::coin_wallet::CoinKey::derive(&[1; 32], "somebody")
+        let to = crate::coin_wallet::CoinKey::derive(&[1; 32], "recipient")
             .address()
             .to_string();
         let body = json!({ "address": to, "amount_sat": 100_000, "mine": true });
@@ -480,7 +480,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn mistakes_are_answered_with_a_message() {
+    async fn invalid_requests_get_a_message() {
         let sandbox = quiet().await;
         let mainnet = "bc1qw508d6qejxtdg4y5r3zarvary0c5xw7kv8f3t4";
         let regtest = sandbox.faucet.address().to_string();

@@ -1,4 +1,4 @@
-//! Handshake and what the server says about itself (docs/protocol.md §31.1).
+//! `Handshake` and `GetArkInfo` (docs/protocol.md §31.1).
 
 use ark_lib::fees::{PpmExpiryFeeEntry, PpmFeeRate};
 use ark_lib::{ArkInfo, SECP};

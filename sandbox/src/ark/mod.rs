@@ -1,4 +1,4 @@
-//! The sandbox's Ark server: the counterpart of a wallet, speaking the genuine gRPC protocol on a loopback port.
+//! The sandbox's Ark server: it serves the gRPC protocol of a real one on a loopback port.
 //!
 //! It relies on [`Chain`](super::chain::Chain) for everything on chain and keeps its own state in SQLite. All RAM of one run sits
 //! in one value (`state::Ark`), so a restart is simply the next value over the same store and the same listening socket.
@@ -56,14 +56,14 @@ use keys::Keys;
 use state::Ark;
 use store::Store;
 
-/// Clients that cancel many streams would otherwise be thrown out.
+/// HTTP/2 limit on cancelled streams; a client above it is disconnected.
 const MAX_PENDING_RESETS: usize = 1000;
-/// How long connections may take to finish at a restart.
+/// Time that connections get to finish at a restart.
 const DRAIN: Duration = Duration::from_secs(1);
 
-/// What a server is started with.
+/// The options of a server.
 pub struct ArkServerOptions {
-    /// The chain it lives on.
+    /// The chain that it uses.
     pub chain: Chain,
     /// Its parameters.
     pub params: Params,
@@ -240,7 +240,7 @@ async fn serve_runs(runs: Arc<Runs>, listener: TcpListener) {
         if runs.stop.is_cancelled() {
             return;
         }
-        let next = ark.reborn(runs.stop.child_token());
+        let next = ark.next_run(runs.stop.child_token());
         runs.current.send_replace(Arc::new(next));
     }
 }

@@ -51,7 +51,7 @@ pub struct Params {
     pub round_forfeit_nonces_timeout: Duration,
     /// How long a client can take to finish an offboard.
     pub offboard_session_timeout: Duration,
-    /// How long a fee rate for offboards is honoured after it was told.
+    /// How long a fee rate for offboards stays valid after it was announced.
     pub offboard_fee_rate_validity: Duration,
     /// Scripts that no offboard may pay.
     pub blocked_scripts: Vec<ScriptBuf>,
@@ -74,7 +74,7 @@ pub struct Params {
 }
 
 impl Params {
-    /// For a person trying things out: real fees, a lifetime of about a week of blocks.
+    /// For a person who tries the sandbox: real fees, and a lifetime of about a week of blocks.
     pub fn demo() -> Params {
         Params {
             vtxo_lifetime: BlockDelta::new(1008),
@@ -117,7 +117,7 @@ impl Params {
         }
     }
 
-    /// Refuses values that a client could not live with, in the words of docs/protocol.md §37.1.
+    /// Refuses values that clients do not accept; the messages follow docs/protocol.md §37.1.
     pub fn check(&self) -> anyhow::Result<()> {
         let exit = self.vtxo_exit_delta.to_u32();
         let htlc = self.htlc_expiry_delta.to_u32();

@@ -1,4 +1,4 @@
-//! What the handlers share: the parts that outlive a restart, and the RAM of one run.
+//! The state that the handlers share: the parts that survive a restart, and the RAM of one run.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex as StdMutex};
@@ -38,7 +38,7 @@ pub struct Ark {
     pub(super) started: SystemTime,
     /// Checkpoint of the newest mailbox message, to wake the subscribers.
     pub(super) newest_message: watch::Sender<u64>,
-    /// The server's own money and which of it is promised.
+    /// The server's own coins.
     pub(super) coins: CoinWallet,
     /// The round in progress.
     pub(super) rounds: Rounds,
@@ -73,8 +73,8 @@ impl Ark {
         }
     }
 
-    /// The run after this one: the same store and keys, nothing else remembered.
-    pub(super) fn reborn(&self, alive: CancellationToken) -> Ark {
+    /// The run after this one, with the same store and keys and fresh RAM.
+    pub(super) fn next_run(&self, alive: CancellationToken) -> Ark {
         Ark {
             chain: self.chain.clone(),
             params: self.params.clone(),

@@ -1,4 +1,4 @@
-//! What a fault about the chain says.
+//! What a fault of the chain proxy does, and which requests it matches.
 
 use anyhow::ensure;
 use serde::{Deserialize, Serialize};
@@ -9,33 +9,33 @@ use crate::faults;
 /// A fault whose target is a path of the Esplora API (`/tx/*/outspend/*`, where `*` stands for one segment), a method of the node's
 /// RPC (`getrawtransaction`), or `*` for everything.
 pub type Fault = faults::Fault<Action>;
-/// A fault in force.
+/// A fault that was added, and its counters.
 pub type ActiveFault = faults::ActiveFault<Action>;
 
 /// What a fault does.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Action {
-    /// The request is passed on later.
+    /// The request is forwarded after a delay.
     Delay {
         /// Milliseconds.
         ms: u64,
     },
-    /// The request is not passed on and the connection breaks. For `*` and without end, the chain source is gone.
+    /// The request is not forwarded and the connection breaks. With target `*` and unlimited, the chain source is down.
     DropBefore,
-    /// The request is passed on and its answer is lost: the connection breaks.
+    /// The request is forwarded, and the connection breaks before its answer.
     DropAfter,
     /// The connection breaks in the middle of the answer's body.
     Cut,
-    /// The answer is the one that the same request got when it came first after the fault was added: time stands still.
+    /// Each request gets the answer that the first equal request got after the fault was added.
     Stale,
-    /// The request is not passed on and this is the answer.
+    /// The request is not forwarded; the proxy gives this answer.
     Answer {
         /// The HTTP status.
         #[serde(default = "ok")]
         code: u16,
-        /// The body: a string as it is, anything else as JSON. An RPC call's id is added to an object, and a batch gets the object
-        /// once for each of its calls.
+        /// The body: a string is sent unchanged, anything else as JSON. For an RPC call, its id is added to an object; for a batch, the
+        /// object is repeated for each call.
         #[serde(default)]
         body: Value,
     },
@@ -46,7 +46,7 @@ fn ok() -> u16 {
 }
 
 impl Fault {
-    /// Whether the fault can ever act; `has_node` says whether there is an RPC to act on.
+    /// Fails if the fault could never act. `has_node` says whether the proxy forwards to a node.
     pub(super) fn check(&self, has_node: bool) -> anyhow::Result<()> {
         let target = self.target.as_str();
         if target != "*" && !target.starts_with('/') {
@@ -54,18 +54,21 @@ impl Fault {
                 target.chars().all(|c| c.is_ascii_lowercase()) && !target.is_empty(),
                 "a target is a path, an RPC method or *, not {target:?}"
             );
-            ensure!(has_node, "there is no node whose {target} could fail");
+            ensure!(
+                has_node,
+                "the target {target} needs a real node, and the sandbox runs without one"
+            );
         }
         if let Action::Answer { code, .. } = self.action {
             ensure!(
                 (200..=599).contains(&code),
-                "{code} is no status of an answer"
+                "the status {code} is not between 200 and 599"
             );
         }
         Ok(())
     }
 
-    /// Whether the fault is about this call: a path without methods, or the RPC methods of a request.
+    /// Whether the fault matches a request with this path, or with these RPC methods if there are any.
     pub(super) fn targets(&self, path: &str, methods: &[String]) -> bool {
         if self.target == "*" {
             return true;
@@ -124,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn a_rule_that_could_never_act_is_refused() {
+    fn a_fault_that_could_never_act_is_refused() {
         let cut = || json!({"type": "cut"});
         assert!(fault("/tx", cut()).check(false).is_ok());
         assert!(fault("getblock", cut()).check(true).is_ok());

@@ -1,7 +1,7 @@
-//! A chain source that misbehaves on demand: an HTTP proxy between a wallet and its chain (docs/protocol.md §35.2, row "chain").
+//! The chain proxy: an HTTP proxy between a wallet and its chain source that applies faults (docs/protocol.md §35.2).
 //!
-//! It stands before the sandbox's Esplora API and, where the sandbox runs on a real node, before that node's RPC too: what is
-//! posted to `/` or below `/wallet/` goes to the node, everything else to Esplora. Without a fault it passes everything on.
+//! It forwards to the sandbox's Esplora API and, if the sandbox runs on a real node, to that node's RPC: a POST to `/` or below
+//! `/wallet/` goes to the node, everything else to Esplora. Without a fault it forwards everything unchanged.
 
 mod fault;
 mod proxy;
@@ -26,7 +26,7 @@ use self::proxy::{Answered, Asked};
 use super::control::{Body, ControlError};
 use super::faults::FaultList;
 
-/// A running proxy, without a slash at the end of any URL. Clones share it; it ends with [`stop`](Self::stop).
+/// A running proxy. Clones share it; it runs until [`stop`](Self::stop). No URL ends with a slash.
 #[derive(Clone)]
 pub struct ChainProxy {
     url: String,
@@ -39,12 +39,12 @@ struct Shared {
     esplora: String,
     node: Option<String>,
     faults: FaultList<Action>,
-    /// What stale faults answer, by the fault's id and the request.
+    /// The recorded answers of stale faults, by fault id and request.
     stale: Mutex<HashMap<(u64, Asked), Answered>>,
 }
 
 impl ChainProxy {
-    /// Starts a proxy on a loopback port, 0 for a free one, before an Esplora API and maybe a node.
+    /// Starts a proxy on a loopback port (0 picks a free one) that forwards to an Esplora API and, if given, to a node.
     pub async fn start(
         esplora: String,
         node: Option<String>,
@@ -73,30 +73,30 @@ impl ChainProxy {
         })
     }
 
-    /// The URL of the proxy, for a wallet that takes it for its Esplora API or its node.
+    /// The URL of the proxy, which a wallet uses as its Esplora API or as its node.
     pub fn url(&self) -> &str {
         &self.url
     }
 
-    /// Puts a fault in force and returns its id. Fails for one that could never act.
+    /// Adds a fault and returns its id. Fails if the fault could never act.
     pub fn add(&self, fault: Fault) -> anyhow::Result<u64> {
         fault.check(self.shared.node.is_some())?;
         Ok(self.shared.faults.add(fault))
     }
 
-    /// Withdraws a fault; false if there is none with this id.
+    /// Removes a fault; false if there is none with this id.
     pub fn remove(&self, id: u64) -> bool {
         self.shared.forget(|fault| fault == id);
         self.shared.faults.remove(id)
     }
 
-    /// Withdraws all faults.
+    /// Removes all faults.
     pub fn clear(&self) {
         self.shared.faults.clear();
         self.shared.forget(|_| true);
     }
 
-    /// The faults, oldest first, spent ones included.
+    /// All faults, oldest first, including those whose `times` are used up.
     pub fn active(&self) -> Vec<ActiveFault> {
         self.shared.faults.active()
     }

@@ -1,4 +1,4 @@
-//! The proxy before a server that counts what reaches it.
+//! The proxy before a server that counts the requests that reach it.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -75,7 +75,7 @@ impl Bench {
 }
 
 #[tokio::test]
-async fn without_rules_everything_gets_through_to_its_place() {
+async fn requests_are_forwarded_without_faults() {
     let bench = Bench::new().await;
     let told: Value = serde_json::from_str(&bench.get("/tx/00?x=1").await.unwrap()).unwrap();
     assert_eq!(
@@ -112,7 +112,7 @@ async fn a_connection_breaks_before_or_after_the_request_or_within_the_answer() 
 }
 
 #[tokio::test]
-async fn a_stale_answer_is_the_first_since_the_rule() {
+async fn a_stale_fault_repeats_the_first_answer() {
     let bench = Bench::new().await;
     assert_eq!(bench.number("/tip").await, 1);
     let id = bench.fault(json!({"target": "/tip", "action": {"type": "stale"}}));
@@ -132,7 +132,7 @@ async fn a_stale_answer_is_the_first_since_the_rule() {
 }
 
 #[tokio::test]
-async fn made_up_answers_fit_the_question() {
+async fn an_answer_fault_adds_the_ids_of_rpc_calls() {
     let bench = Bench::new().await;
     bench.fault(
         json!({"target": "/fees", "action": {"type": "answer", "code": 429, "body": "slow down"}}),
@@ -154,7 +154,7 @@ async fn made_up_answers_fit_the_question() {
 }
 
 #[tokio::test]
-async fn a_delayed_request_is_passed_on_in_the_end() {
+async fn a_delayed_request_is_forwarded() {
     let bench = Bench::new().await;
     bench.fault(json!({"target": "*", "action": {"type": "delay", "ms": 30}}));
     let before = std::time::Instant::now();
@@ -163,7 +163,7 @@ async fn a_delayed_request_is_passed_on_in_the_end() {
 }
 
 #[tokio::test]
-async fn rules_come_and_go_over_http() {
+async fn faults_are_added_listed_and_removed_over_http() {
     let bench = Bench::new().await;
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let base = format!("http://{}/chain-faults", listener.local_addr().unwrap());

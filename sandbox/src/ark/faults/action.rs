@@ -41,7 +41,7 @@ pub enum Action {
     MissingSignature,
     /// Hook: the inputs are refused, with their ids.
     RefuseInputs,
-    /// Hook: the server acknowledges an upload but deletes it, with all uploads before it; or it forgets a prepared offboard.
+    /// Hook: the server acknowledges an upload but treats its VTXOs as never registered; or it forgets a prepared offboard.
     Forget,
     /// Hook: the next step does not happen: a post is acknowledged but not delivered, a transaction is stored but not broadcast,
     /// an event is not sent, or a preimage is not returned.

@@ -37,7 +37,7 @@ pub enum Hook {
     OffboardPrepared,
     /// An offboard is stored; its transaction is not broadcast.
     OffboardPersisted,
-    /// What the server says about itself is ready.
+    /// `ArkInfo` is ready.
     Info,
 }
 

@@ -122,7 +122,7 @@ impl Ark {
     }
 }
 
-/// What a session gives for its one use.
+/// What is taken out of a session, which can be used once.
 struct Claimed {
     tx: Transaction,
     inputs: Vec<VtxoId>,

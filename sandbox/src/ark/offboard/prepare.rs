@@ -1,4 +1,4 @@
-//! The first half of an offboard: the server shows the transaction that it would sign.
+//! The first half of an offboard: the server prepares the transaction and sends it unsigned.
 
 use std::collections::BTreeSet;
 
@@ -92,7 +92,7 @@ impl Ark {
         &self,
         request: &protos::PrepareOffboardRequest,
     ) -> Option<protos::PrepareOffboardResponse> {
-        // Signatures are different every time, so they do not tell requests apart.
+        // Attestations contain random nonces, so they are not compared.
         let same = |session: &&Session| {
             session.request.offboard == request.offboard
                 && session.request.input_vtxo_ids == request.input_vtxo_ids
@@ -136,7 +136,7 @@ impl Ark {
             .calculate(script, charged, offboard.fee_rate, infos)
             .and_then(|fee| net.checked_add(fee))
             .ok_or_else(|| RpcError::bad("fee overflow"))?;
-        // Paying too much is fine: blocks on the way may have made the fee smaller.
+        // A fee above the minimum is accepted: new blocks may have lowered the minimum since the client computed it.
         if needed > gross {
             return Err(RpcError::bad(format!(
                 "{net} and the fee need {needed}: {gross} does not match expected amount"

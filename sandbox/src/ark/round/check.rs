@@ -1,4 +1,4 @@
-//! What every participation in a round has to fulfil, interactive or delegated (docs/protocol.md §31.4).
+//! The checks of every participation in a round, interactive or delegated (docs/protocol.md §31.4).
 
 use std::collections::BTreeSet;
 

@@ -1,4 +1,4 @@
-//! After a round: the client gives up its old VTXOs and learns what unlocks the new ones (docs/protocol.md §32.4, step 12).
+//! After a round: the client forfeits its old VTXOs and gets the preimage that unlocks the new ones (docs/protocol.md §32.4, step 12).
 
 use std::collections::BTreeSet;
 
@@ -19,7 +19,7 @@ use super::super::store::{
 use super::nonces::ForfeitNonce;
 
 impl Ark {
-    /// `RequestLeafVtxoCosign`. Remembers nothing, so a client may ask as often as it likes.
+    /// `RequestLeafVtxoCosign`. Stores nothing, so a client can repeat it.
     pub(in super::super) async fn request_leaf_vtxo_cosign(
         &self,
         request: protos::LeafVtxoCosignRequest,

@@ -1,4 +1,4 @@
-//! The course of a round, from the invitation to the funding transaction (docs/protocol.md §32.4, steps 1 to 11).
+//! A round from its first attempt to the broadcast of its funding transaction (docs/protocol.md §32.4, steps 1 to 11).
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! What interactive participants send: their wishes, then their signatures (docs/protocol.md §31.4).
+//! The calls of interactive participants: they join with inputs and outputs, then send their signatures (docs/protocol.md §31.4).
 
 use std::collections::BTreeSet;
 

@@ -103,7 +103,7 @@ async fn a_forgotten_upload_has_to_be_repeated() {
 }
 
 #[tokio::test]
-async fn a_rule_can_answer_with_any_status() {
+async fn a_fault_can_answer_with_any_status() {
     let (sandbox, wallet, input) = about_to_pay().await;
     let refusal = Action::Status {
         code: Code::InvalidArgument.into(),

@@ -210,7 +210,7 @@ impl Sandbox {
         }
     }
 
-    /// Mines a transaction whose last output is there for somebody else to pay the fee.
+    /// Mines a transaction together with a child that spends its anchor and pays the fee.
     async fn mine_with_fee(&self, tx: Transaction) {
         let anchor = u32::try_from(tx.output.len() - 1).unwrap();
         let coin = self.coin().await;

@@ -153,7 +153,7 @@ async fn coins_leave_with_one_input_and_with_three() {
 }
 
 #[tokio::test]
-async fn the_three_texts_that_clients_read() {
+async fn refusals_contain_the_texts_that_clients_match() {
     let (sandbox, wallet, inputs) = with_coins(
         Params {
             blocked_scripts: vec![blocked_script()],
@@ -336,7 +336,7 @@ async fn the_end_of_an_offboard_can_be_false_or_lost() {
 }
 
 #[tokio::test]
-async fn whoever_exits_after_an_offboard_loses_it_to_the_server() {
+async fn the_server_claims_the_exit_of_an_offboarded_vtxo() {
     for amounts in [&[20_000][..], &[20_000, 5_000]] {
         let (sandbox, wallet, inputs) = with_coins(Params::free(), amounts).await;
         let request = offboard(amounts.iter().sum::<u64>() - FEE);

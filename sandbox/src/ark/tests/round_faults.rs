@@ -20,7 +20,7 @@ async fn about_to_refresh() -> (Sandbox, Wallet, Vtxo<Full>) {
 }
 
 #[tokio::test]
-async fn a_tree_can_be_wrong_in_every_way() {
+async fn every_tree_fault_is_visible_to_a_client() {
     let (sandbox, wallet, old) = about_to_refresh().await;
     for change in [
         TreeFault::MissingOutput,
@@ -235,7 +235,7 @@ async fn a_round_can_fail_and_its_stream_can_break() {
 }
 
 #[tokio::test]
-async fn the_server_can_say_anything_about_itself() {
+async fn every_info_fault_changes_ark_info() {
     let (sandbox, wallet, _) = about_to_refresh().await;
     let mut client = wallet.rpc.client.clone();
     let mut told = async |field| {

@@ -7,7 +7,7 @@ use tower::ServiceExt;
 use super::*;
 
 #[tokio::test]
-async fn info_is_what_the_parameters_say() {
+async fn ark_info_matches_the_parameters() {
     let sandbox = Sandbox::start(Params::demo()).await;
     let rpc = sandbox.connect().await;
     let info = rpc.ark_info().await;
@@ -97,7 +97,7 @@ async fn contradicting_parameters_do_not_start() {
 }
 
 #[tokio::test]
-async fn what_is_to_come_says_so() {
+async fn a_missing_method_answers_unimplemented() {
     let sandbox = Sandbox::start(Params::free()).await;
     let mut client = sandbox.connect().await.client;
     let status = client
