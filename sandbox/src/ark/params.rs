@@ -11,16 +11,16 @@ use ark_lib::vtxo::policy::MAX_BLOCK_DELTA;
 use bitcoin::{Amount, ScriptBuf};
 use bitcoin_ext::BlockDelta;
 
-/// Blocks that a client keeps between an exit and the moment it must have happened.
+/// Margin in blocks that a client keeps before the deadline of an exit.
 const CLIENT_EXIT_MARGIN: u32 = 12;
-/// Blocks that a client keeps for claiming an HTLC, beyond the exit margin.
+/// Further margin in blocks that a client keeps for the claim of an HTLC.
 const CLIENT_HTLC_CLAIM_MARGIN: u32 = 18;
 /// Blocks that may pass between a client's request for an invoice and its claim.
 const CLIENT_PREPARE_MARGIN: u32 = 2;
 /// Slack in blocks between a held incoming payment and the outgoing one that pays it.
 const HTLC_FORWARD_SLACK: u32 = 10;
 
-/// What the server tells its clients in `GetArkInfo`, and the limits it enforces.
+/// The parameters that the server announces in `GetArkInfo`, and the limits that it enforces.
 #[derive(Debug, Clone)]
 pub struct Params {
     /// Blocks from issue to expiry of a VTXO.

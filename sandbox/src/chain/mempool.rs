@@ -146,7 +146,7 @@ impl Mempool {
             .collect()
     }
 
-    /// The entries that a transaction depends on, near and far.
+    /// The entries that a transaction depends on, direct and indirect.
     pub(super) fn ancestors(&self, tx: &Transaction) -> BTreeSet<Txid> {
         let mut found = BTreeSet::new();
         let mut open: Vec<Txid> = self.parents(tx).into_iter().collect();
@@ -168,7 +168,7 @@ impl Mempool {
             .collect()
     }
 
-    /// The entries that depend on an entry, near and far.
+    /// The entries that depend on an entry, direct and indirect.
     pub(super) fn descendants(&self, txid: &Txid) -> BTreeSet<Txid> {
         let mut found = BTreeSet::new();
         let mut open: Vec<Txid> = self.children(txid).into_iter().collect();

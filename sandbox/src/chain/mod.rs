@@ -3,8 +3,8 @@
 //!
 //! There are two kinds. The simulation lives in RAM behind one lock; with a directory, its blocks and mempool also survive a
 //! restart, but what is on hold is forgotten when the process ends. Its blocks are valid for any node that runs regtest.
-//! The other kind is a real regtest node, driven over its RPC. Both are read through a [`View`], so that whoever holds a
-//! [`Chain`] does not need to know which one it is.
+//! The other kind is a real regtest node, driven over its RPC. Both are read through a [`View`], so that the user of
+//! a [`Chain`] need not know which kind it is.
 
 mod accept;
 mod auto;

@@ -1,6 +1,6 @@
 //! Rounds: clients give up VTXOs for new ones in a new tree that one transaction funds (docs/protocol.md §31.4, §32.4, §32.5).
 //!
-//! Until its transaction is complete, a round is kept in RAM only and ends at a restart; nobody has given up anything by then.
+//! Until its transaction is complete, a round is kept in RAM only and ends at a restart; by then no VTXO is forfeited.
 //! After that, everything is in the store.
 
 mod attempt;

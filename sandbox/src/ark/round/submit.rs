@@ -51,7 +51,7 @@ impl Ark {
             outputs,
         };
         let unlock_hash = participant.unlock_hash().to_byte_array().to_vec();
-        // The list is closed by whoever has the turn, so this is still the attempt that was checked.
+        // The list of participants is closed under the same lock, so this is still the attempt that was checked.
         match &mut *self.rounds.attempt() {
             Some(attempt) => attempt.interactive.push(participant),
             None => return Err(RpcError::bad("there is no round to join")),
@@ -115,7 +115,7 @@ impl Ark {
         Ok(())
     }
 
-    /// `ProvideVtxoSignatures`. Signatures that were taken already are taken again.
+    /// `ProvideVtxoSignatures`. Repeated signatures are accepted.
     pub(in super::super) async fn provide_vtxo_signatures(
         &self,
         request: protos::VtxoSignaturesRequest,

@@ -1,4 +1,4 @@
-//! The tree of a round, before anybody has signed it (docs/protocol.md §32.4, steps 4 and 6).
+//! The unsigned tree of a round (docs/protocol.md §32.4, steps 4 and 6).
 
 use std::collections::HashMap;
 
@@ -16,7 +16,7 @@ use super::attempt::{Attempt, unlock_hash};
 /// A tree needs an inner node, and so at least two leaves.
 const MIN_LEAVES: usize = 2;
 
-/// What the server contributes to the signatures of one tree.
+/// The server's key and nonces for one tree.
 pub struct ServerNonces {
     /// Used for this tree only.
     pub cosign_key: Keypair,
@@ -27,7 +27,7 @@ pub struct ServerNonces {
 }
 
 impl Ark {
-    /// The tree for everybody in the attempt, and a fresh key that signs it all.
+    /// The tree for all participants of the attempt, and the server's new cosign key for it.
     pub(super) fn tree_of(
         &self,
         attempt: &Attempt,
@@ -131,7 +131,7 @@ fn alter_leaves(leaves: &mut Vec<VtxoLeafSpec>, fault: Option<TreeFault>) {
     }
 }
 
-/// Changes what the clients are told of a tree that is as they asked for.
+/// Applies a fault to the proposal sent to the clients; the tree itself is correct.
 pub fn alter_proposal(proposal: &mut VtxoProposal, fault: Option<TreeFault>) {
     match fault {
         Some(TreeFault::Underfunded) => {
