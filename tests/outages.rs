@@ -62,7 +62,7 @@ async fn refresh_through(mishaps: &[Value], delegated: bool) {
             daemon.refresh_all().await;
         }
         until_refreshed(&world, &daemon, &old, &mishap.to_string()).await;
-        assert!(fired.rules()[0].fired > 0, "{mishap} did not happen");
+        assert!(fired.active()[0].fired > 0, "{mishap} did not happen");
         world.no_faults();
         daemon.wait_for_connected(true).await;
     }
@@ -112,7 +112,7 @@ async fn a_refresh_outlasts_a_stream_of_events_that_breaks() {
         world.sandbox.ark.restart().await;
         daemon.refresh_all().await;
         until_refreshed(&world, &daemon, &old, &cut.to_string()).await;
-        assert!(world.sandbox.ark.faults().rules()[0].fired > 0, "{cut}");
+        assert!(world.sandbox.ark.faults().active()[0].fired > 0, "{cut}");
         world.no_faults();
     }
     assert_conserved(&world, &[&daemon]).await;
@@ -197,7 +197,7 @@ async fn pay_through(mishaps: &[Value]) {
         let reply = daemon.post("/wallet/send-onchain", body).await;
         assert!([200, 202].contains(&reply.status), "{mishap}: {reply:#?}");
         assert!(
-            world.sandbox.ark.faults().rules()[0].fired > 0,
+            world.sandbox.ark.faults().active()[0].fired > 0,
             "{mishap} did not happen"
         );
         world.no_faults();

@@ -1,10 +1,13 @@
-//! The control API of the sandbox: what a test or a person does to the world that a wallet lives in.
+//! The control API of the sandbox: how a test or a person mines, pays, reorganises and sets fees.
 //!
-//! JSON over HTTP; errors are `{"message"}`. On a real node some requests are refused (422): a node cannot be made to forget
-//! or to refuse a transaction, nor be given another clock or another lowest fee rate.
+//! JSON over HTTP; errors are `{"message"}`. On a real node some requests are refused (422): a node cannot be told to evict or
+//! refuse a transaction, to use another clock, or to change its minimum relay fee.
 //!
-//! This is the half that concerns the chain and the faucet. Whoever adds another half writes a router of its own with
-//! [`ControlError`] and [`Body`] and merges it.
+//! This module serves the routes of the chain and the faucet. The Ark server and the chain proxy have routers of their own, which
+//! are merged with this one.
+
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,13 +25,13 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::chain::{AutoMine, Chain, FeeRates, Reorg};
-use super::coins::Coins;
+use super::coin_wallet::CoinWallet;
 
-/// Blocks that one request may mine.
+/// Maximum number of blocks that one request can mine.
 const MAX_BLOCKS: u32 = 10_000;
 
 /// The routes, relative to the base of the API.
-pub fn router(chain: Chain, faucet: Arc<Coins>) -> Router {
+pub fn router(chain: Chain, faucet: Arc<CoinWallet>) -> Router {
     Router::new()
         .route("/status", get(status))
         .route("/mine", post(mine))
@@ -44,7 +47,7 @@ pub fn router(chain: Chain, faucet: Arc<Coins>) -> Router {
         .with_state(Control { chain, faucet })
 }
 
-/// The answer to a path that no route takes.
+/// The answer to an unknown path.
 pub async fn unknown_path() -> ControlError {
     ControlError::new(StatusCode::NOT_FOUND, "no such path")
 }
@@ -52,10 +55,10 @@ pub async fn unknown_path() -> ControlError {
 #[derive(Clone)]
 struct Control {
     chain: Chain,
-    faucet: Arc<Coins>,
+    faucet: Arc<CoinWallet>,
 }
 
-/// A refusal: a status and the message of its JSON body.
+/// An error answer: a status and the message of its JSON body.
 #[derive(Debug)]
 pub struct ControlError {
     status: StatusCode,
@@ -63,7 +66,7 @@ pub struct ControlError {
 }
 
 impl ControlError {
-    /// A refusal with a status that says whose fault it is.
+    /// An error answer with this status and message.
     pub fn new(status: StatusCode, message: impl Into<String>) -> ControlError {
         ControlError {
             status,
@@ -71,13 +74,13 @@ impl ControlError {
         }
     }
 
-    /// The caller asked for something that makes no sense.
+    /// Status 400 with this message.
     pub fn bad_request(message: impl Into<String>) -> ControlError {
         ControlError::new(StatusCode::BAD_REQUEST, message)
     }
 }
 
-/// What the sandbox could not do, with the chain of reasons: it talks to developers.
+/// Status 422 with the whole chain of causes, since the callers are developers.
 impl From<anyhow::Error> for ControlError {
     fn from(error: anyhow::Error) -> ControlError {
         ControlError::new(StatusCode::UNPROCESSABLE_ENTITY, format!("{error:#}"))
@@ -90,7 +93,7 @@ impl IntoResponse for ControlError {
     }
 }
 
-/// A JSON request body; none at all counts as `{}`. Errors come as [`ControlError`].
+/// A JSON request body; an empty body counts as `{}`. Errors are [`ControlError`]s.
 pub struct Body<T>(pub T);
 
 impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
@@ -107,7 +110,7 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
     }
 }
 
-/// The answer when there is nothing to tell: `{}`.
+/// The answer without content: `{}`.
 #[derive(Serialize)]
 struct Done {}
 
@@ -156,7 +159,7 @@ async fn mined(chain: &Chain, hashes: Vec<BlockHash>) -> Result<Json<Mined>, Con
 struct Mine {
     #[serde(default = "one")]
     n: u32,
-    /// Leave the mempool waiting.
+    /// Mine blocks without transactions.
     #[serde(default)]
     empty: bool,
 }
@@ -212,10 +215,10 @@ async fn mine_auto(
 #[serde(deny_unknown_fields)]
 struct ReorgRequest {
     depth: u32,
-    /// Transactions that do not come back.
+    /// Transactions that are removed from the chain and the mempool.
     #[serde(default)]
     drop: Vec<Txid>,
-    /// Transactions, as hex, that are mined in place of those that they conflict with.
+    /// Transactions, as hex, that are mined in place of the transactions that they conflict with.
     #[serde(default)]
     replace: Vec<String>,
 }
@@ -283,7 +286,7 @@ struct Fees {
     fast: Option<f64>,
     regular: Option<f64>,
     slow: Option<f64>,
-    /// The lowest rate that the mempool relays.
+    /// Minimum relay fee rate of the mempool.
     min_relay: Option<f64>,
 }
 
@@ -324,7 +327,7 @@ fn fee_rate(sat_per_vb: f64) -> Result<FeeRate, ControlError> {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Time {
-    /// Seconds since 1970; without it the machine's clock counts again.
+    /// Seconds since 1970; `null` returns to the machine's clock.
     time: Option<u32>,
 }
 
@@ -404,132 +407,4 @@ async fn evict(
         ));
     }
     Ok(Json(gone))
-}
-
-#[cfg(test)]
-mod tests {
-    use serde_json::Value;
-
-    use super::*;
-    use crate::{Sandbox, SandboxHandle};
-
-    async fn quiet() -> SandboxHandle {
-        let auto_mine = AutoMine {
-            on: false,
-            delay: Duration::ZERO,
-        };
-        Sandbox {
-            auto_mine,
-            ..Sandbox::default()
-        }
-        .start()
-        .await
-        .unwrap()
-    }
-
-    async fn ask(sandbox: &SandboxHandle, path: &str, body: Option<Value>) -> (u16, Value) {
-        let url = format!("{}{path}", sandbox.control_url);
-        let client = reqwest::Client::new();
-        let request = match body {
-            Some(body) => client.post(url).json(&body),
-            None => client.get(url),
-        };
-        let response = request.send().await.unwrap();
-        (response.status().as_u16(), response.json().await.unwrap())
-    }
-
-    #[tokio::test]
-    async fn the_faucet_pays_and_mines() {
-        let sandbox = quiet().await;
-        let to = crate::coins::CoinKey::derive(&[1; 32], "somebody")
-            .address()
-            .to_string();
-        let body = json!({ "address": to, "amount_sat": 100_000, "mine": true });
-        let (status, answer) = ask(&sandbox, "/faucet", Some(body)).await;
-        assert_eq!((status, &answer["height"]), (200, &json!(121)), "{answer}");
-        let (_, tx) = ask(
-            &sandbox,
-            &format!("/tx/{}", answer["txid"].as_str().unwrap()),
-            None,
-        )
-        .await;
-        assert_eq!(
-            (&tx["height"], &tx["confirmations"]),
-            (&json!(121), &json!(1))
-        );
-    }
-
-    #[tokio::test]
-    async fn a_held_payment_waits_and_an_evicted_one_is_gone() {
-        let sandbox = quiet().await;
-        let script = sandbox.faucet.address().script_pubkey();
-        let rate = FeeRate::from_sat_per_vb_u32(2);
-        let txid = sandbox
-            .faucet
-            .pay(script, Amount::from_sat(5000), rate)
-            .await
-            .unwrap();
-        ask(&sandbox, &format!("/tx/{txid}/hold"), Some(json!({}))).await;
-        ask(&sandbox, "/mine", Some(json!({ "n": 2 }))).await;
-        let (_, status) = ask(&sandbox, "/status", None).await;
-        assert_eq!(status["chain"]["height"], 122);
-        assert_eq!(status["chain"]["mempool"], json!([txid]));
-        let (_, gone) = ask(&sandbox, &format!("/tx/{txid}/evict"), Some(json!({}))).await;
-        assert_eq!(gone, json!([txid]));
-        assert_eq!(ask(&sandbox, &format!("/tx/{txid}"), None).await.0, 404);
-    }
-
-    #[tokio::test]
-    async fn mistakes_are_answered_with_a_message() {
-        let sandbox = quiet().await;
-        let mainnet = "bc1qw508d6qejxtdg4y5r3zarvary0c5xw7kv8f3t4";
-        let regtest = sandbox.faucet.address().to_string();
-        for (path, body, status) in [
-            (
-                "/faucet",
-                json!({ "address": mainnet, "amount_sat": 1 }),
-                400,
-            ),
-            (
-                "/faucet",
-                json!({ "address": regtest, "amount_sat": 1 }),
-                422,
-            ),
-            (
-                "/faucet",
-                json!({ "address": regtest, "amount_sat": u64::MAX }),
-                422,
-            ),
-            ("/mine", json!({ "n": 1_000_000 }), 400),
-            ("/mine", json!({ "blocks": 1 }), 400),
-            ("/reorg", json!({ "depth": 1000 }), 422),
-            ("/fees", json!({ "fast": -1 }), 400),
-            ("/nowhere", json!({}), 404),
-        ] {
-            let (got, answer) = ask(&sandbox, path, Some(body)).await;
-            assert_eq!(got, status, "{path}: {answer}");
-            assert!(answer["message"].is_string(), "{path}: {answer}");
-        }
-    }
-
-    #[tokio::test]
-    async fn a_reorganisation_can_drop_a_payment() {
-        let sandbox = quiet().await;
-        let script = sandbox.faucet.address().script_pubkey();
-        let rate = FeeRate::from_sat_per_vb_u32(2);
-        let txid = sandbox
-            .faucet
-            .pay(script, Amount::from_sat(5000), rate)
-            .await
-            .unwrap();
-        sandbox.chain.mine(1).await.unwrap();
-        let (_, answer) = ask(
-            &sandbox,
-            "/reorg",
-            Some(json!({ "depth": 1, "drop": [txid] })),
-        )
-        .await;
-        assert_eq!(answer["height"], 122);
-        assert!(sandbox.chain.tx(txid).await.unwrap().is_none());
-    }
 }

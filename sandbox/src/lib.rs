@@ -4,10 +4,10 @@
 
 pub mod ark;
 pub mod chain;
-pub mod chaos;
-pub mod coins;
+pub mod chain_proxy;
+pub mod coin_wallet;
 pub mod control;
-pub mod rules;
+pub mod faults;
 pub mod testing;
 
 use std::net::{Ipv4Addr, SocketAddr};
@@ -25,40 +25,40 @@ use tokio_util::sync::CancellationToken;
 
 use self::ark::{ArkServer, ArkServerOptions, Params};
 use self::chain::{AutoMine, BitcoindConfig, Chain, ChainConfig, FeeRates, esplora};
-use self::chaos::ChainProxy;
-use self::coins::{CoinKey, Coins};
+use self::chain_proxy::ChainProxy;
+use self::coin_wallet::{CoinKey, CoinWallet};
 
-/// Blocks that a new chain starts with, so that the faucet has coinbases that are deep enough to spend.
+/// Number of blocks that a new chain starts with, so that the faucet has mature coinbase outputs.
 const FIRST_BLOCKS: u32 = 120;
 /// Number of coins that the Ark server starts with.
 const SERVER_COINS: usize = 10;
-/// What each of them is worth.
+/// Amount of each of these coins.
 const SERVER_COIN: Amount = Amount::from_int_btc(10);
-/// How long open connections may go on after [`SandboxHandle::stop`].
+/// Time that open connections get to finish after [`SandboxHandle::stop`].
 const LINGER: Duration = Duration::from_secs(2);
 
-/// What a sandbox is started with.
+/// The options of a sandbox.
 #[derive(Clone, Debug)]
 pub struct Sandbox {
-    /// Where everything is kept; `None` keeps it in RAM only.
+    /// Directory of all persistent data; `None` keeps everything in RAM.
     pub data_dir: Option<PathBuf>,
-    /// A regtest node to run on in place of the simulated chain.
+    /// A regtest node that replaces the simulated chain.
     pub bitcoind: Option<BitcoindConfig>,
-    /// What all keys derive from. Unless given, that of the directory or a random one.
+    /// Seed of all keys. If `None`, the seed stored in the directory, else a random one.
     pub seed: Option<[u8; 32]>,
     /// The loopback port of the HTTP APIs; 0 picks a free one.
     pub http_port: u16,
-    /// The loopback port of the chain source that fails on demand; 0 picks a free one.
+    /// The loopback port of the chain proxy, which applies the chain faults; 0 picks a free one.
     pub chain_proxy_port: u16,
     /// The loopback port of the Ark server; 0 picks a free one.
     pub ark_port: u16,
-    /// The loopback port of the Ark server's administration services, if they are wanted; 0 picks a free one.
+    /// The loopback port of the Ark server's administration service; 0 picks a free one, and `None` leaves the service out.
     pub ark_admin_port: Option<u16>,
     /// The Ark server's parameters.
     pub ark: Params,
-    /// When blocks are mined without being asked for.
+    /// The settings of automatic mining.
     pub auto_mine: AutoMine,
-    /// The fee estimates served at first; on a real node those served while it has none.
+    /// The initial fee estimates; on a real node, those that replace missing estimates of the node.
     pub fee_rates: FeeRates,
     /// Lowest fee rate that the simulated mempool relays.
     pub min_relay_fee: FeeRate,
@@ -99,12 +99,12 @@ pub struct SandboxHandle {
     pub ark_url: String,
     /// The chain.
     pub chain: Chain,
-    /// The same chain for a wallet, through a proxy that makes it fail on demand.
+    /// A proxy before the chain, which wallets connect to; it applies the chain faults.
     pub chain_proxy: ChainProxy,
     /// The Ark server.
     pub ark: ArkServer,
     /// The wallet that coins are mined to and the faucet pays from.
-    pub faucet: Arc<Coins>,
+    pub faucet: Arc<CoinWallet>,
     stop: CancellationToken,
     http: JoinHandle<std::io::Result<()>>,
 }
@@ -129,7 +129,7 @@ impl Sandbox {
             None => Chain::start(config)?,
             Some(node) => Chain::connect(node, config).await?,
         };
-        let faucet = Arc::new(Coins::new(chain.clone(), faucet_key));
+        let faucet = Arc::new(CoinWallet::new(chain.clone(), faucet_key));
         fill(&chain, &faucet).await?;
 
         let ark = ArkServer::start(ArkServerOptions {
@@ -177,7 +177,7 @@ impl Sandbox {
 }
 
 impl SandboxHandle {
-    /// Stops listening. The chain ends with its last handle; what it acknowledged is on disk already.
+    /// Stops listening. The chain ends with its last handle; everything that it acknowledged is on disk by then.
     pub async fn stop(self) {
         self.chain_proxy.stop();
         self.ark.stop().await;
@@ -189,9 +189,9 @@ impl SandboxHandle {
     }
 }
 
-/// Gives the Ark server the money for rounds and offboards, unless it has some. Several coins, since each transaction in the
-/// making locks one.
-async fn fund_server(ark: &ArkServer, faucet: &Coins, chain: &Chain) -> anyhow::Result<()> {
+/// Pays the Ark server the coins for rounds and offboards, unless it has some: several, because each unfinished transaction locks
+/// one.
+async fn fund_server(ark: &ArkServer, faucet: &CoinWallet, chain: &Chain) -> anyhow::Result<()> {
     let balance = ark.coin_balance().await?;
     if balance.confirmed > Amount::ZERO {
         return Ok(());
@@ -205,10 +205,10 @@ async fn fund_server(ark: &ArkServer, faucet: &Coins, chain: &Chain) -> anyhow::
     Ok(())
 }
 
-/// Mines until the faucet has something to pay with. The coins of a chain that others began are not the faucet's.
-async fn fill(chain: &Chain, faucet: &Coins) -> anyhow::Result<()> {
+/// Mines until the faucet has spendable coins. On a node's existing chain it owns none at first.
+async fn fill(chain: &Chain, faucet: &CoinWallet) -> anyhow::Result<()> {
     let height = chain.tip().await?.height;
-    // The last of them confirms the coins of the Ark server.
+    // One block less: the last one confirms the coins of the Ark server.
     chain
         .mine((FIRST_BLOCKS - 1).saturating_sub(height))
         .await?;
@@ -217,12 +217,12 @@ async fn fill(chain: &Chain, faucet: &Coins) -> anyhow::Result<()> {
     }
     ensure!(
         faucet.balance().await?.confirmed > Amount::ZERO,
-        "the chain is so long that new blocks pay nothing to the faucet: let the node start a new one"
+        "the chain is so long that the block subsidy is zero and the faucet earns nothing: start the node with a new data directory"
     );
     Ok(())
 }
 
-/// The seed that the directory holds; a new one is written there first.
+/// Reads the seed from the directory; writes a new one if there is none.
 fn load_seed(dir: Option<&Path>) -> anyhow::Result<[u8; 32]> {
     let Some(dir) = dir else {
         return Ok(rand::random());
@@ -266,7 +266,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn two_sandboxes_do_not_know_each_other() {
+    async fn two_sandboxes_are_independent() {
         let (one, other) = (
             Sandbox::default().start().await.unwrap(),
             Sandbox::default().start().await.unwrap(),
@@ -277,7 +277,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_chain_fails_when_it_is_told_to() {
+    async fn the_chain_proxy_applies_a_fault() {
         let sandbox = Sandbox::default().start().await.unwrap();
         let http = reqwest::Client::builder().no_proxy().build().unwrap();
         let tip = format!("{}/blocks/tip/height", sandbox.chain_proxy.url());

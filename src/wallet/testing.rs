@@ -13,7 +13,7 @@ use crate::config::{ConfigFile, WalletConfig};
 use crate::wallet::{
     BoardAmount, HistoryPage, Movement, PendingRound, RoundPhase, Wallet, WalletOptions,
 };
-use arkwalletd_sandbox::ark::{Action, Params, RoundOutcome, Rule};
+use arkwalletd_sandbox::ark::{Action, Fault, Params, RoundOutcome};
 use arkwalletd_sandbox::{Sandbox, SandboxHandle};
 
 pub(in crate::wallet) const PATIENCE: Duration = Duration::from_secs(60);
@@ -100,7 +100,7 @@ impl World {
 
     /// Makes the server do this at that point, so many times.
     pub(in crate::wallet) fn fault(&self, target: &str, times: u32, action: Action) {
-        let rule = Rule {
+        let rule = Fault {
             target: target.to_owned(),
             skip: 0,
             times: Some(times),

@@ -139,7 +139,7 @@ impl World {
 
     /// How often chain faults have acted, all in all.
     pub fn chain_faults_fired(&self) -> u32 {
-        let rules = self.sandbox.chain_proxy.rules();
+        let rules = self.sandbox.chain_proxy.active();
         rules.iter().map(|active| active.fired).sum()
     }
 

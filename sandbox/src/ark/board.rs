@@ -1,4 +1,4 @@
-//! Boards: cosigning the exit of an output that a client is about to fund, and registering it once it is confirmed (spec §1.2, §2.1).
+//! Boards: cosigning the exit of an output that a client is about to fund, and registering it once it is confirmed (docs/protocol.md §31.2, §32.1).
 
 use ark_lib::Vtxo;
 use ark_lib::board::BoardBuilder;
@@ -11,16 +11,16 @@ use bitcoin::{Amount, OutPoint, Transaction};
 use bitcoin_ext::{BlockHeight, P2TR_DUST};
 use server_rpc::{MAX_NB_BOARD_FUNDING_INPUTS, TryFromBytes, protos};
 
-use super::faults::{Action, Hook};
+use super::faults::{Action, Hook, corrupt_signature};
 use super::state::Ark;
 use super::status::RpcError;
 use super::store::{TxKind, VtxoState, tx, vtxo};
 
-/// Blocks by which a client may be ahead of the server when it computes the expiry.
+/// Number of blocks by which a client's chain may be ahead of the server's when it computes the expiry.
 const EXPIRY_SLACK: u32 = 3;
 
 impl Ark {
-    /// `RequestBoardCosign`. Remembers nothing, so a client may ask as often as it likes.
+    /// `RequestBoardCosign`. Stores nothing, so a client can repeat it.
     pub(super) async fn request_board_cosign(
         &self,
         request: protos::BoardCosignRequest,
@@ -46,7 +46,7 @@ impl Ark {
         let mut response: protos::BoardCosignResponse =
             builder.server_cosign(&self.keys.server).into();
         if self.hook(Hook::BoardCosign)? == Some(Action::WrongSignature) {
-            spoil(&mut response.partial_sig);
+            corrupt_signature(&mut response.partial_sig);
         }
         Ok(response)
     }
@@ -88,7 +88,7 @@ impl Ark {
         Ok(protos::Empty {})
     }
 
-    /// The fee of a board, if the amount is one that the server takes.
+    /// The fee of a board; fails if the server does not accept the amount.
     fn board_fee(&self, amount: Amount) -> Result<Amount, RpcError> {
         let min = self.params.min_board_amount.max(P2TR_DUST);
         if amount < min {
@@ -100,7 +100,7 @@ impl Ark {
             return Err(RpcError::bad(format!("a board may have at most {max}")));
         }
         if amount > Amount::MAX_MONEY {
-            return Err(RpcError::bad("more than all bitcoin"));
+            return Err(RpcError::bad("the amount exceeds 21 million bitcoin"));
         }
         let fee = self
             .params
@@ -125,7 +125,7 @@ impl Ark {
         }
     }
 
-    /// The funding transaction has to be a plain on-chain one: nothing of it may exist only inside the Ark.
+    /// Checks that the funding transaction is on-chain: neither it nor its inputs may be virtual.
     async fn check_funding_tx(&self, bytes: &[u8], utxo: OutPoint) -> Result<(), RpcError> {
         let funding_tx = Transaction::from_bytes(bytes)?;
         if funding_tx.input.len() > MAX_NB_BOARD_FUNDING_INPUTS {
@@ -156,8 +156,8 @@ impl Ark {
         Ok(())
     }
 
-    /// The funding transaction of a board once it is deep enough. Until then the answer is "not yet", which keeps the client
-    /// trying: a refusal would make it give up a board that is only waiting for blocks.
+    /// The funding transaction of a board if it has enough confirmations, else [`RpcError::NotYet`], after which the client tries
+    /// again: after a refusal it would abandon a board that only waits for blocks.
     async fn confirmed_funding_tx(&self, vtxo: &Vtxo<Full>) -> Result<Transaction, RpcError> {
         let txid = vtxo.chain_anchor().txid;
         let required = self.params.required_board_confirmations;
@@ -173,12 +173,5 @@ impl Ark {
                 "funding transaction {txid} has {confirmations} of {required} confirmations"
             ))),
         }
-    }
-}
-
-/// Turns a partial signature into one that does not verify.
-pub(super) fn spoil(partial_signature: &mut [u8]) {
-    if let Some(last) = partial_signature.last_mut() {
-        *last ^= 1;
     }
 }

@@ -1,9 +1,9 @@
-//! Keeps the server's own transactions in chain or mempool (spec §2.11).
+//! Rebroadcasts the server's own transactions until they are confirmed (docs/protocol.md §32.11).
 
 use super::state::Ark;
 
 impl Ark {
-    /// Broadcasts, now and at every new block, those of the server's transactions that a restart or a reorganisation has lost.
+    /// Broadcasts, now and at every new block, those of the server's transactions that a restart or a reorganisation removed.
     pub(super) async fn keep_broadcast(&self) {
         let mut tips = self.chain.subscribe_tips();
         loop {
@@ -15,8 +15,8 @@ impl Ark {
         }
     }
 
-    /// Broadcasts those of the server's transactions that are neither in the chain nor in the mempool. What fails is tried again
-    /// at the next block.
+    /// Broadcasts those of the server's transactions that are neither in the chain nor in the mempool. A failed broadcast is
+    /// repeated at the next block.
     pub(super) async fn broadcast_now(&self) {
         if let Err(error) = self.broadcast_missing().await {
             tracing::warn!(error = %format_args!("{error:#}"), "cannot broadcast");

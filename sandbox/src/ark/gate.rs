@@ -1,5 +1,5 @@
-//! What every call passes before it reaches a handler: it is counted, suffers the transport faults that a rule asks for, has its
-//! headers checked, and is cut off when the server goes down.
+//! What happens to every call before its handler: it is counted, transport faults are applied, and its headers are checked. A call
+//! in progress ends with an error when the run of the server ends.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -22,7 +22,7 @@ use super::service::Rpc;
 use super::state::Ark;
 use super::status::with_identifiers;
 
-/// Largest request; the same as clients accept in answers.
+/// Maximum size of a request in bytes; clients accept the same size in answers.
 const MAX_MESSAGE: usize = 64 * 1024 * 1024;
 
 /// The gRPC services of one run of the server.
@@ -34,7 +34,7 @@ pub struct Gate {
 }
 
 impl Gate {
-    /// In front of this run.
+    /// The services of this run.
     pub fn new(ark: Arc<Ark>) -> Gate {
         let rpc = Arc::new(Rpc(ark.clone()));
         Gate {
@@ -97,7 +97,7 @@ impl Service<Request<Body>> for Gate {
         let gate = self.clone();
         let alive = gate.ark.alive.clone();
         Box::pin(async move {
-            // The handler is polled first: one that brings the server down itself still gives its answer.
+            // The handler is polled first, so that a handler that ends the run itself still answers.
             let passed = tokio::select! {
                 biased;
                 passed = gate.pass(request) => passed,

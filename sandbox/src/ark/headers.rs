@@ -1,4 +1,4 @@
-//! The headers that every call has to bring (spec §0.3).
+//! The headers that every call must have (docs/protocol.md §30.3).
 
 use server_rpc::client::USER_AGENT_HEADER;
 use server_rpc::pver::PROTOCOL_VERSION_HASHLOCK_CLAUSES;
@@ -6,7 +6,7 @@ use server_rpc::tonic::Status;
 use server_rpc::tonic::codegen::http::HeaderMap;
 use server_rpc::{MAX_PROTOCOL_VERSION, MIN_PROTOCOL_VERSION, PROTOCOL_VERSION_HEADER};
 
-/// Longest name of a client.
+/// Maximum length of a client name.
 const MAX_NAME: usize = 32;
 
 /// Refuses a call without a protocol version that this server speaks, or with a malformed client name. Only the handshake, which

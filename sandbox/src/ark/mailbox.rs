@@ -1,4 +1,4 @@
-//! Mailboxes: what senders leave for a wallet, and how the wallet fetches it (spec §1.7).
+//! Mailboxes: senders post messages for a wallet, and the wallet reads them (docs/protocol.md §31.7).
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -118,7 +118,7 @@ impl Ark {
         })
     }
 
-    /// `SubscribeMailbox`: everything after the checkpoint, then whatever arrives, until this run of the server ends.
+    /// `SubscribeMailbox`: all messages after the checkpoint, then each new one, until this run of the server ends.
     pub(super) fn subscribe_mailbox(
         self: &Arc<Self>,
         request: &protos::MailboxRequest,
@@ -165,7 +165,7 @@ struct Subscription {
     waiting: VecDeque<MailboxMessage>,
     /// Changes when any mailbox gets a message. Subscribed before the first read, so none is missed.
     arrivals: watch::Receiver<u64>,
-    /// Set by a fault rule: the stream breaks after so many.
+    /// Set by a fault: the stream breaks after this many messages.
     messages_left: Option<usize>,
 }
 
@@ -199,7 +199,7 @@ fn decode_mailbox_id(bytes: &[u8]) -> Result<MailboxIdentifier, RpcError> {
     MailboxIdentifier::deserialize(bytes).map_err(|_| RpcError::bad("invalid mailbox id"))
 }
 
-/// The mailbox that a reader asks for, provided that it may.
+/// The mailbox of a read request, after a check of its authorization.
 fn authorized_mailbox(request: &protos::MailboxRequest) -> Result<MailboxIdentifier, RpcError> {
     let mailbox = decode_mailbox_id(&request.mailbox_id)?;
     let authorization = request

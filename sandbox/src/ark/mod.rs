@@ -1,4 +1,4 @@
-//! The sandbox's Ark server: the counterpart of a wallet, speaking the genuine gRPC protocol on a loopback port.
+//! The sandbox's Ark server: it serves the gRPC protocol of a real one on a loopback port.
 //!
 //! It relies on [`Chain`](super::chain::Chain) for everything on chain and keeps its own state in SQLite. All RAM of one run sits
 //! in one value (`state::Ark`), so a restart is simply the next value over the same store and the same listening socket.
@@ -44,29 +44,26 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-pub use faults::{Action, ActiveRule, Faults, Hook, Rule};
-pub use info::InfoFault;
-pub use offboard::OffboardFault;
+pub use faults::{Action, ActiveFault, Fault, Faults, Hook, InfoFault, OffboardFault, TreeFault};
 pub use params::{Params, charging_fees};
-pub use round::{RoundConfigChange, RoundOutcome, TreeFault};
+pub use round::{RoundConfigChange, RoundOutcome};
 pub use store::{Ledger, Total, VtxoRecord, VtxoState};
 
 use super::chain::Chain;
-use super::coins::CoinBalance;
-use admin::AdminGate;
+use super::coin_wallet::CoinBalance;
 use gate::Gate;
 use keys::Keys;
 use state::Ark;
 use store::Store;
 
-/// Clients that cancel many streams would otherwise be thrown out.
+/// HTTP/2 limit on cancelled streams; a client above it is disconnected.
 const MAX_PENDING_RESETS: usize = 1000;
-/// How long connections may take to finish at a restart.
+/// Time that connections get to finish at a restart.
 const DRAIN: Duration = Duration::from_secs(1);
 
-/// What a server is started with.
+/// The options of a server.
 pub struct ArkServerOptions {
-    /// The chain it lives on.
+    /// The chain that it uses.
     pub chain: Chain,
     /// Its parameters.
     pub params: Params,
@@ -76,7 +73,7 @@ pub struct ArkServerOptions {
     pub seed: Option<[u8; 32]>,
     /// Port on 127.0.0.1; 0 picks a free one.
     pub port: u16,
-    /// Port on 127.0.0.1 for the administration services, if they are wanted; 0 picks a free one.
+    /// Port on 127.0.0.1 of the administration service; 0 picks a free one, and `None` leaves the service out.
     pub admin_port: Option<u16>,
 }
 
@@ -133,7 +130,7 @@ impl ArkServer {
         format!("http://{}", self.address)
     }
 
-    /// Where the administration services are, if they are wanted.
+    /// Where the administration service listens, if it was started.
     pub fn admin_address(&self) -> Option<String> {
         self.admin_address
             .map(|address| format!("http://{address}"))
@@ -144,7 +141,7 @@ impl ArkServer {
         self.runs.current().keys.server.public_key()
     }
 
-    /// The fault rules and call counters.
+    /// The faults and call counters.
     pub fn faults(&self) -> Faults {
         self.runs.current().faults.clone()
     }
@@ -237,13 +234,13 @@ async fn serve_runs(runs: Arc<Runs>, listener: TcpListener) {
             ark.schedule_rounds()
         );
         if let Err(error) = served {
-            tracing::error!(%error, "ark server failed");
+            tracing::error!(%error, "Ark server failed");
             runs.stop.cancel();
         }
         if runs.stop.is_cancelled() {
             return;
         }
-        let next = ark.reborn(runs.stop.child_token());
+        let next = ark.next_run(runs.stop.child_token());
         runs.current.send_replace(Arc::new(next));
     }
 }
@@ -267,12 +264,12 @@ async fn serve(listener: &TcpListener, ark: &Arc<Ark>) -> Result<(), Error> {
     }
 }
 
-/// Serves the administration until the server stops.
+/// Serves the administration service until the server stops.
 async fn serve_admin(runs: Arc<Runs>, listener: TcpListener) {
-    let gate = AdminGate::new(runs.clone());
-    let serving = Server::builder().serve_with_incoming(gate, connections(&listener));
+    let service = admin::service(runs.clone());
+    let serving = Server::builder().serve_with_incoming(service, connections(&listener));
     if let Some(Err(error)) = runs.stop.run_until_cancelled(serving).await {
-        tracing::error!(%error, "administration of the ark server failed");
+        tracing::error!(%error, "administration service of the Ark server failed");
     }
 }
 

@@ -1,4 +1,4 @@
-//! The server's parameters (spec §7.1, §7.2) and the rules they have to satisfy together.
+//! The server's parameters (docs/protocol.md §37.1, §37.2) and the rules they have to satisfy together.
 
 use std::time::Duration;
 
@@ -11,16 +11,16 @@ use ark_lib::vtxo::policy::MAX_BLOCK_DELTA;
 use bitcoin::{Amount, ScriptBuf};
 use bitcoin_ext::BlockDelta;
 
-/// Blocks that a client keeps between an exit and the moment it must have happened.
+/// Margin in blocks that a client keeps before the deadline of an exit.
 const CLIENT_EXIT_MARGIN: u32 = 12;
-/// Blocks that a client keeps for claiming an HTLC, beyond the exit margin.
+/// Further margin in blocks that a client keeps for the claim of an HTLC.
 const CLIENT_HTLC_CLAIM_MARGIN: u32 = 18;
 /// Blocks that may pass between a client's request for an invoice and its claim.
 const CLIENT_PREPARE_MARGIN: u32 = 2;
 /// Slack in blocks between a held incoming payment and the outgoing one that pays it.
 const HTLC_FORWARD_SLACK: u32 = 10;
 
-/// What the server tells its clients in `GetArkInfo`, and the limits it enforces.
+/// The parameters that the server announces in `GetArkInfo`, and the limits that it enforces.
 #[derive(Debug, Clone)]
 pub struct Params {
     /// Blocks from issue to expiry of a VTXO.
@@ -51,7 +51,7 @@ pub struct Params {
     pub round_forfeit_nonces_timeout: Duration,
     /// How long a client can take to finish an offboard.
     pub offboard_session_timeout: Duration,
-    /// How long a fee rate for offboards is honoured after it was told.
+    /// How long a fee rate for offboards stays valid after it was announced.
     pub offboard_fee_rate_validity: Duration,
     /// Scripts that no offboard may pay.
     pub blocked_scripts: Vec<ScriptBuf>,
@@ -74,7 +74,7 @@ pub struct Params {
 }
 
 impl Params {
-    /// For a person trying things out: real fees, a lifetime of about a week of blocks.
+    /// For a person who tries the sandbox: real fees, and a lifetime of about a week of blocks.
     pub fn demo() -> Params {
         Params {
             vtxo_lifetime: BlockDelta::new(1008),
@@ -117,7 +117,7 @@ impl Params {
         }
     }
 
-    /// Refuses values that a client could not live with, in the words of spec §7.1.
+    /// Refuses values that clients do not accept; the messages follow docs/protocol.md §37.1.
     pub fn check(&self) -> anyhow::Result<()> {
         let exit = self.vtxo_exit_delta.to_u32();
         let htlc = self.htlc_expiry_delta.to_u32();
@@ -170,7 +170,7 @@ impl Params {
     }
 }
 
-/// Fees as a public server charges them (spec §7.2).
+/// Fees as a public server charges them (docs/protocol.md §37.2).
 pub fn charging_fees() -> FeeSchedule {
     let by_expiry: Vec<PpmExpiryFeeEntry> = [(0, 0), (97, 1_000), (199, 4_000), (2_161, 8_000)]
         .into_iter()

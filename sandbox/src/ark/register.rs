@@ -1,4 +1,4 @@
-//! Uploads of signed transactions, which make a cosigned VTXO spendable (spec §2.2).
+//! Uploads of signed transactions, which make a cosigned VTXO spendable (docs/protocol.md §32.2).
 
 use std::collections::BTreeMap;
 
@@ -52,7 +52,7 @@ impl Ark {
         Ok(protos::Empty {})
     }
 
-    /// Every signature down to the chain has to be there and right.
+    /// Checks all signatures down to the chain.
     fn check_signed(&self, vtxo: &Vtxo<Full>, record: &VtxoRecord) -> Result<(), RpcError> {
         let id = vtxo.id();
         // Otherwise a client could leave out the beginning of its chain, and with it the exit depth.
@@ -65,12 +65,14 @@ impl Ark {
         let anchor = self
             .store
             .signed_tx(vtxo.chain_anchor().txid)?
-            .ok_or_else(|| RpcError::bad(format!("{id} hangs on an unknown transaction")))?;
+            .ok_or_else(|| {
+                RpcError::bad(format!("{id}: its chain anchor is an unknown transaction"))
+            })?;
         vtxo.validate(&anchor)
             .map_err(|error| RpcError::bad(format!("{id}: {error}")))
     }
 
-    /// The fault of a server that acknowledges an upload and has lost it.
+    /// Carries out the fault [`Action::Forget`]: the VTXOs are unregistered again, although the upload is acknowledged.
     fn forget_uploads<'a>(
         &self,
         ids: impl Iterator<Item = &'a VtxoId>,

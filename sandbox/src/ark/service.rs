@@ -1,4 +1,4 @@
-//! The two gRPC services, method by method handed to [`Ark`].
+//! The two gRPC services; each method calls the one of [`Ark`] with the same name.
 
 use std::sync::Arc;
 

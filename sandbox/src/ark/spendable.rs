@@ -1,4 +1,4 @@
-//! Which VTXOs may be spent off chain, and the watch over those that are taken on chain (spec §0.6, §2.10).
+//! Which VTXOs may be spent off chain, and the detection of exits (docs/protocol.md §30.6, §32.10).
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,8 +10,8 @@ use super::status::RpcError;
 use super::store::{VtxoRecord, VtxoState, vtxo};
 
 impl Ark {
-    /// Refuses inputs that must not be spent by the transactions in `spends`, naming all of them. An input that this very
-    /// transaction spends already passes: the client lost the first answer and asks again.
+    /// Refuses inputs that must not be spent by the transactions in `spends`, with the ids of all of them. An input that the
+    /// same transaction spends already passes, because the client may have lost the first answer.
     pub(super) async fn check_spendable(
         &self,
         inputs: &[VtxoRecord],
@@ -25,7 +25,7 @@ impl Ark {
             let reason = if self.exit_height(id, anchor).await?.is_some() {
                 "taken on chain"
             } else if self.chain.tx(anchor.txid).await?.is_none() {
-                // A reorganisation has replaced what paid for it.
+                // A reorganisation has removed the transaction that funded it.
                 "no longer funded"
             } else {
                 match input.state {
@@ -62,7 +62,7 @@ impl Ark {
         ))
     }
 
-    /// Refuses inputs that must not be spent by anything new, or what is wrong by `terms`, whichever a client has to hear first.
+    /// Refuses inputs that no new transaction may spend, or returns the error of `terms` if it is more important.
     pub(super) async fn check_new_spend(
         &self,
         inputs: &[VtxoRecord],
@@ -81,7 +81,7 @@ impl Ark {
         self.rounds.holds(id) || self.offboards.holds(id)
     }
 
-    /// Notes at every new block which VTXOs have been taken on chain, until this run ends.
+    /// Records at every new block which VTXOs have been exited, until this run ends.
     pub(super) async fn follow_exits(&self) {
         let mut tips = self.chain.subscribe_tips();
         loop {

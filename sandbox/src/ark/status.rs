@@ -1,6 +1,6 @@
-//! Errors of the server and what a client sees of them.
+//! Errors of the server, and the gRPC status that a client gets.
 //!
-//! Clients act on the code alone (spec §0.4): `InvalidArgument` and `NotFound` promise that nothing changed, so the client
+//! Clients act on the code alone (docs/protocol.md §30.4): `InvalidArgument` and `NotFound` promise that nothing changed, so the client
 //! releases its inputs; everything else means "unknown, ask again". A handler may therefore use the first three variants only
 //! before it has stored anything.
 
@@ -13,7 +13,7 @@ use server_rpc::tonic::{Code, Status, metadata::MetadataValue};
 /// Metadata entry that names the things a rejection is about.
 const IDENTIFIERS: &str = "identifiers";
 
-/// Why the server did not do what it was asked.
+/// Why a call failed.
 #[derive(Debug, thiserror::Error)]
 pub enum RpcError {
     /// The server does not know these things. Nothing changed.
@@ -27,18 +27,18 @@ pub enum RpcError {
     /// These VTXOs cannot be spent. Nothing changed.
     #[error("{reason}: {}", .ids.join(","))]
     Unusable {
-        /// What is the matter with them.
+        /// Why not.
         reason: String,
         /// The VTXOs.
         ids: Vec<String>,
     },
-    /// The request is wrong in itself. Nothing changed.
+    /// The request is invalid. Nothing changed.
     #[error("{0}")]
     BadArgument(String),
     /// Too early; the same request may succeed later.
     #[error("{0}")]
     NotYet(String),
-    /// Another request is at work on the same inputs, perhaps the caller's own first try.
+    /// Another request is using the same inputs, perhaps an earlier try of the same caller.
     #[error("input is in use: {0}")]
     Busy(VtxoId),
     /// The answer is lost although the request may have been carried out.
@@ -53,7 +53,7 @@ pub enum RpcError {
 }
 
 impl RpcError {
-    /// A request that is wrong in itself.
+    /// An invalid request.
     pub fn bad(message: impl Display) -> RpcError {
         RpcError::BadArgument(message.to_string())
     }
@@ -74,7 +74,7 @@ impl RpcError {
         }
     }
 
-    /// The one of two refusals that a client has to hear: unknown before unusable before wrong before internal.
+    /// The more important of two errors: unknown before unusable before invalid before internal.
     pub fn or(self, other: RpcError) -> RpcError {
         if other.rank() < self.rank() {
             other
@@ -123,7 +123,7 @@ pub fn with_identifiers(mut status: Status, ids: &[String]) -> Status {
     if ids.is_empty() {
         return status;
     }
-    // Ids are hex digits, colons and commas; only a fault rule could bring anything that is not a header value.
+    // Ids are hex digits, colons and commas; only a fault can contain anything that is not a valid header value.
     if let Ok(value) = MetadataValue::try_from(ids.join(",")) {
         status.metadata_mut().insert(IDENTIFIERS, value);
     }

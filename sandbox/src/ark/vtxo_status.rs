@@ -1,4 +1,4 @@
-//! Questions about single VTXOs, asked on import and recovery (spec §1.1, §2.9).
+//! The state of single VTXOs, which clients request on import and recovery (docs/protocol.md §31.1, §32.9).
 
 use std::collections::BTreeSet;
 
@@ -99,7 +99,7 @@ fn check_count(count: usize) -> Result<(), RpcError> {
     Ok(())
 }
 
-/// The state as a client may see it, provided that it owns the VTXO.
+/// The state of a VTXO as its owner sees it, after a check of the attestation.
 fn attested_state(
     record: &VtxoRecord,
     attestation: &VtxoStatusAttestation,

@@ -1,5 +1,8 @@
 //! How a single transaction enters the mempool: consensus rules, then the policy of a node with default settings.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeSet;
 
 use bitcoin::{Amount, OutPoint, Transaction, TxOut, Txid, Wtxid};
@@ -13,7 +16,7 @@ use super::{Accepted, Reject, RejectKind, replace};
 const MAX_ANCESTORS: usize = 25;
 const MAX_DESCENDANTS: usize = 25;
 
-/// A transaction that is valid and standard by itself, with what is needed to judge its fee and its place.
+/// A transaction that is valid and standard by itself, with the data for the checks of fee and ancestors.
 pub(super) struct Candidate {
     pub(super) tx: Transaction,
     pub(super) txid: Txid,
@@ -41,7 +44,7 @@ impl Candidate {
 }
 
 impl Sim {
-    /// Takes a transaction into the mempool on its own merits; returns what it replaced.
+    /// Adds a single transaction to the mempool; returns the transactions that it replaced.
     pub(super) fn accept(&mut self, tx: &Transaction) -> Result<(Accepted, Vec<Txid>), Reject> {
         let mut candidate = self.examine(tx, &[])?;
         self.check_relay_fee(&candidate)?;
@@ -81,7 +84,7 @@ impl Sim {
         Ok((accepted, self.admit(candidate)))
     }
 
-    /// Puts an approved transaction in place of what it conflicts with, and returns what had to go.
+    /// Adds a checked transaction, and removes and returns the transactions that it conflicts with.
     pub(super) fn admit(&mut self, candidate: Candidate) -> Vec<Txid> {
         let replaced: Vec<Txid> = candidate
             .conflicts
@@ -98,7 +101,7 @@ impl Sim {
         replaced
     }
 
-    /// Takes back a transaction that was accepted before, for a restart or a reorganisation: only consensus counts.
+    /// Adds a transaction that was accepted before, after a restart or a reorganisation. Only the consensus rules are checked.
     pub(super) fn readmit(&mut self, tx: &Transaction) -> Result<(), Reject> {
         consensus::check_structure(tx)?;
         let (coins, fee) = self.find_coins(tx, &[])?;
@@ -118,7 +121,7 @@ impl Sim {
         Ok(())
     }
 
-    /// Checks everything but fee, place and scripts. `package` are those before it in its package.
+    /// Checks everything but fee, ancestors and scripts. `package` are the transactions before it in its package.
     pub(super) fn examine(
         &self,
         tx: &Transaction,
@@ -186,7 +189,7 @@ impl Sim {
         Ok((coins, fee))
     }
 
-    /// Whether the chain holds an unspent output of the transaction, which is all that a node without index can tell.
+    /// Whether the chain holds an unspent output of the transaction, which is all that a node without a transaction index knows.
     fn is_mined(&self, tx: &Transaction) -> bool {
         let txid = tx.compute_txid();
         (0..)
@@ -199,7 +202,7 @@ impl Sim {
         if candidate.fee >= least {
             return Ok(());
         }
-        // Only version 3 may rely on a child: any other transaction could lose its child and stay behind.
+        // Only a transaction of version 3 may rely on a child: any other could lose its child and stay in the mempool without it.
         let kind = if truc::applies(&candidate.tx) {
             RejectKind::Fee
         } else {
@@ -213,7 +216,7 @@ impl Sim {
         Err(Reject { kind, reason })
     }
 
-    /// Checks how many unconfirmed transactions would hang together. All of `new` may depend on each other.
+    /// Checks the limits of ancestors and descendants. The transactions of `new` may depend on each other.
     pub(super) fn check_chain_length(&self, new: &[Candidate]) -> Result<(), Reject> {
         let ancestors: BTreeSet<&Txid> = new
             .iter()
@@ -234,7 +237,7 @@ impl Sim {
         Ok(())
     }
 
-    /// Checks that a transaction spends the dust of each unconfirmed parent, so that none stays behind.
+    /// Checks that a transaction spends the dust of each unconfirmed parent, so that no unspent dust remains.
     pub(super) fn check_dust_spent(
         &self,
         candidate: &Candidate,
@@ -283,263 +286,5 @@ pub(super) fn check_disjoint(candidate: &Candidate) -> Result<(), Reject> {
             candidate.txid
         ))),
         None => Ok(()),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use bitcoin::opcodes::all::{OP_CHECKSIG, OP_CLTV, OP_CSV, OP_DROP};
-    use bitcoin::script::Builder;
-    use bitcoin::taproot::{LeafVersion, TaprootBuilder};
-    use bitcoin::{ScriptBuf, Sequence, Witness, absolute};
-
-    use super::*;
-    use crate::chain::testing::{Lab, anchor, output_of, unsigned};
-
-    const COIN: u64 = 50 * 100_000_000;
-
-    #[test]
-    fn a_signature_by_the_wrong_key_is_refused_on_the_key_path() {
-        let mut lab = Lab::new();
-        let mut tx = lab.spend(2, &[lab.coin(1)], vec![lab.own(COIN - 1000)]);
-        let mut signature = tx.input[0].witness[0].to_vec();
-        signature[40] ^= 1;
-        tx.input[0].witness = Witness::from_slice(&[signature]);
-        assert!(
-            lab.submit(&tx)
-                .unwrap_err()
-                .starts_with("mandatory-script-verify-flag-failed")
-        );
-    }
-
-    #[test]
-    fn a_script_path_needs_its_conditions() {
-        let mut lab = Lab::new();
-        let secp = bitcoin::key::Secp256k1::new();
-        let (internal, _) = bitcoin::key::Keypair::from_seckey_slice(&secp, &[9; 32])
-            .unwrap()
-            .x_only_public_key();
-        let leaf = Builder::new()
-            .push_int(10)
-            .push_opcode(OP_CSV)
-            .into_script();
-        let info = TaprootBuilder::new()
-            .add_leaf(0, leaf.clone())
-            .unwrap()
-            .finalize(&secp, internal)
-            .unwrap();
-        let pay = TxOut {
-            value: Amount::from_sat(COIN - 1000),
-            script_pubkey: ScriptBuf::new_p2tr_tweaked(info.output_key()),
-        };
-        let parent = lab.spend(2, &[lab.coin(1)], vec![pay]);
-        lab.submit(&parent).unwrap();
-        lab.sim.mine_block().unwrap();
-
-        let control = info
-            .control_block(&(leaf.clone(), LeafVersion::TapScript))
-            .unwrap()
-            .serialize();
-        let claim = |sequence: u32, script: &ScriptBuf| {
-            let mut tx = unsigned(2, &[output_of(&parent, 0)], vec![lab.own(COIN - 2000)]);
-            tx.input[0].sequence = Sequence(sequence);
-            tx.input[0].witness = Witness::from_slice(&[script.as_bytes(), &control]);
-            tx
-        };
-        let (early, late, forged) = (claim(9, &leaf), claim(10, &leaf), {
-            let other = Builder::new().push_int(1).into_script();
-            claim(0xffff_fffd, &other)
-        });
-        let undefined = claim(0xffff_fffd, &ScriptBuf::from_bytes(vec![0x50]));
-        assert_eq!(
-            lab.submit(&undefined),
-            Err("bad-witness-nonstandard".into())
-        );
-        assert!(
-            lab.submit(&forged)
-                .unwrap_err()
-                .starts_with("mandatory-script-verify-flag-failed")
-        );
-        assert_eq!(lab.submit(&late), Err("non-BIP68-final".into()));
-        for _ in 0..9 {
-            lab.sim.mine_block().unwrap();
-        }
-        assert!(
-            lab.submit(&early)
-                .unwrap_err()
-                .starts_with("mandatory-script-verify-flag-failed")
-        );
-        assert_eq!(lab.submit(&late), Ok(late.compute_txid()));
-    }
-
-    #[test]
-    fn a_lock_time_and_a_script_that_asks_for_it_are_kept() {
-        let mut lab = Lab::new();
-        let script = Builder::new()
-            .push_int(125)
-            .push_opcode(OP_CLTV)
-            .push_opcode(OP_DROP)
-            .push_int(1)
-            .into_script();
-        let pay = TxOut {
-            value: Amount::from_sat(COIN - 1000),
-            script_pubkey: script.to_p2wsh(),
-        };
-        let parent = lab.spend(2, &[lab.coin(1)], vec![pay]);
-        lab.submit(&parent).unwrap();
-        lab.sim.mine_block().unwrap();
-
-        let mut tx = unsigned(2, &[output_of(&parent, 0)], vec![lab.own(COIN - 2000)]);
-        tx.input[0].witness = Witness::from_slice(&[script.as_bytes()]);
-        assert!(
-            lab.submit(&tx)
-                .unwrap_err()
-                .starts_with("mandatory-script-verify-flag-failed")
-        );
-        tx.lock_time = absolute::LockTime::from_height(125).unwrap();
-        assert_eq!(lab.submit(&tx), Err("non-final".into()));
-        while lab.sim.view.ledger.height() < 125 {
-            lab.sim.mine_block().unwrap();
-        }
-        assert_eq!(lab.submit(&tx), Ok(tx.compute_txid()));
-    }
-
-    #[test]
-    fn young_coinbases_missing_inputs_and_spent_inputs_are_refused() {
-        let mut lab = Lab::new();
-        let young = lab.spend(2, &[lab.coin(22)], vec![lab.own(COIN - 1000)]);
-        assert!(
-            lab.submit(&young)
-                .unwrap_err()
-                .starts_with("bad-txns-premature-spend-of-coinbase")
-        );
-
-        let first = lab.spend(2, &[lab.coin(1)], vec![lab.own(COIN - 1000)]);
-        let second = lab.spend(2, &[lab.coin(1)], vec![lab.own(COIN - 9000)]);
-        lab.submit(&first).unwrap();
-        lab.sim.mine_block().unwrap();
-        assert_eq!(
-            lab.submit(&second),
-            Err("bad-txns-inputs-missingorspent".into())
-        );
-        assert_eq!(
-            lab.submit(&first),
-            Ok(first.compute_txid()),
-            "what is mined is known"
-        );
-    }
-
-    #[test]
-    fn dust_is_refused_unless_the_transaction_pays_no_fee() {
-        let mut lab = Lab::new();
-        let paying = lab.spend(3, &[lab.coin(1)], vec![lab.own(COIN - 1000), anchor(0)]);
-        assert_eq!(
-            lab.submit(&paying),
-            Err("dust, tx with dust output must be 0-fee".into())
-        );
-        let two = lab.spend(3, &[lab.coin(1)], vec![lab.own(COIN), anchor(0), anchor(0)]);
-        assert_eq!(lab.submit(&two), Err("dust".into()));
-        let free = lab.exit(lab.coin(1));
-        assert!(
-            lab.submit(&free)
-                .unwrap_err()
-                .starts_with("min relay fee not met, 0 < ")
-        );
-        let enough = lab.spend(3, &[lab.coin(1)], vec![lab.own(COIN - 1000), anchor(240)]);
-        assert_eq!(lab.submit(&enough), Ok(enough.compute_txid()));
-    }
-
-    #[test]
-    fn an_anchor_is_spent_with_an_empty_witness_only() {
-        let mut lab = Lab::new();
-        let parent = lab.spend(
-            2,
-            &[lab.coin(1)],
-            vec![lab.own(COIN - 1000 - 5000), anchor(5000)],
-        );
-        lab.submit(&parent).unwrap();
-        lab.sim.mine_block().unwrap();
-        let mut tx = unsigned(2, &[output_of(&parent, 1)], vec![lab.own(4000)]);
-        tx.input[0].witness = Witness::from_slice(&[[1]]);
-        assert_eq!(lab.submit(&tx), Err("bad-witness-nonstandard".into()));
-        tx.input[0].witness = Witness::new();
-        assert_eq!(lab.submit(&tx), Ok(tx.compute_txid()));
-    }
-
-    #[test]
-    fn a_replacement_must_pay_more_in_rate_and_in_sum() {
-        let mut lab = Lab::new();
-        let pay = |lab: &Lab, fee: u64| lab.spend(2, &[lab.coin(1)], vec![lab.own(COIN - fee)]);
-        let first = pay(&lab, 1000);
-        lab.submit(&first).unwrap();
-        let same = lab.spend(
-            2,
-            &[lab.coin(1)],
-            vec![lab.own(COIN - 1000 - 400), lab.own(400)],
-        );
-        assert!(
-            lab.submit(&same)
-                .unwrap_err()
-                .starts_with("insufficient fee, rejecting replacement")
-        );
-        let little = pay(&lab, 1050);
-        assert!(
-            lab.submit(&little)
-                .unwrap_err()
-                .contains("not enough additional fees to relay; 0.0000005 < ")
-        );
-        let child = lab.spend(2, &[output_of(&first, 0)], vec![lab.own(COIN - 9000)]);
-        lab.submit(&child).unwrap();
-        let enough = pay(&lab, 5000);
-        assert!(
-            lab.submit(&enough)
-                .unwrap_err()
-                .contains("less fees than conflicting txs")
-        );
-        let more = pay(&lab, 12_000);
-        assert_eq!(lab.submit(&more), Ok(more.compute_txid()));
-        assert_eq!(
-            lab.sim.view.mempool.in_order(),
-            [more.compute_txid()],
-            "the replaced one went with its child"
-        );
-    }
-
-    #[test]
-    fn a_chain_of_unconfirmed_transactions_ends_at_25() {
-        let mut lab = Lab::new();
-        let mut coin = lab.coin(1);
-        for length in 1..=26 {
-            let tx = lab.spend(2, &[coin], vec![lab.own(COIN - 1000 * length)]);
-            let result = lab.submit(&tx);
-            assert_eq!(result.is_ok(), length <= 25, "{length}: {result:?}");
-            coin = output_of(&tx, 0);
-        }
-    }
-
-    #[test]
-    fn odd_shapes_are_not_relayed() {
-        let mut lab = Lab::new();
-        let old = lab.spend(4, &[lab.coin(1)], vec![lab.own(COIN - 1000)]);
-        assert_eq!(lab.submit(&old), Err("version".into()));
-        let script_pubkey = Builder::new().push_opcode(OP_CHECKSIG).into_script();
-        let unknown = TxOut {
-            value: Amount::from_sat(COIN - 1000),
-            script_pubkey,
-        };
-        let odd = lab.spend(2, &[lab.coin(1)], vec![unknown]);
-        assert_eq!(lab.submit(&odd), Err("scriptpubkey".into()));
-        let burning = lab.spend(2, &[lab.coin(1)], vec![lab.own(COIN / 2)]);
-        assert!(
-            lab.submit(&burning)
-                .unwrap_err()
-                .starts_with("Fee exceeds maximum")
-        );
-        let inflating = lab.spend(2, &[lab.coin(1)], vec![lab.own(COIN + 1)]);
-        assert!(
-            lab.submit(&inflating)
-                .unwrap_err()
-                .starts_with("bad-txns-in-belowout")
-        );
     }
 }

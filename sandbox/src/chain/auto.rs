@@ -1,4 +1,4 @@
-//! Mining without being asked: a block follows a moment after something to mine appears.
+//! Automatic mining: a block follows after a delay when the mempool has a transaction to mine.
 //!
 //! There are no empty blocks on a timer, because lifetimes and timeouts of the Ark protocol count blocks, and an idle
 //! chain must not let coins expire.
@@ -21,7 +21,7 @@ pub(super) async fn run(chain: Weak<Shared>, changed: Arc<Notify>) {
             continue;
         };
         tokio::time::sleep(delay).await;
-        // The orders may have changed meanwhile.
+        // The settings may have changed meanwhile.
         if wanted(&chain).await.is_none() {
             continue;
         }
@@ -36,7 +36,7 @@ pub(super) async fn run(chain: Weak<Shared>, changed: Arc<Notify>) {
                 lock(sim).auto_mine.on = false;
             }
             (Kind::Node(_), Err(error)) => tracing::warn!(error, "could not mine a block"),
-            // A node leaves out what pays too little for its taste. Going on would only add empty blocks.
+            // A node does not mine transactions below its minimum fee rate. Further blocks would be empty.
             (Kind::Node(node), Ok(_)) if chain.read().mempool.changes() == before => {
                 node.settings().left_over = Some(before);
             }
@@ -66,7 +66,7 @@ mod tests {
     use super::*;
     use crate::chain::AutoMine;
     use crate::chain::testing::{SAT_PER_VB, config};
-    use crate::coins::{CoinKey, Coins};
+    use crate::coin_wallet::{CoinKey, CoinWallet};
 
     #[tokio::test]
     async fn a_payment_is_mined_once_the_miner_is_on() {
@@ -74,7 +74,7 @@ mod tests {
         let chain = Chain::start(config(None, key.script())).unwrap();
         chain.mine(101).await.unwrap();
         let mut tips = chain.subscribe_tips();
-        let coins = Coins::new(chain.clone(), key.clone());
+        let coins = CoinWallet::new(chain.clone(), key.clone());
         let txid = coins
             .pay(key.script(), bitcoin::Amount::from_sat(5000), SAT_PER_VB)
             .await

@@ -1,4 +1,4 @@
-//! Blocks: how one is put together and what one must keep to extend the chain.
+//! Blocks: assembly, and the checks before one extends the chain.
 //!
 //! The rules are those of a node on regtest, where every soft fork is active from the start.
 
@@ -26,7 +26,7 @@ const COMMITMENT: [u8; 4] = [0xaa, 0x21, 0xa9, 0xed];
 /// The reserved value that the commitment is salted with.
 const RESERVED: [u8; 32] = [0; 32];
 
-/// What the coinbase of a block creates.
+/// The block subsidy.
 pub(super) fn subsidy(height: u32) -> Amount {
     let initial = Amount::from_sat(50 * 100_000_000);
     initial
@@ -35,7 +35,7 @@ pub(super) fn subsidy(height: u32) -> Amount {
         .map_or(Amount::ZERO, Amount::from_sat)
 }
 
-/// What a new block is made of.
+/// The contents of a new block.
 pub(super) struct Template {
     pub(super) previous: BlockHash,
     pub(super) height: u32,
@@ -43,7 +43,7 @@ pub(super) struct Template {
     pub(super) coinbase_script: ScriptBuf,
     /// Goes into the coinbase, so that two blocks on the same parent differ.
     pub(super) nonce: u64,
-    /// In an order in which each may be spent by a later one.
+    /// Parents before children.
     pub(super) txs: Vec<Transaction>,
     pub(super) fees: Amount,
 }
@@ -109,6 +109,13 @@ impl Template {
             }],
         }
     }
+}
+
+/// Checks a block in full and adds it to the chain.
+pub(super) fn connect(ledger: &mut Ledger, block: Block) -> Result<(), Reject> {
+    let spent = check(ledger, &block)?;
+    ledger.apply(block, spent);
+    Ok(())
 }
 
 /// Checks that a block extends the chain; returns what each transaction after the coinbase spends.

@@ -1,4 +1,4 @@
-//! The rules that a transaction must keep for a block to hold it: structure, amounts, lock times and scripts.
+//! The consensus rules of transactions: structure, amounts, lock times and scripts.
 //!
 //! Scripts are run by the consensus library of the reference node, over all outputs that the transaction spends, so
 //! that taproot signatures are checked as well.

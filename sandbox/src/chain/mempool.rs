@@ -1,6 +1,6 @@
-//! The transactions that wait for a block, and how they hang together.
+//! The unconfirmed transactions, and their dependencies.
 //!
-//! What may enter is decided in `accept`; this module only keeps the books.
+//! `accept` decides what enters; this module only stores the transactions.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -18,7 +18,7 @@ pub(super) struct Entry {
     pub(super) vsize: u64,
     /// The coins that it spends, in the order of its inputs.
     pub(super) coins: Vec<Coin>,
-    /// Counts up with each entry, so that the newest can be told.
+    /// Increases with each entry, so that entries can be sorted by arrival.
     pub(super) order: u64,
 }
 
@@ -49,13 +49,13 @@ impl Mempool {
         self.entries.is_empty()
     }
 
-    /// Lets the counters of an empty mempool go on where those of another one stand.
+    /// An empty mempool whose counters continue those of another one.
     pub(super) fn continue_from(&mut self, other: &Mempool) {
         self.arrivals = other.arrivals;
         self.changes = other.changes + 1;
     }
 
-    /// Grows whenever an entry comes or goes.
+    /// Increases with each added or removed entry.
     pub(super) fn changes(&self) -> u64 {
         self.changes
     }
@@ -146,7 +146,7 @@ impl Mempool {
             .collect()
     }
 
-    /// The entries that a transaction depends on, near and far.
+    /// The entries that a transaction depends on, direct and indirect.
     pub(super) fn ancestors(&self, tx: &Transaction) -> BTreeSet<Txid> {
         let mut found = BTreeSet::new();
         let mut open: Vec<Txid> = self.parents(tx).into_iter().collect();
@@ -168,7 +168,7 @@ impl Mempool {
             .collect()
     }
 
-    /// The entries that depend on an entry, near and far.
+    /// The entries that depend on an entry, direct and indirect.
     pub(super) fn descendants(&self, txid: &Txid) -> BTreeSet<Txid> {
         let mut found = BTreeSet::new();
         let mut open: Vec<Txid> = self.children(txid).into_iter().collect();

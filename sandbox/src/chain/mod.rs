@@ -3,8 +3,8 @@
 //!
 //! There are two kinds. The simulation lives in RAM behind one lock; with a directory, its blocks and mempool also survive a
 //! restart, but what is on hold is forgotten when the process ends. Its blocks are valid for any node that runs regtest.
-//! The other kind is a real regtest node, driven over its RPC. Both are read through a [`View`], so that whoever holds a
-//! [`Chain`] does not need to know which one it is.
+//! The other kind is a real regtest node, driven over its RPC. Both are read through a [`View`], so that the user of
+//! a [`Chain`] need not know which kind it is.
 
 mod accept;
 mod auto;
@@ -46,7 +46,7 @@ pub struct Chain(Arc<Shared>);
 struct Shared {
     kind: Kind,
     tips: watch::Sender<Tip>,
-    /// Tells the miner that the mempool or its orders changed, or that the chain is gone.
+    /// Wakes the miner when the mempool or its settings changed, or the chain was dropped.
     changed: Arc<Notify>,
 }
 
@@ -109,12 +109,12 @@ impl Chain {
         Chain(shared)
     }
 
-    /// What was last known of the chain.
+    /// The last known state of the chain.
     fn read(&self) -> Reading<'_> {
         self.0.kind.read()
     }
 
-    /// What is known of the chain now, after asking the node if there is one.
+    /// The present state of the chain, after a refresh from the node if there is one.
     async fn current(&self) -> anyhow::Result<Reading<'_>> {
         self.refresh().await?;
         Ok(self.read())
@@ -131,7 +131,7 @@ impl Chain {
         Ok(())
     }
 
-    /// Tells those who wait that something changed. The caller holds the view, so that news come in order.
+    /// Wakes subscribers and the miner. The caller holds the view, so that tips arrive in order.
     fn announce(&self, tip: Tip) {
         self.0
             .tips
@@ -139,7 +139,7 @@ impl Chain {
         self.0.changed.notify_one();
     }
 
-    /// Changes a simulation, writes the change to disk, and tells those who wait for it.
+    /// Changes a simulation, writes the change to disk, and wakes the subscribers.
     fn change<T>(&self, sim: &Mutex<Sim>, change: impl FnOnce(&mut Sim) -> T) -> anyhow::Result<T> {
         let mut sim = lock(sim);
         let result = change(&mut sim);
@@ -148,13 +148,13 @@ impl Chain {
         saved.map(|()| result)
     }
 
-    /// Takes up what a node did on our behalf.
+    /// Refreshes the view after a change at the node.
     async fn done<T>(&self, result: anyhow::Result<T>) -> anyhow::Result<T> {
         self.refresh().await?;
         result
     }
 
-    /// The simulation, for what only a simulation can do.
+    /// The simulation; fails on a real node, which does not support `what`.
     fn sim(&self, what: &str) -> anyhow::Result<&Mutex<Sim>> {
         match &self.0.kind {
             Kind::Sim(sim) => Ok(sim),
@@ -239,7 +239,7 @@ impl Chain {
         }
     }
 
-    /// Mines blocks with whatever the mempool holds and returns their hashes, oldest first.
+    /// Mines blocks with the transactions of the mempool and returns their hashes, oldest first.
     pub async fn mine(&self, n: u32) -> anyhow::Result<Vec<BlockHash>> {
         match &self.0.kind {
             Kind::Sim(sim) => self.change(sim, |sim| (0..n).map(|_| sim.mine_block()).collect())?,
@@ -247,7 +247,7 @@ impl Chain {
         }
     }
 
-    /// Mines blocks that leave the mempool waiting and returns their hashes, oldest first.
+    /// Mines blocks without transactions of the mempool and returns their hashes, oldest first.
     pub async fn mine_empty(&self, n: u32) -> anyhow::Result<Vec<BlockHash>> {
         match &self.0.kind {
             Kind::Sim(sim) => {
@@ -259,8 +259,8 @@ impl Chain {
 
     /// Replaces the last `depth` blocks by one block more, and returns the hashes of the new blocks.
     ///
-    /// A real node takes what the old blocks held back into its mempool and cannot be told to forget it. There,
-    /// [`Reorg::Drop`] puts the transactions named on hold instead.
+    /// A real node returns the transactions of the old blocks to its mempool and cannot evict them. There, [`Reorg::Drop`] holds its
+    /// transactions instead.
     pub async fn reorg(&self, depth: u32, txs: Reorg) -> anyhow::Result<Vec<BlockHash>> {
         match &self.0.kind {
             Kind::Sim(sim) => self.change(sim, |sim| sim.reorg(depth, &txs))?,
@@ -282,7 +282,7 @@ impl Chain {
         }
     }
 
-    /// When blocks are mined without being asked for.
+    /// The settings of automatic mining.
     pub async fn auto_mine(&self) -> anyhow::Result<AutoMine> {
         Ok(match &self.0.kind {
             Kind::Sim(sim) => lock(sim).auto_mine,
@@ -290,7 +290,7 @@ impl Chain {
         })
     }
 
-    /// Changes when blocks are mined without being asked for.
+    /// Changes the settings of automatic mining.
     pub async fn set_auto_mine(&self, auto: AutoMine) -> anyhow::Result<()> {
         match &self.0.kind {
             Kind::Sim(sim) => lock(sim).auto_mine = auto,
@@ -300,7 +300,7 @@ impl Chain {
         Ok(())
     }
 
-    /// Keeps a transaction (and so what spends it) out of blocks. On the simulation also one that is yet to come.
+    /// Keeps a transaction, and so its descendants, out of blocks. On the simulation the transaction need not be known yet.
     pub async fn hold(&self, txid: Txid) -> anyhow::Result<()> {
         match &self.0.kind {
             Kind::Sim(sim) => self.change(sim, |sim| {
@@ -313,7 +313,7 @@ impl Chain {
         }
     }
 
-    /// Lets a transaction be mined again.
+    /// Ends the hold of a transaction.
     pub async fn unhold(&self, txid: Txid) -> anyhow::Result<()> {
         match &self.0.kind {
             Kind::Sim(sim) => self.change(sim, |sim| {
@@ -361,7 +361,7 @@ impl Kind {
     }
 }
 
-/// Locks a state. A panic elsewhere leaves it whole: every change is checked before it is applied.
+/// Locks a state, also after a panic: every change is checked before it is applied, so the state is consistent.
 fn lock<T>(state: &Mutex<T>) -> MutexGuard<'_, T> {
     state.lock().unwrap_or_else(PoisonError::into_inner)
 }

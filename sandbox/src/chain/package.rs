@@ -1,7 +1,10 @@
-//! How parents and their child enter the mempool together, the child paying for parents that pay too little themselves.
+//! Package acceptance: parents enter the mempool together with a child that pays for them.
 //!
 //! Each transaction is first tried alone. What fails only for its fee, or for a parent that failed for its fee, is then
 //! judged by the fee rate of all of them. The answers are those of a node's `submitpackage`.
+
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeSet;
 
@@ -16,7 +19,7 @@ use super::{Accepted, PackageOutcome, PackageTx, Reject, RejectKind, replace};
 const MAX_COUNT: usize = 25;
 const MAX_WEIGHT: u64 = 404_000;
 
-/// What a package that was accepted as a whole brought about.
+/// The result of a package that was accepted as a whole.
 struct Entered {
     accepted: Vec<(Wtxid, Accepted)>,
     replaced: Vec<Txid>,
@@ -52,7 +55,7 @@ impl Refusal {
 }
 
 impl Sim {
-    /// Takes a package into the mempool.
+    /// Adds a package to the mempool.
     pub(super) fn accept_package(&mut self, txs: &[Transaction]) -> PackageOutcome {
         let refused = |message: &str, results| PackageOutcome {
             message: message.into(),
@@ -95,7 +98,7 @@ impl Sim {
                 result,
             });
         }
-        // One that is left over alone would be judged as it was before.
+        // A single remaining transaction was already checked alone.
         if message == "success" && open.len() == 1 {
             message = "transaction failed".into();
         }
@@ -325,209 +328,5 @@ fn check_form(txs: &[Transaction]) -> Result<(), &'static str> {
         Ok(())
     } else {
         Err("conflict-in-package")
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::chain::testing::{Lab, output_of, unsigned};
-
-    const COIN: u64 = 50 * 100_000_000;
-
-    fn reasons(outcome: &PackageOutcome) -> Vec<&str> {
-        let results = outcome.results.iter().map(|tx| tx.result.as_ref());
-        results
-            .map(|result| result.map_or_else(|reject| reject.reason.as_str(), |_| "ok"))
-            .collect()
-    }
-
-    #[test]
-    fn a_child_pays_for_a_parent_without_fee() {
-        let mut lab = Lab::new();
-        let parent = lab.exit(lab.coin(1));
-        let child = lab.child(&parent, lab.coin(2), 1000);
-        assert_eq!(
-            lab.submit(&child),
-            Err("bad-txns-inputs-missingorspent".into()),
-            "not without its parent"
-        );
-        let outcome = lab.sim.accept_package(&[parent.clone(), child.clone()]);
-        assert!(outcome.is_success(), "{outcome:?}");
-        let accepted = outcome.results[0].result.as_ref().unwrap();
-        let (rate, over) = accepted.effective.clone().unwrap();
-        assert_eq!(accepted.fee, Amount::ZERO);
-        assert_eq!(over, [parent.compute_wtxid(), child.compute_wtxid()]);
-        assert!(rate > FeeRate::BROADCAST_MIN);
-
-        let again = lab.sim.accept_package(&[parent.clone(), child.clone()]);
-        assert!(again.is_success());
-        lab.sim.mine_block().unwrap();
-        assert!(lab.sim.view.ledger.tx(&parent.compute_txid()).is_some());
-        assert!(lab.sim.view.ledger.tx(&child.compute_txid()).is_some());
-    }
-
-    #[test]
-    fn the_package_as_a_whole_must_pay_the_relay_fee() {
-        let mut lab = Lab::new();
-        let parent = lab.exit(lab.coin(1));
-        let child = lab.child(&parent, lab.coin(2), 200);
-        let outcome = lab.sim.accept_package(&[parent, child]);
-        assert_eq!(outcome.message, "transaction failed");
-        assert!(
-            reasons(&outcome)
-                .iter()
-                .all(|reason| reason.starts_with("min relay fee not met, ")),
-            "{outcome:?}"
-        );
-        assert!(lab.sim.view.mempool.is_empty());
-    }
-
-    #[test]
-    fn only_version_3_may_rely_on_its_child() {
-        let mut lab = Lab::new();
-        let parent = lab.spend(2, &[lab.coin(1)], vec![lab.own(COIN)]);
-        let child = lab.sign(
-            unsigned(2, &[output_of(&parent, 0)], vec![lab.own(COIN - 9000)]),
-            &[&parent],
-        );
-        let outcome = lab.sim.accept_package(&[parent, child]);
-        assert_eq!(reasons(&outcome)[1], "bad-txns-inputs-missingorspent");
-        assert!(reasons(&outcome)[0].starts_with("min relay fee not met, 0 < "));
-    }
-
-    #[test]
-    fn the_child_must_spend_the_dust_of_its_parent() {
-        let mut lab = Lab::new();
-        let parent = lab.exit(lab.coin(1));
-        let child = lab.sign(
-            unsigned(3, &[output_of(&parent, 0)], vec![lab.own(COIN - 9000)]),
-            &[&parent],
-        );
-        let outcome = lab.sim.accept_package(&[parent, child]);
-        assert_eq!(outcome.message, "unspent-dust");
-        assert!(reasons(&outcome)[1].starts_with("missing-ephemeral-spends"));
-    }
-
-    #[test]
-    fn a_parent_of_version_3_has_one_small_child() {
-        let mut lab = Lab::new();
-        let parent = lab.spend(
-            3,
-            &[lab.coin(1)],
-            vec![lab.own(COIN / 2), lab.own(COIN / 2 - 1000)],
-        );
-        lab.submit(&parent).unwrap();
-        let plain = lab.spend(2, &[output_of(&parent, 0)], vec![lab.own(COIN / 2 - 1000)]);
-        assert!(
-            lab.submit(&plain)
-                .unwrap_err()
-                .starts_with("TRUC-violation, non-version=3 tx")
-        );
-        let big = lab.spend(
-            3,
-            &[output_of(&parent, 0)],
-            vec![lab.own(COIN / 60 - 1000); 30],
-        );
-        assert!(lab.submit(&big).unwrap_err().contains("is too big"));
-
-        let first = lab.spend(3, &[output_of(&parent, 0)], vec![lab.own(COIN / 2 - 1000)]);
-        lab.submit(&first).unwrap();
-        let grandchild = lab.spend(3, &[output_of(&first, 0)], vec![lab.own(COIN / 2 - 3000)]);
-        assert!(
-            lab.submit(&grandchild)
-                .unwrap_err()
-                .contains("too many ancestors")
-        );
-
-        let cheap = lab.spend(3, &[output_of(&parent, 1)], vec![lab.own(COIN / 2 - 1500)]);
-        assert!(
-            lab.submit(&cheap)
-                .unwrap_err()
-                .starts_with("insufficient fee, rejecting replacement")
-        );
-        let rich = lab.spend(3, &[output_of(&parent, 1)], vec![lab.own(COIN / 2 - 9000)]);
-        assert_eq!(
-            lab.submit(&rich),
-            Ok(rich.compute_txid()),
-            "a sibling that pays more evicts the first child"
-        );
-        assert!(!lab.sim.view.mempool.contains(&first.compute_txid()));
-    }
-
-    #[test]
-    fn a_second_package_replaces_the_child_at_a_higher_fee() {
-        let mut lab = Lab::new();
-        let parent = lab.exit(lab.coin(1));
-        let slow = lab.child(&parent, lab.coin(2), 1000);
-        let fast = lab.child(&parent, lab.coin(3), 5000);
-        assert!(
-            lab.sim
-                .accept_package(&[parent.clone(), slow.clone()])
-                .is_success()
-        );
-        let outcome = lab.sim.accept_package(&[parent.clone(), fast.clone()]);
-        assert!(outcome.is_success(), "{outcome:?}");
-        assert_eq!(outcome.replaced, [slow.compute_txid()]);
-        let refused = lab.sim.accept_package(&[parent, slow]);
-        assert_eq!(refused.message, "transaction failed");
-        assert!(reasons(&refused)[1].starts_with("insufficient fee, rejecting replacement"));
-    }
-
-    #[test]
-    fn a_package_replaces_a_conflicting_parent() {
-        let mut lab = Lab::new();
-        let plain = lab.spend(2, &[lab.coin(1)], vec![lab.own(COIN - 500)]);
-        lab.submit(&plain).unwrap();
-        let parent = lab.exit(lab.coin(1));
-        let cheap = lab.child(&parent, lab.coin(2), 600);
-        let outcome = lab.sim.accept_package(&[parent.clone(), cheap]);
-        assert!(
-            outcome
-                .message
-                .starts_with("package RBF failed: insufficient anti-DoS fees"),
-            "{outcome:?}"
-        );
-        let child = lab.child(&parent, lab.coin(2), 5000);
-        let outcome = lab.sim.accept_package(&[parent, child]);
-        assert_eq!(outcome.replaced, [plain.compute_txid()], "{outcome:?}");
-    }
-
-    #[test]
-    fn a_mined_parent_is_known_and_its_child_stands_alone() {
-        let mut lab = Lab::new();
-        let parent = lab.spend(3, &[lab.coin(1)], vec![lab.own(COIN - 2000), lab.own(1000)]);
-        lab.submit(&parent).unwrap();
-        lab.sim.mine_block().unwrap();
-        let child = lab.spend(3, &[output_of(&parent, 1)], vec![lab.own(500)]);
-        let outcome = lab.sim.accept_package(&[parent, child.clone()]);
-        assert_eq!(reasons(&outcome), ["txn-already-known", "ok"]);
-        assert!(lab.sim.view.mempool.contains(&child.compute_txid()));
-    }
-
-    #[test]
-    fn malformed_packages_are_named() {
-        let mut lab = Lab::new();
-        let parent = lab.exit(lab.coin(1));
-        let child = lab.child(&parent, lab.coin(2), 1000);
-        let stranger = lab.spend(2, &[lab.coin(3)], vec![lab.own(COIN - 1000)]);
-        let rival = lab.spend(2, &[lab.coin(1)], vec![lab.own(COIN - 1000)]);
-        let inputs = [output_of(&parent, 0), output_of(&rival, 0)];
-        let both = lab.sign(
-            unsigned(2, &inputs, vec![lab.own(COIN)]),
-            &[&parent, &rival],
-        );
-        let mut message = |txs: &[&Transaction]| {
-            let txs: Vec<Transaction> = txs.iter().map(|tx| (*tx).clone()).collect();
-            lab.sim.accept_package(&txs).message
-        };
-        assert_eq!(
-            message(&[&parent, &parent, &child]),
-            "package-contains-duplicates"
-        );
-        assert_eq!(message(&[&parent, &rival, &both]), "conflict-in-package");
-        assert!(message(&[&child, &parent]).starts_with("package topology disallowed"));
-        assert!(message(&[&stranger, &parent]).starts_with("package topology disallowed"));
-        assert!(message(&[]).starts_with("Array must contain"));
     }
 }

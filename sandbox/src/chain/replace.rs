@@ -1,4 +1,4 @@
-//! When a transaction may push others out of the mempool: it must pay more, in rate and in sum (BIP125, always on).
+//! Replacement of mempool transactions: the new one must pay a higher fee rate and a higher fee (full RBF).
 
 use std::collections::BTreeSet;
 
@@ -11,7 +11,7 @@ use super::standard::{fee_at, rate_of};
 const SAT_PER_BTC: u64 = 100_000_000;
 const MAX_REPLACED: usize = 100;
 
-/// The entries that go when `conflicts` go: these and all that depend on them.
+/// The entries that are removed with `conflicts`: these and their descendants.
 pub(super) fn all_replaced(mempool: &Mempool, conflicts: &BTreeSet<Txid>) -> BTreeSet<Txid> {
     conflicts
         .iter()
@@ -61,7 +61,7 @@ pub(super) fn check_single(
         .map_err(|why| insufficient(txid, &why))
 }
 
-/// Checks that not too many entries go.
+/// Checks the limit on replaced entries.
 pub(super) fn check_count(replaced: &BTreeSet<Txid>) -> Result<(), Reject> {
     if replaced.len() > MAX_REPLACED {
         let count = replaced.len();
@@ -72,7 +72,7 @@ pub(super) fn check_count(replaced: &BTreeSet<Txid>) -> Result<(), Reject> {
     Ok(())
 }
 
-/// Checks that the new fee covers the fees that go and the relay of the new bytes.
+/// Checks that the new fee covers the replaced fees and the relay of the new transaction.
 pub(super) fn check_pays(
     (fee, vsize): (Amount, u64),
     gone: Amount,

@@ -1,12 +1,15 @@
 //! The simulated node: the best chain, the mempool, and the miner that turns one into the other.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::{HashSet, VecDeque};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, ensure};
 use bitcoin::{Amount, BlockHash, FeeRate, ScriptBuf, Transaction, Txid};
 
-use super::block::Template;
+use super::block::{self, Template};
 use super::disk::Disk;
 use super::ledger::Ledger;
 use super::view::View;
@@ -22,12 +25,12 @@ pub(super) struct Sim {
     pub(super) fee_rates: FeeRates,
     pub(super) auto_mine: AutoMine,
     pub(super) held: HashSet<Txid>,
-    /// Stands in for the clock when set, in seconds since 1970.
+    /// Replaces the clock if set, in seconds since 1970.
     pub(super) time: Option<u32>,
     /// Refuses the next transaction or package with this text.
     pub(super) reject_next: Option<String>,
     coinbase_script: ScriptBuf,
-    /// Makes each block unlike any other on the same parent.
+    /// Counter in the coinbase, so that two blocks on the same parent differ.
     nonce: u64,
     disk: Option<Disk>,
 }
@@ -52,7 +55,7 @@ impl Sim {
         Ok(sim)
     }
 
-    /// A node in RAM that goes on from this state.
+    /// A simulation in RAM that continues from this state.
     pub(super) fn on(view: View, config: ChainConfig) -> Sim {
         Sim {
             view,
@@ -109,13 +112,13 @@ impl Sim {
         !self.view.mempool.is_empty() && !self.select().0.is_empty()
     }
 
-    /// Mines one block with all that the mempool offers.
+    /// Mines one block with the transactions of the mempool.
     pub(super) fn mine_block(&mut self) -> anyhow::Result<BlockHash> {
         let (txs, fees) = self.select();
         self.mine_with(txs, fees)
     }
 
-    /// Mines one block that leaves the mempool waiting.
+    /// Mines one block without transactions of the mempool.
     pub(super) fn mine_empty_block(&mut self) -> anyhow::Result<BlockHash> {
         self.mine_with(Vec::new(), Amount::ZERO)
     }
@@ -137,9 +140,7 @@ impl Sim {
         let block = template.solve();
         let hash = block.block_hash();
         let txs = block.txdata.clone();
-        self.view
-            .ledger
-            .connect(block)
+        block::connect(&mut self.view.ledger, block)
             .context("a block assembled from the mempool is not valid")?;
         for tx in txs.iter().skip(1) {
             self.view.mempool.remove(&tx.compute_txid());
@@ -222,9 +223,7 @@ impl Sim {
                 self.view.ledger.disconnect();
             }
             for block in old {
-                self.view
-                    .ledger
-                    .connect(block)
+                block::connect(&mut self.view.ledger, block)
                     .context("the blocks before the reorganisation no longer connect")?;
             }
             self.view.mempool = before;
@@ -263,154 +262,5 @@ impl Sim {
             }
         }
         Ok(hashes)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::chain::testing::{Lab, config, output_of};
-
-    const COIN: u64 = 50 * 100_000_000;
-
-    #[test]
-    fn a_reorganisation_mines_again_what_it_is_told_to_keep() {
-        let mut lab = Lab::new();
-        let first = lab.spend(2, &[lab.coin(1)], vec![lab.own(COIN - 1000)]);
-        lab.submit(&first).unwrap();
-        lab.sim.mine_block().unwrap();
-        let second = lab.spend(2, &[output_of(&first, 0)], vec![lab.own(COIN - 2000)]);
-        lab.submit(&second).unwrap();
-        let old = lab.sim.mine_block().unwrap();
-
-        let hashes = lab.sim.reorg(2, &Reorg::Keep).unwrap();
-        assert_eq!(hashes.len(), 3);
-        assert_eq!(lab.sim.view.ledger.height(), 123);
-        assert!(lab.sim.view.ledger.height_of(&old).is_none());
-        assert_eq!(
-            lab.sim.view.ledger.tx(&second.compute_txid()).unwrap().1,
-            121
-        );
-
-        lab.sim
-            .reorg(3, &Reorg::Drop(vec![first.compute_txid()]))
-            .unwrap();
-        assert!(lab.sim.view.tx(&first.compute_txid()).is_none());
-        assert!(
-            lab.sim.view.tx(&second.compute_txid()).is_none(),
-            "its child cannot stay"
-        );
-        assert!(lab.sim.view.ledger.coin(&lab.coin(1)).is_some());
-        assert_eq!(
-            lab.sim
-                .view
-                .spender(&lab.coin(1))
-                .map(|spender| spender.txid),
-            None
-        );
-    }
-
-    #[test]
-    fn a_reorganisation_can_double_spend() {
-        let mut lab = Lab::new();
-        let honest = lab.spend(2, &[lab.coin(1)], vec![lab.own(COIN - 1000)]);
-        lab.submit(&honest).unwrap();
-        lab.sim.mine_block().unwrap();
-        let theft = lab.spend(2, &[lab.coin(1)], vec![lab.own(COIN - 900)]);
-        lab.sim
-            .reorg(1, &Reorg::Replace(vec![theft.clone()]))
-            .unwrap();
-        assert!(lab.sim.view.tx(&honest.compute_txid()).is_none());
-        assert!(lab.sim.view.ledger.tx(&theft.compute_txid()).is_some());
-    }
-
-    #[test]
-    fn a_reorganisation_that_cannot_be_leaves_everything_as_it_was() {
-        let mut lab = Lab::new();
-        let waiting = lab.spend(2, &[lab.coin(2)], vec![lab.own(COIN - 1000)]);
-        lab.submit(&waiting).unwrap();
-        let tip = lab.sim.view.ledger.tip();
-        let mut broken = lab.spend(2, &[lab.coin(1)], vec![lab.own(COIN - 900)]);
-        broken.input[0].witness.clear();
-        assert!(lab.sim.reorg(1, &Reorg::Replace(vec![broken])).is_err());
-        assert!(lab.sim.reorg(121, &Reorg::Keep).is_err());
-        assert_eq!(lab.sim.view.ledger.tip(), tip);
-        assert!(lab.sim.view.mempool.contains(&waiting.compute_txid()));
-    }
-
-    #[test]
-    fn what_is_on_hold_waits_and_so_does_its_child() {
-        let mut lab = Lab::new();
-        let parent = lab.spend(2, &[lab.coin(1)], vec![lab.own(COIN - 1000)]);
-        lab.submit(&parent).unwrap();
-        let child = lab.spend(2, &[output_of(&parent, 0)], vec![lab.own(COIN - 3000)]);
-        lab.submit(&child).unwrap();
-        lab.sim.held.insert(parent.compute_txid());
-        assert!(!lab.sim.has_work());
-        lab.sim.mine_block().unwrap();
-        assert_eq!(
-            lab.sim.view.mempool.in_order(),
-            [parent.compute_txid(), child.compute_txid()]
-        );
-        lab.sim.held.clear();
-        lab.sim.mine_block().unwrap();
-        assert!(lab.sim.view.mempool.is_empty());
-    }
-
-    #[test]
-    fn a_restart_finds_the_same_chain_and_mempool() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = Some(dir.path().to_owned());
-        let mut lab = Lab::at(path.clone());
-        let mined = lab.spend(2, &[lab.coin(1)], vec![lab.own(COIN - 1000)]);
-        lab.submit(&mined).unwrap();
-        lab.sim.mine_block().unwrap();
-        lab.sim.save().unwrap();
-        lab.sim.reorg(1, &Reorg::Keep).unwrap();
-        let parent = lab.exit(lab.coin(2));
-        let child = lab.child(&parent, lab.coin(3), 1000);
-        assert!(lab.sim.submit_package(&[parent, child]).is_success());
-        lab.sim.save().unwrap();
-        let (tip, waiting) = (lab.sim.view.ledger.tip(), lab.sim.view.mempool.in_order());
-        assert!(
-            Sim::open(config(path.clone(), ScriptBuf::new())).is_err(),
-            "one at a time"
-        );
-        drop(lab);
-
-        // A record that a crash cut short is as if it had never been.
-        let blocks = dir.path().join("blocks.dat");
-        let mut bytes = std::fs::read(&blocks).unwrap();
-        let whole = bytes.len();
-        bytes.extend([200, 0, 0, 0, 1, 2, 3, 4, 5]);
-        std::fs::write(&blocks, bytes).unwrap();
-
-        let again = Sim::open(config(path, ScriptBuf::new())).unwrap();
-        assert_eq!(again.view.ledger.tip(), tip);
-        assert_eq!(again.view.mempool.in_order(), waiting);
-        assert!(again.view.ledger.tx(&mined.compute_txid()).is_some());
-        assert_eq!(std::fs::metadata(&blocks).unwrap().len(), whole as u64);
-    }
-
-    #[test]
-    fn the_end_of_time_ends_the_chain_and_not_the_process() {
-        let mut lab = Lab::new();
-        lab.sim.time = Some(u32::MAX);
-        let mined = (0..20).try_for_each(|_| lab.sim.mine_block().map(drop));
-        assert!(format!("{:#}", mined.unwrap_err()).contains("time-too-old"));
-    }
-
-    #[test]
-    fn the_subsidy_halves_every_150_blocks() {
-        let mut lab = Lab::new();
-        while lab.sim.view.ledger.height() < 150 {
-            lab.sim.mine_block().unwrap();
-        }
-        let value = |height: u32| {
-            lab.sim.view.ledger.at(height).unwrap().block.txdata[0].output[0]
-                .value
-                .to_sat()
-        };
-        assert_eq!((value(149), value(150)), (COIN, COIN / 2));
     }
 }

@@ -1,4 +1,4 @@
-//! What a node relays although more would be valid in a block: the shape of transactions, scripts and witnesses, and dust.
+//! The standardness rules of relay, beyond consensus: forms of transactions, scripts and witnesses, and dust.
 //!
 //! The limits are the defaults of Bitcoin Core 29, the oldest release that relays everything Ark needs.
 
@@ -175,7 +175,7 @@ fn is_witness_standard(script: &Script, input: &TxIn) -> bool {
     true
 }
 
-/// A signature alone, or a script of today's version that uses no opcode kept for later.
+/// A key path spend, or a script path spend with the present leaf version and without OP_SUCCESS.
 fn is_taproot_standard(items: &[&[u8]]) -> bool {
     match items {
         [_, .., last] if last.first() == Some(&ANNEX_TAG) => false,
@@ -197,7 +197,7 @@ fn uses_op_success(script: &Script) -> bool {
     classes.any(|class| class == Class::SuccessOp)
 }
 
-/// Whether a signature has the smaller of its two values, so that nobody else can change it to the other.
+/// Whether a signature has a low S value, so that third parties cannot malleate it.
 fn is_low_s(signature: &[u8]) -> bool {
     ecdsa::Signature::from_slice(signature).is_ok_and(|parsed| {
         let mut low = parsed.signature;
@@ -210,7 +210,7 @@ fn short(stack: &[&[u8]]) -> bool {
     stack.iter().all(|item| item.len() <= MAX_WITNESS_ITEM)
 }
 
-/// The size that fees are reckoned by, in virtual bytes.
+/// The size that fee rates are computed with, in virtual bytes.
 pub(super) fn virtual_size(tx: &Transaction, spent: &[&TxOut]) -> Result<u64, Reject> {
     let sigops = tx.total_sigop_cost(|outpoint| {
         let index = tx

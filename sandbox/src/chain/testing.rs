@@ -1,4 +1,4 @@
-//! A chain with a key that owns its coins, for the unit tests of this folder.
+//! A simulated chain and the key that owns its coins, for the unit tests of this folder.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use bitcoin::{
 
 use super::sim::Sim;
 use super::{AutoMine, ChainConfig, FeeRates};
-use crate::coins::CoinKey;
+use crate::coin_wallet::CoinKey;
 
 pub(crate) const SAT_PER_VB: FeeRate = FeeRate::from_sat_per_kwu(250);
 
@@ -32,25 +32,25 @@ pub(crate) fn config(dir: Option<PathBuf>, coinbase_script: ScriptBuf) -> ChainC
     }
 }
 
-pub(super) struct Lab {
+pub(super) struct Fixture {
     pub(super) sim: Sim,
     pub(super) key: CoinKey,
 }
 
-impl Lab {
-    pub(super) fn new() -> Lab {
-        Lab::at(None)
+impl Fixture {
+    pub(super) fn new() -> Fixture {
+        Fixture::at(None)
     }
 
-    /// A lab of at least 120 blocks.
-    pub(super) fn at(dir: Option<PathBuf>) -> Lab {
-        let key = CoinKey::derive(&[7; 32], "lab");
+    /// A chain of at least 120 blocks, in `dir` or in RAM.
+    pub(super) fn at(dir: Option<PathBuf>) -> Fixture {
+        let key = CoinKey::derive(&[7; 32], "test");
         let sim = Sim::open(config(dir, key.script())).unwrap();
-        let mut lab = Lab { sim, key };
-        while lab.sim.view.ledger.height() < 120 {
-            lab.sim.mine_block().unwrap();
+        let mut fixture = Fixture { sim, key };
+        while fixture.sim.view.ledger.height() < 120 {
+            fixture.sim.mine_block().unwrap();
         }
-        lab
+        fixture
     }
 
     /// The coin mined at a height: 50 bitcoin, mature up to height 21.

@@ -26,7 +26,7 @@ pub(super) struct Subject<'a> {
     pub(super) conflicts: &'a BTreeSet<Txid>,
 }
 
-/// What to do about a transaction that keeps all rules but perhaps one.
+/// The result of the check of a transaction.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
     /// It keeps all rules.
@@ -65,7 +65,7 @@ pub(super) fn check(mempool: &Mempool, subject: &Subject<'_>) -> Result<Verdict,
     if children.is_empty() || !children.is_disjoint(conflicts) {
         return Ok(Verdict::Fits);
     }
-    // After a reorganisation a parent can have more children than the rules allow; then there is no choosing among them.
+    // After a reorganisation a parent can have more children than the rules allow; then none of them is replaced.
     match (children.first(), mempool.descendants(parent).len()) {
         (Some(sibling), 1)
             if mempool

@@ -1,4 +1,4 @@
-//! What the chain's handle takes and gives.
+//! The types in the interface of the chain.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bitcoin::{Amount, BlockHash, FeeRate, OutPoint, ScriptBuf, Transaction, TxOut, Txid, Wtxid};
 
-/// What a chain is started with.
+/// The options of a chain.
 #[derive(Clone, Debug)]
 pub struct ChainConfig {
     /// Where blocks and mempool are kept; `None` keeps them in RAM only.
@@ -15,7 +15,7 @@ pub struct ChainConfig {
     pub coinbase_script: ScriptBuf,
     /// Lowest fee rate that the mempool relays, and by which a replacement must pay more.
     pub min_relay_fee: FeeRate,
-    /// When blocks are mined without being asked for.
+    /// The settings of automatic mining.
     pub auto_mine: AutoMine,
     /// The fee estimates served at first.
     pub fee_rates: FeeRates,

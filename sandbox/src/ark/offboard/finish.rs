@@ -14,7 +14,7 @@ use super::super::faults::{Action, Hook};
 use super::super::state::Ark;
 use super::super::status::RpcError;
 use super::super::store::{TxKind, VtxoState, tx, vtxo};
-use crate::coins::CoinLock;
+use crate::coin_wallet::CoinLock;
 
 impl Ark {
     /// `FinishOffboard`. Once it is done, it only repeats the signed transaction.
@@ -122,7 +122,7 @@ impl Ark {
     }
 }
 
-/// What a session gives for its one use.
+/// What is taken out of a session, which can be used once.
 struct Claimed {
     tx: Transaction,
     inputs: Vec<VtxoId>,

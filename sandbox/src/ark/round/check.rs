@@ -1,4 +1,4 @@
-//! What every participation in a round has to fulfil, interactive or delegated (spec §1.4).
+//! The checks of every participation in a round, interactive or delegated (docs/protocol.md §31.4).
 
 use std::collections::BTreeSet;
 
@@ -16,7 +16,7 @@ use super::super::store::VtxoRecord;
 /// Children of an inner node of the tree, and so leaves per nonce of a participant.
 const TREE_RADIX: usize = 4;
 
-/// Inputs and the proofs that their owner wants this.
+/// Inputs, and the attestations of their owner.
 pub struct Inputs<A> {
     /// In the order of the request.
     pub ids: Vec<VtxoId>,
@@ -45,7 +45,7 @@ pub fn decode_inputs<A: TryFromBytes>(inputs: &[protos::InputVtxo]) -> Result<In
 }
 
 impl Ark {
-    /// Checks the money and the kind of the outputs. The fee depends on how long the inputs live after `height`.
+    /// Checks amounts and policies of the outputs. The fee depends on how long the inputs live after `height`.
     pub(super) fn check_outputs<'a>(
         &self,
         inputs: &[VtxoRecord],
@@ -92,7 +92,7 @@ impl Ark {
         Ok(())
     }
 
-    /// Most leaves that a tree may have, given the number of nonces of a participant.
+    /// Maximum number of leaves of a tree, given the number of nonces of a participant.
     pub(super) fn max_leaves(&self) -> usize {
         let depth = u32::try_from(self.params.nb_round_nonces).unwrap_or(u32::MAX);
         TREE_RADIX.saturating_pow(depth)

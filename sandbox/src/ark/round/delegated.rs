@@ -1,4 +1,4 @@
-//! Participations that the server carries out while the client is away, and the state of any participation (spec §1.4, §2.5).
+//! Participations that the server carries out while the client is away, and the state of any participation (docs/protocol.md §31.4, §32.5).
 
 use ark_lib::attestations::DelegatedRoundParticipationAttestation;
 use ark_lib::mailbox::MailboxIdentifier;
@@ -18,7 +18,7 @@ use super::super::store::{Participation, Round, VtxoRecord};
 use super::check::{Inputs, decode_inputs};
 
 impl Ark {
-    /// `SubmitRoundParticipation`. Takes the place of what waits with one of the same inputs.
+    /// `SubmitRoundParticipation`. Replaces waiting participations that share an input.
     pub(in super::super) async fn submit_round_participation(
         &self,
         request: protos::RoundParticipationRequest,
@@ -60,7 +60,7 @@ impl Ark {
         })
     }
 
-    /// Checks what only matters for delegated participations.
+    /// The checks that only delegated participations need.
     fn check_delegation(
         &self,
         inputs: &Inputs<DelegatedRoundParticipationAttestation>,
@@ -83,7 +83,7 @@ impl Ark {
         Ok(())
     }
 
-    /// Adds to the attempt the waiting participations that are due. One whose inputs are gone is given up.
+    /// Adds to the attempt the waiting participations that are due. One whose inputs can no longer be spent is deleted.
     pub(super) async fn add_delegated(&self, tip: BlockHeight) -> Result<(), RpcError> {
         for due in self.store.due_participations(tip.to_u32())? {
             let inputs = match self.known(&due.inputs) {
@@ -92,7 +92,7 @@ impl Ark {
             };
             match inputs {
                 Ok(()) => {}
-                // Another client's request may yet fail, so this one stays for the next round.
+                // The request that uses the input may still fail, so this participation stays for the next round.
                 Err(RpcError::Busy(_)) => continue,
                 Err(RpcError::Unusable { .. } | RpcError::NotFound { .. }) => {
                     self.store.drop_participation(due.unlock_hash())?;
@@ -153,7 +153,7 @@ impl Ark {
 
     /// A participation, also one of the round in progress.
     pub(super) fn known_participation(&self, hash: UnlockHash) -> Result<Participation, RpcError> {
-        // First the attempt: it moves to the store, never back.
+        // The attempt is searched first, because a participation moves from the attempt to the store and never back.
         let interactive = self.rounds.attempt().as_ref().and_then(|attempt| {
             let mut joined = attempt.interactive.iter();
             let found = joined.find(|one| one.unlock_hash() == hash)?;
@@ -173,13 +173,13 @@ fn unknown_participation(hash: UnlockHash) -> RpcError {
     }
 }
 
-/// The outputs as they were asked for, without the signature and the preimage of the last step.
+/// The issued outputs in the requested order, without the signature and the preimage of the last step.
 fn issued_outputs(participation: &Participation, round: Round) -> Vec<Vec<u8>> {
     let hash = participation.unlock_hash();
     let spec = &round.tree.spec;
     let leaves = spec
         .leaf_idxs_for_participation(hash, &participation.outputs)
-        // A fault has changed the tree: whatever there is for this client.
+        // A fault has changed the tree, so the leaves of this client are returned as they are.
         .unwrap_or_else(|| {
             let leaves = spec.vtxos.iter().enumerate();
             leaves

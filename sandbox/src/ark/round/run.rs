@@ -1,4 +1,4 @@
-//! The course of a round, from the invitation to the funding transaction (spec §2.4, steps 1 to 11).
+//! A round from its first attempt to the broadcast of its funding transaction (docs/protocol.md §32.4, steps 1 to 11).
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -21,15 +21,14 @@ use server_rpc::protos::mailbox_server::mailbox_message::Message;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until};
 
-use super::super::board::spoil;
-use super::super::faults::{Action, Hook};
+use super::super::faults::{Action, Hook, corrupt_signature};
 use super::super::state::Ark;
 use super::super::store::{
     Participation, Round, TxKind, VtxoState, mailbox, participation, round, tx, vtxo,
 };
+use super::attempt::{Attempt, Participant, Proposal, Stage};
 use super::tree::{ServerNonces, alter_proposal, draw_nonces};
-use super::{Attempt, Participant, Proposal, Stage};
-use crate::coins::CoinLock;
+use crate::coin_wallet::CoinLock;
 
 /// Round numbers start at the seconds since this moment, so that they grow even if the store is lost.
 const ROUND_SEQ_EPOCH: Duration = Duration::from_secs(1_741_015_334);
@@ -49,7 +48,7 @@ pub enum RoundOutcome {
         /// VTXOs issued to clients.
         outputs: usize,
     },
-    /// Nothing happened.
+    /// The round failed; no VTXO changed.
     Failed {
         /// Number of the round.
         round_seq: u64,
@@ -58,7 +57,7 @@ pub enum RoundOutcome {
     },
 }
 
-/// Coins that the attempts of one round promise: all spend the first one, so that only one can confirm.
+/// The coins that the attempts of one round lock. All attempts spend the first one, so that only one can confirm.
 #[derive(Clone, Copy)]
 struct Promised {
     lock: CoinLock,
@@ -72,18 +71,18 @@ struct Signing {
     nonces: ServerNonces,
 }
 
-/// Who has signed the tree.
+/// Which participants have signed the tree.
 struct Signed {
-    /// Number of those who have.
+    /// Number of participants that have signed.
     present: usize,
-    /// The inputs of those who have not.
+    /// The inputs of participants that have not signed.
     absent: Vec<VtxoId>,
-    /// Number of those who do not need to.
+    /// Number of delegated participants, which do not sign.
     delegated: usize,
 }
 
 impl Ark {
-    /// Runs a round in its own task, so that it goes on when the caller is gone.
+    /// Runs a round in its own task, so that it continues when the caller disconnects.
     pub(in super::super) fn start_round(self: &Arc<Self>) -> JoinHandle<Option<RoundOutcome>> {
         let ark = self.clone();
         tokio::spawn(async move {
@@ -169,7 +168,7 @@ impl Ark {
         Err(anyhow!("too many attempts"))
     }
 
-    /// Invites the clients.
+    /// Announces an attempt, so that clients can join.
     fn open_attempt(&self, round_seq: RoundSeq, attempt_seq: usize, banned: BTreeSet<VtxoId>) {
         let challenge = Challenge::generate();
         self.rounds.signatures().clear();
@@ -191,7 +190,7 @@ impl Ark {
             }));
     }
 
-    /// Waits until the time is over or there is nobody left to wait for.
+    /// Waits until the time is over or no further participant is expected.
     async fn wait_for_clients(&self, time: Duration, complete: impl Fn(&Attempt) -> bool) {
         let end = Instant::now() + time;
         loop {
@@ -205,7 +204,7 @@ impl Ark {
         }
     }
 
-    /// Closes the list, funds the tree and asks for signatures. `None` if nobody takes part.
+    /// Closes the list of participants, funds the tree and requests signatures. `None` if there is no participant.
     async fn propose(&self, promised: &mut Option<Promised>) -> anyhow::Result<Option<Signing>> {
         let _turn = self.turn().await;
         let tip = self.tip_height().await?;
@@ -284,7 +283,7 @@ impl Ark {
         interactive.all(|one| one.has_signed(&signatures))
     }
 
-    /// Takes no more signatures. Tells whose are missing.
+    /// Ends the signing, and returns which signatures are missing.
     fn close_signing(&self) -> anyhow::Result<Signed> {
         let mut attempt = self.rounds.attempt();
         let attempt = attempt.as_mut().context("no attempt")?;
@@ -301,7 +300,7 @@ impl Ark {
         })
     }
 
-    /// Completes the tree and the funding transaction, stores the round, and tells everybody.
+    /// Completes the tree and the funding transaction, stores the round, and publishes the result.
     async fn finish(&self, signing: Signing) -> anyhow::Result<RoundOutcome> {
         let Signing {
             funding_tx,
@@ -325,7 +324,7 @@ impl Ark {
         let turn = self.turn().await;
         let done = {
             let mut attempt = self.rounds.attempt();
-            // Stored before it is forgotten, so that a participation is known all the time.
+            // The round is stored before the attempt is deleted, so that a participation is known at any time.
             self.commit(attempt.as_ref().context("no attempt")?, finished)?;
             attempt.take().context("no attempt")?
         };
@@ -343,7 +342,7 @@ impl Ark {
         })
     }
 
-    /// Stores everything at once: from here on the round is valid, whatever happens to the server.
+    /// Stores the round in one transaction. From then on the round is valid, also after a crash.
     fn commit(&self, done: &Attempt, finished: Round) -> anyhow::Result<()> {
         let txid = finished.funding_tx.compute_txid();
         let mut newest_message = None;
@@ -412,7 +411,7 @@ impl Ark {
             Some(Action::WrongSignature) => {
                 if let Some(signature) = cosign_sigs.first_mut() {
                     let mut bytes = *signature.as_ref();
-                    spoil(&mut bytes);
+                    corrupt_signature(&mut bytes);
                     *signature = schnorr::Signature::from_slice(&bytes)?;
                 }
             }
@@ -430,7 +429,7 @@ impl Ark {
     }
 }
 
-/// Tells the owner of a delegated participation that its outputs are there.
+/// The mailbox message for the owner of a delegated participation: its outputs are issued.
 fn completed(unlock_hash: Vec<u8>) -> Message {
     // Clients before the renaming read the deprecated field.
     #[allow(deprecated)]

@@ -1,4 +1,4 @@
-//! What interactive participants send: their wishes, then their signatures (spec §1.4).
+//! The calls of interactive participants: they join with inputs and outputs, then send their signatures (docs/protocol.md §31.4).
 
 use std::collections::BTreeSet;
 
@@ -12,8 +12,8 @@ use server_rpc::{TryFromBytes, protos};
 use super::super::state::Ark;
 use super::super::status::RpcError;
 use super::super::store::VtxoRecord;
+use super::attempt::{Participant, Stage};
 use super::check::{Inputs, decode_inputs};
-use super::{Participant, Stage};
 
 impl Ark {
     /// `SubmitPayment`. The same request again gets the same answer for as long as the attempt lasts.
@@ -51,7 +51,7 @@ impl Ark {
             outputs,
         };
         let unlock_hash = participant.unlock_hash().to_byte_array().to_vec();
-        // The list is closed by whoever has the turn, so this is still the attempt that was checked.
+        // The list of participants is closed under the same lock, so this is still the attempt that was checked.
         match &mut *self.rounds.attempt() {
             Some(attempt) => attempt.interactive.push(participant),
             None => return Err(RpcError::bad("there is no round to join")),
@@ -115,7 +115,7 @@ impl Ark {
         Ok(())
     }
 
-    /// `ProvideVtxoSignatures`. Signatures that were taken already are taken again.
+    /// `ProvideVtxoSignatures`. Repeated signatures are accepted.
     pub(in super::super) async fn provide_vtxo_signatures(
         &self,
         request: protos::VtxoSignaturesRequest,

@@ -1,4 +1,4 @@
-//! The tree of a round, before anybody has signed it (spec §2.4, steps 4 and 6).
+//! The unsigned tree of a round (docs/protocol.md §32.4, steps 4 and 6).
 
 use std::collections::HashMap;
 
@@ -8,41 +8,15 @@ use ark_lib::tree::signed::{VtxoLeafSpec, VtxoTreeSpec};
 use ark_lib::{SECP, VtxoPolicy, VtxoRequest};
 use bitcoin::secp256k1::{Keypair, PublicKey, rand::thread_rng};
 use bitcoin_ext::{BlockDelta, BlockHeight, P2TR_DUST};
-use serde::{Deserialize, Serialize};
 
+use super::super::faults::TreeFault;
 use super::super::state::Ark;
-use super::{Attempt, unlock_hash};
+use super::attempt::{Attempt, unlock_hash};
 
 /// A tree needs an inner node, and so at least two leaves.
 const MIN_LEAVES: usize = 2;
 
-/// How a hostile server changes a tree. What concerns a leaf concerns the first one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum TreeFault {
-    /// A leaf is left out.
-    MissingOutput,
-    /// A leaf is worth one satoshi less.
-    WrongAmount,
-    /// A leaf belongs to somebody else.
-    WrongPolicy,
-    /// A leaf is locked with another hash.
-    WrongUnlockHash,
-    /// A leaf is there twice.
-    DuplicateOutput,
-    /// The tree expires after half the time.
-    ShortExpiry,
-    /// The delay of an exit is longer.
-    ExitDelta,
-    /// The tree names another server.
-    ServerKey,
-    /// The transaction puts one satoshi less into the tree than its leaves are worth.
-    Underfunded,
-    /// There is one nonce too few to sign with.
-    MissingNonce,
-}
-
-/// What the server contributes to the signatures of one tree.
+/// The server's key and nonces for one tree.
 pub struct ServerNonces {
     /// Used for this tree only.
     pub cosign_key: Keypair,
@@ -53,7 +27,7 @@ pub struct ServerNonces {
 }
 
 impl Ark {
-    /// The tree for everybody in the attempt, and a fresh key that signs it all.
+    /// The tree for all participants of the attempt, and the server's new cosign key for it.
     pub(super) fn tree_of(
         &self,
         attempt: &Attempt,
@@ -157,7 +131,7 @@ fn alter_leaves(leaves: &mut Vec<VtxoLeafSpec>, fault: Option<TreeFault>) {
     }
 }
 
-/// Changes what the clients are told of a tree that is as they asked for.
+/// Applies a fault to the proposal sent to the clients; the tree itself is correct.
 pub fn alter_proposal(proposal: &mut VtxoProposal, fault: Option<TreeFault>) {
     match fault {
         Some(TreeFault::Underfunded) => {

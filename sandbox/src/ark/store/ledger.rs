@@ -1,4 +1,4 @@
-//! Totals over all VTXOs, so that a test can assert that no money appeared or vanished.
+//! Totals over all VTXOs, so that a test can check that money is conserved.
 
 use bitcoin::Amount;
 use serde::Serialize;
@@ -15,19 +15,19 @@ pub struct Total {
     pub amount: Amount,
 }
 
-/// What the server holds for its clients, by state. Each client VTXO is counted exactly once; the server's own outputs are not
+/// The VTXOs of all clients, by state. Each client VTXO is counted exactly once; the server's own outputs are not
 /// counted.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct Ledger {
-    /// Registered and free to be spent.
+    /// Registered and spendable.
     pub spendable: Total,
     /// Cosigned, but the signed transactions have not been uploaded.
     pub unregistered: Total,
-    /// Held back until its owner completes a round or a Lightning receive.
+    /// Locked until its owner completes a round or a Lightning receive.
     pub unclaimed: Total,
     /// Spent off chain.
     pub spent: Total,
-    /// Unspent and taken on chain by its owner.
+    /// Unspent, and exited by its owner.
     pub exited: Total,
 }
 

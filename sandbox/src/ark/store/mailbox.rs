@@ -1,4 +1,4 @@
-//! Mailboxes: messages under checkpoints that increase over all mailboxes (spec §1.7).
+//! Mailboxes: messages under checkpoints that increase over all mailboxes (docs/protocol.md §31.7).
 
 use std::collections::BTreeSet;
 
@@ -11,7 +11,7 @@ use server_rpc::protos::mailbox_server::{MailboxMessage, mailbox_message};
 
 use super::Store;
 
-/// What a delivered item is, so that the same id can be delivered once per kind.
+/// The kind of a delivered item; each id is delivered once per kind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DeliveryKind {
     /// A VTXO sent by another wallet.
@@ -39,7 +39,7 @@ pub struct Page {
 }
 
 impl Store {
-    /// Those of `ids` that this mailbox has not received yet.
+    /// The `ids` that this mailbox has not received yet.
     pub fn undelivered(
         &self,
         mailbox: MailboxIdentifier,
@@ -60,7 +60,7 @@ impl Store {
         Ok(fresh)
     }
 
-    /// Stores a message that brings `ids` and returns its checkpoint.
+    /// Stores a message that delivers `ids` and returns its checkpoint.
     pub fn deliver(
         &self,
         mailbox: MailboxIdentifier,

@@ -1,4 +1,4 @@
-//! Single values.
+//! Single values: the seed and the round counter.
 
 use anyhow::Context;
 use rusqlite::{OptionalExtension, params};
@@ -9,7 +9,7 @@ const SEED: &str = "seed";
 const ROUND_SEQ: &str = "round_seq";
 
 impl Store {
-    /// The seed to work with: `given` if there is one, else the one used before, else a random one. Remembers it.
+    /// The seed: `given` if there is one, else the stored one, else a random one. Stores it.
     pub fn seed(&self, given: Option<[u8; 32]>) -> anyhow::Result<[u8; 32]> {
         self.write(|tx| {
             let stored: Option<Vec<u8>> = tx

@@ -1,7 +1,7 @@
-//! The server's memory: SQLite, in RAM or in a directory, written through before anything is answered (spec §2.12).
+//! The server's store: SQLite, in RAM or in a directory; changes are committed before a call is answered (docs/protocol.md §32.12).
 //!
 //! Calls block for as long as SQLite needs. That is microseconds here, and keeps every change a single transaction without an
-//! await inside, so that a request that is cut off halfway has done either all or nothing.
+//! await inside, so that a cancelled request has changed everything or nothing.
 
 mod ledger;
 pub mod mailbox;
@@ -64,7 +64,7 @@ impl Store {
         Ok(store)
     }
 
-    /// Runs `change` in one transaction: everything it did is durable when this returns, or nothing is.
+    /// Runs `change` in one transaction: when this returns, all its changes are durable or, after an error, none.
     pub fn write<T>(
         &self,
         change: impl FnOnce(&Transaction<'_>) -> anyhow::Result<T>,
@@ -77,7 +77,7 @@ impl Store {
     }
 
     fn lock(&self) -> MutexGuard<'_, Connection> {
-        // A transaction that panicked was rolled back, so the connection is still good.
+        // A transaction that panicked was rolled back, so the connection is consistent.
         self.connection
             .lock()
             .unwrap_or_else(PoisonError::into_inner)

@@ -1,4 +1,4 @@
-//! What clients bring to rounds: waiting for one, issued by one, or released after the old VTXOs were given up.
+//! Participations in rounds: waiting, issued by a round, or released after the forfeit of the inputs.
 
 use anyhow::Context;
 use ark_lib::mailbox::MailboxIdentifier;
@@ -13,27 +13,27 @@ use server_rpc::protos::{InputVtxo, RoundParticipationRequest};
 
 use super::Store;
 
-/// What a client gives and gets in a round.
+/// The inputs and outputs of a client in a round.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Participation {
-    /// Unlocks the outputs; the client learns it for its inputs.
+    /// Unlocks the outputs; the client gets it for the forfeit of its inputs.
     pub unlock_preimage: UnlockPreimage,
-    /// The VTXOs to give up.
+    /// The VTXOs to forfeit.
     pub inputs: Vec<VtxoId>,
-    /// The VTXOs to get, in the client's order.
+    /// The requested VTXOs, in the client's order.
     pub outputs: Vec<VtxoRequest>,
-    /// Where to tell that the round has happened.
+    /// The mailbox that is notified of the round.
     pub mailbox: Option<MailboxIdentifier>,
     /// No round below this height may include it.
     pub scheduled_height: Option<u32>,
     /// The funding transaction of the round that issued the outputs.
     pub round: Option<Txid>,
-    /// Whether the inputs have been given up.
+    /// Whether the inputs are forfeited.
     pub released: bool,
 }
 
 impl Participation {
-    /// What the outputs are locked with.
+    /// The hash that locks the outputs.
     pub fn unlock_hash(&self) -> UnlockHash {
         UnlockHash::hash(&self.unlock_preimage)
     }
@@ -70,7 +70,7 @@ impl Store {
             .transpose()
     }
 
-    /// Those that wait for a round at this height or later ones, oldest first.
+    /// The participations that wait for a round and are due at this height, oldest first.
     pub fn due_participations(&self, tip: u32) -> anyhow::Result<Vec<Participation>> {
         let connection = self.lock();
         let mut statement = connection.prepare(&format!(
@@ -81,7 +81,7 @@ impl Store {
         rows.map(|row| row?).collect()
     }
 
-    /// Stores one that waits for a round, in place of those that wait with one of its inputs.
+    /// Stores a waiting participation, and deletes other waiting ones that share an input.
     pub fn replace_participation(&self, participation: &Participation) -> anyhow::Result<()> {
         self.write(|db| {
             for id in &participation.inputs {
@@ -95,7 +95,7 @@ impl Store {
         })
     }
 
-    /// Gives up one that waits for a round.
+    /// Deletes a waiting participation.
     pub fn drop_participation(&self, hash: UnlockHash) -> anyhow::Result<()> {
         self.lock().execute(
             "DELETE FROM participation WHERE round IS NULL AND unlock_hash = ?1",
@@ -130,7 +130,7 @@ pub fn insert(db: &Transaction<'_>, participation: &Participation) -> anyhow::Re
     Ok(())
 }
 
-/// Notes that a round has issued the outputs.
+/// Records that a round has issued the outputs.
 pub fn mark_issued(db: &Transaction<'_>, hash: UnlockHash, round: Txid) -> anyhow::Result<()> {
     let changed = db.execute(
         "UPDATE participation SET round = ?2 WHERE unlock_hash = ?1 AND round IS NULL",
@@ -140,7 +140,7 @@ pub fn mark_issued(db: &Transaction<'_>, hash: UnlockHash, round: Txid) -> anyho
     Ok(())
 }
 
-/// Notes that the inputs have been given up.
+/// Records that the inputs are forfeited.
 pub fn mark_released(db: &Transaction<'_>, hash: UnlockHash) -> anyhow::Result<()> {
     db.execute(
         "UPDATE participation SET released = 1 WHERE unlock_hash = ?1",

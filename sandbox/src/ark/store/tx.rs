@@ -1,4 +1,4 @@
-//! Transactions that the server vouches for.
+//! Transactions that the server has signed or accepted.
 
 use anyhow::Context;
 use bitcoin::consensus::encode::{deserialize, serialize};
@@ -13,13 +13,13 @@ use super::Store;
 pub enum TxKind {
     /// Pays a board; on chain.
     BoardFunding,
-    /// Part of a VTXO's exit path; on chain only if somebody exits.
+    /// Part of a VTXO's exit path; on chain only after an exit.
     Virtual,
     /// Pays the tree of a round; on chain, made by the server.
     RoundFunding,
     /// Pays an offboard; on chain, made by the server.
     Offboard,
-    /// Takes a VTXO that was given up, should its owner exit with it all the same.
+    /// A forfeit: claims a VTXO that was forfeited, if its owner exits nevertheless.
     Forfeit,
     /// Splits the connector of an offboard; on chain only before its forfeits.
     Connector,
@@ -39,7 +39,7 @@ impl TxKind {
 }
 
 impl Store {
-    /// The signed transaction, if somebody has brought it.
+    /// The signed transaction, if it was uploaded.
     pub fn signed_tx(&self, txid: Txid) -> anyhow::Result<Option<Transaction>> {
         let body: Option<Vec<u8>> = self
             .lock()
@@ -54,7 +54,7 @@ impl Store {
             .transpose()
     }
 
-    /// The transactions that the server itself wants on chain, oldest first.
+    /// The transactions that the server broadcasts, oldest first.
     pub fn txs_to_broadcast(&self) -> anyhow::Result<Vec<Txid>> {
         let connection = self.lock();
         let mut statement = connection.prepare(
@@ -98,7 +98,7 @@ impl Store {
     }
 }
 
-/// Remembers that a transaction with this id has been cosigned. Keeps the signed form if it is there already.
+/// Records that a transaction with this id was cosigned. A signed form that is stored already is kept.
 pub fn insert_unsigned(
     tx: &rusqlite::Transaction<'_>,
     kind: TxKind,

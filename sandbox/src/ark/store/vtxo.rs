@@ -1,4 +1,4 @@
-//! One record per VTXO (spec §0.6).
+//! One record per VTXO (docs/protocol.md §30.6).
 
 use std::fmt;
 use std::str::FromStr;
@@ -13,16 +13,16 @@ use rusqlite::{OptionalExtension, Row, Transaction, params};
 
 use super::Store;
 
-/// Where a VTXO stands.
+/// The state of a VTXO.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum VtxoState {
-    /// Free to be spent.
+    /// Spendable.
     Spendable,
     /// Cosigned, but its signed transactions have not been uploaded.
     Unregistered,
     /// From a round whose inputs have not been forfeited.
     Unclaimed,
-    /// Handed out for a Lightning receive, before the preimage is known.
+    /// Issued for a Lightning receive whose preimage is not known yet.
     HtlcRecvUnclaimed,
     /// Spent off chain.
     Spent,
@@ -66,7 +66,7 @@ impl FromStr for VtxoState {
 pub struct VtxoRecord {
     /// The VTXO, with its signatures if they have been uploaded.
     pub vtxo: Vtxo<Full>,
-    /// Where it stands.
+    /// Its state.
     pub state: VtxoState,
     /// The transaction that spends it off chain.
     pub spent_by: Option<Txid>,
@@ -79,9 +79,9 @@ pub struct VtxoRecord {
 pub struct ExitWatch {
     /// The VTXO; its outpoint is on chain once it has been exited.
     pub id: VtxoId,
-    /// The on-chain output that it hangs on.
+    /// Its chain anchor.
     pub anchor: OutPoint,
-    /// What was found last time.
+    /// The result of the last comparison.
     pub exited_height: Option<u32>,
 }
 
@@ -99,7 +99,7 @@ impl Store {
             .transpose()
     }
 
-    /// Where every client VTXO would show up on chain.
+    /// All client VTXOs with their chain anchors.
     pub fn exit_watch(&self) -> anyhow::Result<Vec<ExitWatch>> {
         let connection = self.lock();
         let mut statement = connection
@@ -132,7 +132,7 @@ impl Store {
     }
 }
 
-/// Adds a VTXO unless it is known already: a repeated request must not undo what happened since.
+/// Adds a VTXO unless it is known already: a repeated request must not reset its state.
 pub fn insert<G>(
     tx: &Transaction<'_>,
     vtxo: &ServerVtxo<G>,

@@ -34,7 +34,7 @@ async fn the_board_fee_comes_off_the_vtxo() {
 }
 
 #[tokio::test]
-async fn an_unconfirmed_board_is_not_refused_but_put_off() {
+async fn an_unconfirmed_board_gets_not_yet_instead_of_a_refusal() {
     let sandbox = Sandbox::start(Params {
         required_board_confirmations: 2,
         ..Params::free()

@@ -1,4 +1,4 @@
-//! Everything after a round can be asked for again at any time (spec §8, item 9).
+//! Every call after a round can be repeated at any time (docs/protocol.md §38, item 9).
 
 use ark_lib::forfeit::{HashLockedForfeitBundle, create_hark_forfeit_tx};
 use bitcoin::hashes::Hash;
@@ -149,7 +149,7 @@ async fn a_claimed_output_can_be_taken_on_chain() {
 }
 
 #[tokio::test]
-async fn whoever_exits_with_what_was_given_up_loses_it_to_the_server() {
+async fn the_server_claims_the_exit_of_a_forfeited_vtxo() {
     let (sandbox, wallet, old, joined) = refreshed().await;
     wallet.claim(joined.unlock_hash, &[&old]).await;
     sandbox.exit(&old).await;

@@ -9,7 +9,7 @@ use super::round::waiting_for;
 use super::*;
 use crate::ark::RoundOutcome;
 
-/// Rounds that wait for nobody.
+/// Parameters of rounds that do not wait for participants.
 fn at_once() -> Params {
     Params {
         round_submit_time: Duration::ZERO,

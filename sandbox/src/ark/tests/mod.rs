@@ -34,7 +34,7 @@ use server_rpc::ServerConnection;
 use server_rpc::protos;
 use server_rpc::tonic::Status;
 
-use super::{Action, ArkServer, ArkServerOptions, Params, Rule};
+use super::{Action, ArkServer, ArkServerOptions, Fault, Params};
 use crate::chain::{AutoMine, Chain, ChainConfig, FeeRates, Unspent};
 
 /// Spends of this script need no key, so that a test can pay without a wallet.
@@ -50,8 +50,8 @@ fn new_key() -> Keypair {
     Keypair::new(&*SECP, &mut thread_rng())
 }
 
-fn rule(target: &str, action: Action) -> Rule {
-    Rule {
+fn fault(target: &str, action: Action) -> Fault {
+    Fault {
         target: target.to_owned(),
         skip: 0,
         times: Some(1),
@@ -210,7 +210,7 @@ impl Sandbox {
         }
     }
 
-    /// Mines a transaction whose last output is there for somebody else to pay the fee.
+    /// Mines a transaction together with a child that spends its anchor and pays the fee.
     async fn mine_with_fee(&self, tx: Transaction) {
         let anchor = u32::try_from(tx.output.len() - 1).unwrap();
         let coin = self.coin().await;

@@ -153,7 +153,7 @@ async fn coins_leave_with_one_input_and_with_three() {
 }
 
 #[tokio::test]
-async fn the_three_texts_that_clients_read() {
+async fn refusals_contain_the_texts_that_clients_match() {
     let (sandbox, wallet, inputs) = with_coins(
         Params {
             blocked_scripts: vec![blocked_script()],
@@ -274,7 +274,7 @@ async fn what_is_prepared_can_be_wrong_or_forgotten() {
         OffboardFault::MissingConnector,
         OffboardFault::MissingNonce,
     ] {
-        let fault = rule("offboard.prepared", Action::AlterOffboard { change });
+        let fault = fault("offboard.prepared", Action::AlterOffboard { change });
         faults.add(fault).unwrap();
         let prepared = wallet.prepare(&request, &inputs).await.unwrap();
         let signed = wallet.sign_offboard(&request, &inputs, &prepared);
@@ -298,7 +298,7 @@ async fn the_end_of_an_offboard_can_be_false_or_lost() {
         sandbox
             .server
             .faults()
-            .add(rule(hook, action.clone()))
+            .add(fault(hook, action.clone()))
             .unwrap();
         let request = offboard(20_000 - FEE);
         // A client that lost an answer asks again, and after a loss of the session from the start.
@@ -331,12 +331,12 @@ async fn the_end_of_an_offboard_can_be_false_or_lost() {
         sandbox.server.restart().await;
         let known = sandbox.chain.tx(txid).await.unwrap().is_some();
         assert_eq!(known, !withheld, "{hook} {action:?}");
-        assert_eq!(sandbox.server.faults().rules()[0].fired, 1);
+        assert_eq!(sandbox.server.faults().active()[0].fired, 1);
     }
 }
 
 #[tokio::test]
-async fn whoever_exits_after_an_offboard_loses_it_to_the_server() {
+async fn the_server_claims_the_exit_of_an_offboarded_vtxo() {
     for amounts in [&[20_000][..], &[20_000, 5_000]] {
         let (sandbox, wallet, inputs) = with_coins(Params::free(), amounts).await;
         let request = offboard(amounts.iter().sum::<u64>() - FEE);

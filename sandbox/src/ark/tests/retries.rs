@@ -1,5 +1,5 @@
-//! One payment from board to mailbox, with one thing going wrong at every possible place in turn. A client that asks again must
-//! always get to the same end.
+//! One payment from board to mailbox, with a fault at every possible place in turn. A client that retries must always reach the
+//! same result.
 
 use ark_lib::mailbox::{BlindedMailboxIdentifier, MailboxAuthorization, MailboxIdentifier};
 use server_rpc::StatusExt;
@@ -27,7 +27,7 @@ const HOOKS: [&str; 7] = [
     "mailbox.post",
 ];
 
-/// Asks until there is an answer. Being told that nothing happened would be wrong: the request was right.
+/// Retries until the call succeeds. A rejection would be wrong, because the request is valid.
 async fn insist<T>(mut call: impl AsyncFnMut() -> Result<T, Status>) -> T {
     loop {
         match call().await {
@@ -80,34 +80,34 @@ async fn board_and_pay(sandbox: &Sandbox) {
 async fn with_fault(target: &str, action: Action) {
     let sandbox = Sandbox::start(Params::free()).await;
     let faults = sandbox.server.faults();
-    faults.add(rule(target, action)).unwrap();
+    faults.add(fault(target, action)).unwrap();
     board_and_pay(&sandbox).await;
-    assert_eq!(faults.rules()[0].fired, 1, "{target}");
+    assert_eq!(faults.active()[0].fired, 1, "{target}");
 }
 
 #[tokio::test]
-async fn a_crash_at_any_hook_does_no_harm() {
+async fn a_payment_completes_despite_a_crash_at_any_hook() {
     for hook in HOOKS {
         with_fault(hook, Action::Crash).await;
     }
 }
 
 #[tokio::test]
-async fn a_lost_call_does_no_harm() {
+async fn a_payment_completes_despite_a_lost_call() {
     for rpc in RPCS {
         with_fault(rpc, Action::DropBefore).await;
     }
 }
 
 #[tokio::test]
-async fn a_lost_answer_does_no_harm() {
+async fn a_payment_completes_despite_a_lost_answer() {
     for rpc in RPCS {
         with_fault(rpc, Action::DropAfter).await;
     }
 }
 
 #[tokio::test]
-async fn an_internal_error_does_no_harm() {
+async fn a_payment_completes_despite_an_internal_error() {
     for rpc in RPCS {
         let failure = Action::Status {
             code: Code::Internal.into(),

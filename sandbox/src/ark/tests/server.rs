@@ -7,7 +7,7 @@ use tower::ServiceExt;
 use super::*;
 
 #[tokio::test]
-async fn info_is_what_the_parameters_say() {
+async fn ark_info_matches_the_parameters() {
     let sandbox = Sandbox::start(Params::demo()).await;
     let rpc = sandbox.connect().await;
     let info = rpc.ark_info().await;
@@ -97,7 +97,7 @@ async fn contradicting_parameters_do_not_start() {
 }
 
 #[tokio::test]
-async fn what_is_to_come_says_so() {
+async fn a_missing_method_answers_unimplemented() {
     let sandbox = Sandbox::start(Params::free()).await;
     let mut client = sandbox.connect().await.client;
     let status = client
@@ -126,11 +126,11 @@ async fn the_control_routes_speak_json() {
         (status, serde_json::from_slice(&body).unwrap_or_default())
     };
 
-    let rule = json!({ "target": "GetVtxo", "times": 1, "action": { "type": "drop_after" } });
-    let (status, added) = call("POST", "/faults", rule).await;
+    let fault = json!({ "target": "GetVtxo", "times": 1, "action": { "type": "drop_after" } });
+    let (status, added) = call("POST", "/faults", fault).await;
     assert_eq!((status, &added), (StatusCode::OK, &json!({ "id": 1 })));
-    let (_, rules) = call("GET", "/faults", json!(null)).await;
-    assert_eq!(rules[0]["target"], "GetVtxo");
+    let (_, faults) = call("GET", "/faults", json!(null)).await;
+    assert_eq!(faults[0]["target"], "GetVtxo");
     let (status, _) = call("DELETE", "/faults/1", json!(null)).await;
     assert_eq!(status, StatusCode::NO_CONTENT);
     let wrong = json!({ "target": "GetVtxo", "action": { "type": "crash" } });

@@ -57,7 +57,7 @@ fn page(view: &View, top: u32) -> Vec<Block> {
         .collect()
 }
 
-/// The height of the block that a path names.
+/// The height of the block in a path.
 fn find(view: &View, hash: &str) -> Result<u32, Refusal> {
     let hash: BlockHash = parse(hash, "block hash")?;
     view.ledger
@@ -65,7 +65,7 @@ fn find(view: &View, hash: &str) -> Result<u32, Refusal> {
         .ok_or_else(|| Refusal::not_found("Block"))
 }
 
-/// What `make` makes of the block that a path names.
+/// The result of `make` for the block in a path.
 fn of_block<T>(
     chain: &Chain,
     hash: &str,

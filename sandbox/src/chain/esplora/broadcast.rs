@@ -119,7 +119,7 @@ impl From<PackageTx> for TxResult {
             error: None,
         };
         match tx.result {
-            // A node tells no more about a transaction that it ignored for another witness.
+            // A node gives no further fields for a transaction that it ignored for another witness.
             Ok(Accepted {
                 other_wtxid: Some(other),
                 ..

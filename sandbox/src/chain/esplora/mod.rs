@@ -66,7 +66,7 @@ pub fn router(chain: Chain) -> Router {
         .with_state(chain)
 }
 
-/// Has the chain ask its node for news before each request, so that no answer is older than its question.
+/// Refreshes the chain from its node before each request, so that no answer is outdated.
 async fn refreshed(
     State(chain): State<Chain>,
     request: Request,

@@ -19,7 +19,7 @@ use crate::chain::view::View;
 const MEMPOOL_PER_PAGE: usize = 50;
 const CHAIN_PER_PAGE: usize = 25;
 
-/// The hash of the script that a path names.
+/// The hash of the script in a path.
 fn find(script: &str) -> Result<sha256::Hash, Refusal> {
     if let Ok(hash) = sha256::Hash::from_str(script) {
         return Ok(hash);

@@ -16,7 +16,7 @@ fn unknown() -> Refusal {
     Refusal::not_found("Transaction")
 }
 
-/// What `make` makes of the transaction that a path names.
+/// The result of `make` for the transaction in a path.
 fn of_tx<T>(
     chain: &Chain,
     txid: &str,

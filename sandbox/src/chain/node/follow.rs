@@ -14,12 +14,12 @@ use crate::chain::consensus::Coin;
 use crate::chain::view::View;
 use crate::chain::{Chain, Shared, standard};
 
-/// How often the node is asked for news that nobody asks for.
+/// Interval at which the view is refreshed without a request.
 const INTERVAL: Duration = Duration::from_millis(100);
-/// How often the mempool is read again because a block came in between.
+/// Number of times that the mempool is read again after a block arrived meanwhile.
 const TRIES: usize = 10;
 
-/// Asks for news until the chain is dropped.
+/// Refreshes the view until the chain is dropped.
 pub(in crate::chain) async fn poll(chain: Weak<Shared>) {
     let mut is_down = false;
     loop {
@@ -31,7 +31,7 @@ pub(in crate::chain) async fn poll(chain: Weak<Shared>) {
             Ok(()) if is_down => {
                 tracing::info!("the node answers again");
                 is_down = false;
-                // The miner may have given up meanwhile.
+                // The miner may have stopped because the node did not answer.
                 chain.0.changed.notify_one();
             }
             Err(error) if !is_down => {
@@ -43,7 +43,7 @@ pub(in crate::chain) async fn poll(chain: Weak<Shared>) {
     }
 }
 
-/// What is new at the node.
+/// The difference between view and node.
 struct News {
     /// The last block that view and node have in common.
     fork: BlockHash,
@@ -56,7 +56,7 @@ struct News {
 }
 
 impl Node {
-    /// Brings the view up to date. Tells whether it has changed, for the chain to spread the news.
+    /// Brings the view up to date; true if it changed.
     pub(in crate::chain) async fn refresh(&self) -> anyhow::Result<bool> {
         let _alone = self.following.lock().await;
         let (best, mempool) = self.state_of_node().await?;
@@ -73,7 +73,7 @@ impl Node {
         Ok(before != (view.ledger.tip(), view.mempool.changes()))
     }
 
-    /// The node's last block and its mempool, both of one moment.
+    /// The node's last block and its mempool, read consistently.
     async fn state_of_node(&self) -> anyhow::Result<(BlockHash, HashSet<Txid>)> {
         let mut best: BlockHash = self.rpc.call("getbestblockhash", json!([])).await?;
         for _ in 0..TRIES {

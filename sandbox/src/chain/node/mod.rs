@@ -1,13 +1,13 @@
 //! A real regtest node in place of the simulation.
 //!
-//! What the node is told goes over its RPC; what is asked of it is answered from a view that follows the node, because a
-//! node has no index by script or by spender. A wallet of the node is not needed, nor its transaction index.
+//! Changes go over the node's RPC. Questions are answered from a view that follows the node, because a node has no index by script
+//! or by spender. Neither a wallet of the node nor its transaction index is needed.
 
+#[cfg(test)]
+mod conformance;
 mod follow;
 mod reorg;
 mod rpc;
-#[cfg(test)]
-mod same;
 mod submit;
 #[cfg(test)]
 mod tests;
@@ -26,13 +26,13 @@ use super::ledger::Ledger;
 use super::view::View;
 use super::{AutoMine, BitcoindConfig, ChainConfig, FeeRates, lock};
 
-/// The first version that relays the transactions of version 3 that Ark is built on, with all that belongs to them.
+/// The first version that relays everything Ark needs: transactions of version 3, packages, anchors and ephemeral dust.
 const LEAST_VERSION: u32 = 290_000;
 /// Calls that are made in one request.
 const CALLS_PER_BATCH: usize = 100;
 /// Blocks that are mined in one request, so that none takes long.
 const BLOCKS_PER_CALL: u32 = 100;
-/// Makes a transaction look so poor that the node's miner leaves it out, in satoshi.
+/// Fee delta, in sat, that keeps a transaction out of the blocks of the node's miner.
 const HOLD: i64 = -2_100_000_000_000_000;
 
 /// A node, and the view that follows it.
@@ -45,12 +45,12 @@ pub(super) struct Node {
     config: ChainConfig,
 }
 
-/// What can be changed while the node runs and is none of its business.
+/// Settings of the sandbox that the node does not know.
 pub(super) struct Settings {
     pub(super) auto_mine: AutoMine,
     /// Served in place of the node's estimates.
     pub(super) fee_rates: Option<FeeRates>,
-    /// The state of the mempool (as counted by its changes) of which the node put nothing into a block.
+    /// Change counter of the mempool from which the node last mined nothing.
     pub(super) left_over: Option<u64>,
 }
 
@@ -68,7 +68,7 @@ struct ChainInfo {
 
 #[derive(Deserialize)]
 struct MempoolInfo {
-    /// Only Knots tells; Core always enforces the rules of version 3.
+    /// Reported by Knots only; Core always enforces the rules of version 3.
     truc_policy: Option<String>,
 }
 
@@ -117,7 +117,7 @@ impl Node {
         Ok(())
     }
 
-    /// What was last known of the node.
+    /// The last known state of the node.
     pub(super) fn view(&self) -> MutexGuard<'_, View> {
         lock(&self.view)
     }
@@ -145,7 +145,7 @@ impl Node {
         })
     }
 
-    /// Whether a block mined now is likely to hold a transaction. While the node does not answer, it would not.
+    /// Whether a block mined now would probably contain a transaction; false while the node does not answer.
     pub(super) async fn has_work(&self) -> bool {
         if self.settings().left_over == Some(self.view().mempool.changes()) {
             return false;
@@ -215,7 +215,7 @@ impl Node {
         Ok(deltas.into_iter().filter_map(held).collect())
     }
 
-    /// Sets what the node adds to the fee of a transaction before it compares.
+    /// Sets the fee delta by which the node's miner prioritises a transaction.
     async fn set_delta(&self, txid: Txid, delta: i64) -> anyhow::Result<()> {
         let old = self
             .deltas()

@@ -1,5 +1,5 @@
-//! Reorganisations of a real node: the new blocks are put together on a simulation that goes on from the node's chain, and
-//! handed to the node, which changes over by itself once they outnumber the old ones.
+//! Reorganisations of a real node: the new blocks are assembled by a simulation that continues the node's chain, and submitted to
+//! the node, which switches to them once they outnumber the old ones.
 
 use anyhow::{Context, ensure};
 use bitcoin::consensus::encode::serialize_hex;
@@ -22,14 +22,14 @@ impl Node {
         let hashes = sim.reorg(depth, choice)?;
         let blocks = sim.view.ledger.last(hashes.len());
 
-        // The node will have them back in its mempool, so its miner must know before.
+        // The node takes them back into its mempool, so they are held before.
         if let Reorg::Drop(txids) = choice {
             for txid in txids {
                 self.set_delta(*txid, HOLD).await?;
             }
         }
         for block in blocks {
-            self.hand_in(block).await?;
+            self.submit_block(block).await?;
         }
         let best: BlockHash = self.rpc.call("getbestblockhash", json!([])).await?;
         ensure!(
@@ -39,8 +39,8 @@ impl Node {
         Ok(hashes)
     }
 
-    /// Gives the node a block. One that does not become its tip yet is fine.
-    pub(super) async fn hand_in(&self, block: &Block) -> anyhow::Result<()> {
+    /// Submits a block to the node. The block need not become the tip.
+    pub(super) async fn submit_block(&self, block: &Block) -> anyhow::Result<()> {
         let params = json!([serialize_hex(block)]);
         let verdict: Option<String> = self.rpc.call("submitblock", params).await?;
         match verdict.as_deref() {

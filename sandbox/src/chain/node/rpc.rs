@@ -1,4 +1,4 @@
-//! A node's JSON-RPC, spoken over HTTP.
+//! A client of a node's JSON-RPC.
 
 use std::time::Duration;
 
@@ -23,7 +23,7 @@ pub(super) struct Rpc {
     config: BitcoindConfig,
 }
 
-/// What a node answers in place of a result.
+/// An error that the node returns.
 #[derive(Clone, Debug, Deserialize, thiserror::Error)]
 #[error("{message} (code {code})")]
 pub(super) struct RpcError {
@@ -58,7 +58,7 @@ impl Rpc {
         Ok(Rpc { http, config })
     }
 
-    /// Calls a method that should not fail.
+    /// Calls a method; a refusal is an error.
     pub(super) async fn call<T: DeserializeOwned>(
         &self,
         method: &str,
@@ -69,7 +69,7 @@ impl Rpc {
         serde_json::from_value(result).with_context(|| format!("the node's answer to {method}"))
     }
 
-    /// Calls a method whose refusal is an answer too.
+    /// Calls a method whose refusal the caller handles.
     pub(super) async fn try_call(
         &self,
         method: &str,
@@ -117,7 +117,7 @@ impl Rpc {
             .text()
             .await
             .with_context(|| format!("the node at {url} broke off its answer"))?;
-        // A refusal comes with a failure status, and yet with a reply in its body.
+        // A refusal has an error status and still a reply in its body.
         serde_json::from_str(&text)
             .with_context(|| format!("the answer of {url} ({status}) is not a node's"))
     }
@@ -129,6 +129,6 @@ fn request(method: &str, params: &Value) -> Value {
 
 /// Reads a block or a transaction from the hex that a node gives.
 pub(super) fn decode<T: Decodable>(hex: &Value) -> anyhow::Result<T> {
-    let hex = hex.as_str().context("the node gave no hex")?;
-    deserialize_hex(hex).context("the node gave what does not parse")
+    let hex = hex.as_str().context("the node's answer is not hex")?;
+    deserialize_hex(hex).context("the node's answer does not parse")
 }

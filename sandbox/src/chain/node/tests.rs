@@ -7,14 +7,14 @@ use serde_json::json;
 
 use crate::chain::testing::{SAT_PER_VB, anchor, config, output_of, unsigned};
 use crate::chain::{AutoMine, BitcoindConfig, Chain, ChainTx, RejectKind, Reorg};
-use crate::coins::{CoinKey, Coins};
+use crate::coin_wallet::{CoinKey, CoinWallet};
 use crate::testing::Bitcoind;
 use crate::{Sandbox, SandboxHandle};
 
 pub(super) const COIN: u64 = 50 * 100_000_000;
 
 pub(super) fn key() -> CoinKey {
-    CoinKey::derive(&[7; 32], "lab")
+    CoinKey::derive(&[7; 32], "test")
 }
 
 pub(super) fn own(sat: u64) -> TxOut {
@@ -36,11 +36,11 @@ pub(super) async fn connect(node: &Bitcoind) -> Chain {
 }
 
 /// A chain with coins on a new node.
-async fn start() -> (Bitcoind, Chain, Coins) {
+async fn start() -> (Bitcoind, Chain, CoinWallet) {
     let node = without_index();
     let chain = connect(&node).await;
     chain.mine(120).await.unwrap();
-    let coins = Coins::new(chain.clone(), key());
+    let coins = CoinWallet::new(chain.clone(), key());
     (node, chain, coins)
 }
 
@@ -86,7 +86,7 @@ async fn coins_are_mined_paid_and_spent() {
     let (_node, chain, coins) = start().await;
     let mut tips = chain.subscribe_tips();
     assert_eq!(tips.borrow_and_update().height, 120);
-    let taker = Coins::new(chain.clone(), CoinKey::derive(&[8; 32], "taker"));
+    let taker = CoinWallet::new(chain.clone(), CoinKey::derive(&[8; 32], "taker"));
     let script = taker.key().script();
     let txid = coins
         .pay(script.clone(), Amount::from_sat(100_000), SAT_PER_VB)
@@ -130,7 +130,7 @@ async fn coins_are_mined_paid_and_spent() {
 
 #[tokio::test]
 #[ignore = "needs a real bitcoind: set ARKWALLETD_BITCOIND and run with --include-ignored"]
-async fn what_others_do_at_the_node_is_seen_at_once() {
+async fn changes_made_at_the_node_are_visible_at_once() {
     let (node, chain, _) = start().await;
     let [first, ..] = exit(&chain, coinbase(&chain, 1), coinbase(&chain, 2));
     let tx = spend(
@@ -290,7 +290,7 @@ async fn a_held_transaction_waits() {
 
 #[tokio::test]
 #[ignore = "needs a real bitcoind: set ARKWALLETD_BITCOIND and run with --include-ignored"]
-async fn the_node_may_go_away_and_come_back() {
+async fn the_chain_survives_a_restart_of_the_node() {
     let (node, chain, coins) = start().await;
     let amount = Amount::from_sat(70_000);
     let txid = coins.pay(key().script(), amount, SAT_PER_VB).await.unwrap();
@@ -320,7 +320,7 @@ async fn fee_rates_fall_back_and_can_be_set() {
 
 #[tokio::test]
 #[ignore = "needs a real bitcoind: set ARKWALLETD_BITCOIND and run with --include-ignored"]
-async fn what_only_a_simulation_can_do_is_refused() {
+async fn requests_that_only_a_simulation_supports_are_refused() {
     let (_node, chain, _) = start().await;
     let txid = coinbase(&chain, 1).txid;
     let refusals = [
@@ -338,7 +338,7 @@ async fn what_only_a_simulation_can_do_is_refused() {
 
 #[tokio::test]
 #[ignore = "needs a real bitcoind: set ARKWALLETD_BITCOIND and run with --include-ignored"]
-async fn a_node_that_does_not_fit_is_refused_with_a_reason() {
+async fn an_unsuitable_node_is_refused_with_a_reason() {
     let node = Bitcoind::start_with(&["-chain=signet"]);
     let with = |config: BitcoindConfig| async {
         let script = key().script();
@@ -357,7 +357,7 @@ async fn a_node_that_does_not_fit_is_refused_with_a_reason() {
     assert!(!wrong.contains("guessed"), "{wrong}");
 }
 
-/// A sandbox that mines what comes, on a node.
+/// A sandbox on a node that mines new transactions at once.
 async fn sandbox(node: &Bitcoind) -> SandboxHandle {
     let auto_mine = AutoMine {
         on: true,
@@ -373,10 +373,10 @@ async fn sandbox(node: &Bitcoind) -> SandboxHandle {
 
 #[tokio::test]
 #[ignore = "needs a real bitcoind: set ARKWALLETD_BITCOIND and run with --include-ignored"]
-async fn a_sandbox_fills_its_faucet_and_mines_what_comes() {
+async fn a_sandbox_on_a_node_fills_its_faucet_and_mines_new_transactions() {
     let node = without_index();
     let first = sandbox(&node).await;
-    // The faucet's blocks, and those with the Ark server's coins.
+    // The blocks of the faucet, and the one with the Ark server's coins.
     let start = first.chain.tip().await.unwrap().height;
     assert!(start >= 120);
     let mut tips = first.chain.subscribe_tips();
@@ -400,7 +400,7 @@ async fn a_sandbox_fills_its_faucet_and_mines_what_comes() {
     assert_eq!(refused.status(), 422);
     assert!(refused.text().await.unwrap().contains("a real node cannot"));
 
-    // What is on hold gives the miner no reason to add blocks, and what comes beside it does.
+    // A held transaction alone does not make the miner add blocks; another transaction does.
     let off = AutoMine {
         on: false,
         delay: Duration::ZERO,
@@ -442,12 +442,12 @@ async fn a_sandbox_fills_its_faucet_and_mines_what_comes() {
     first.chain.unhold(held).await.unwrap();
     tips.changed().await.unwrap();
 
-    // Of a chain that another sandbox began, a new one owns nothing at first.
+    // On a chain that another sandbox started, a new faucet owns nothing at first.
     let second = sandbox(&node).await;
     assert!(second.chain.tip().await.unwrap().height > start + 120);
     assert!(second.faucet.balance().await.unwrap().confirmed > Amount::ZERO);
 
-    // While the node is away, nothing is lost but time; what comes afterwards is mined.
+    // While the node is down, requests fail; transactions that arrive afterwards are mined.
     node.stop();
     let tip = format!("{}/blocks/tip/height", first.esplora_url);
     let away = client.get(&tip).send().await.unwrap();

@@ -1,41 +1,41 @@
-//! What a rule about the chain says.
+//! What a fault of the chain proxy does, and which requests it matches.
 
 use anyhow::ensure;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::rules;
+use crate::faults;
 
-/// A rule whose target is a path of the Esplora API (`/tx/*/outspend/*`, where `*` stands for one segment), a method of the node's
+/// A fault whose target is a path of the Esplora API (`/tx/*/outspend/*`, where `*` stands for one segment), a method of the node's
 /// RPC (`getrawtransaction`), or `*` for everything.
-pub type Rule = rules::Rule<Action>;
-/// A rule in force.
-pub type ActiveRule = rules::ActiveRule<Action>;
+pub type Fault = faults::Fault<Action>;
+/// A fault that was added, and its counters.
+pub type ActiveFault = faults::ActiveFault<Action>;
 
-/// What a rule does.
+/// What a fault does.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Action {
-    /// The request is passed on later.
+    /// The request is forwarded after a delay.
     Delay {
         /// Milliseconds.
         ms: u64,
     },
-    /// The request is not passed on and the connection breaks. For `*` and without end, the chain source is gone.
+    /// The request is not forwarded and the connection breaks. With target `*` and unlimited, the chain source is down.
     DropBefore,
-    /// The request is passed on and its answer is lost: the connection breaks.
+    /// The request is forwarded, and the connection breaks before its answer.
     DropAfter,
     /// The connection breaks in the middle of the answer's body.
     Cut,
-    /// The answer is the one that the same request got when it came first after the rule was added: time stands still.
+    /// Each request gets the answer that the first equal request got after the fault was added.
     Stale,
-    /// The request is not passed on and this is the answer.
+    /// The request is not forwarded; the proxy gives this answer.
     Answer {
         /// The HTTP status.
         #[serde(default = "ok")]
         code: u16,
-        /// The body: a string as it is, anything else as JSON. An RPC call's id is added to an object, and a batch gets the object
-        /// once for each of its calls.
+        /// The body: a string is sent unchanged, anything else as JSON. For an RPC call, its id is added to an object; for a batch, the
+        /// object is repeated for each call.
         #[serde(default)]
         body: Value,
     },
@@ -45,8 +45,8 @@ fn ok() -> u16 {
     200
 }
 
-impl Rule {
-    /// Whether the rule can ever act; `has_node` says whether there is an RPC to act on.
+impl Fault {
+    /// Fails if the fault could never act. `has_node` says whether the proxy forwards to a node.
     pub(super) fn check(&self, has_node: bool) -> anyhow::Result<()> {
         let target = self.target.as_str();
         if target != "*" && !target.starts_with('/') {
@@ -54,18 +54,21 @@ impl Rule {
                 target.chars().all(|c| c.is_ascii_lowercase()) && !target.is_empty(),
                 "a target is a path, an RPC method or *, not {target:?}"
             );
-            ensure!(has_node, "there is no node whose {target} could fail");
+            ensure!(
+                has_node,
+                "the target {target} needs a real node, and the sandbox runs without one"
+            );
         }
         if let Action::Answer { code, .. } = self.action {
             ensure!(
                 (200..=599).contains(&code),
-                "{code} is no status of an answer"
+                "the status {code} is not between 200 and 599"
             );
         }
         Ok(())
     }
 
-    /// Whether the rule is about this call: a path without methods, or the RPC methods of a request.
+    /// Whether the fault matches a request with this path, or with these RPC methods if there are any.
     pub(super) fn targets(&self, path: &str, methods: &[String]) -> bool {
         if self.target == "*" {
             return true;
@@ -94,7 +97,7 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    fn rule(target: &str, action: Value) -> Rule {
+    fn fault(target: &str, action: Value) -> Fault {
         serde_json::from_value(json!({ "target": target, "action": action })).unwrap()
     }
 
@@ -117,21 +120,21 @@ mod tests {
     fn methods_and_paths_do_not_mix() {
         let cut = || json!({"type": "cut"});
         let batch = ["getblock".to_owned(), "gettxout".to_owned()];
-        assert!(rule("gettxout", cut()).targets("/", &batch));
-        assert!(!rule("/", cut()).targets("/", &batch));
-        assert!(!rule("gettxout", cut()).targets("/gettxout", &[]));
-        assert!(rule("*", cut()).targets("/", &batch) && rule("*", cut()).targets("/tx", &[]));
+        assert!(fault("gettxout", cut()).targets("/", &batch));
+        assert!(!fault("/", cut()).targets("/", &batch));
+        assert!(!fault("gettxout", cut()).targets("/gettxout", &[]));
+        assert!(fault("*", cut()).targets("/", &batch) && fault("*", cut()).targets("/tx", &[]));
     }
 
     #[test]
-    fn a_rule_that_could_never_act_is_refused() {
+    fn a_fault_that_could_never_act_is_refused() {
         let cut = || json!({"type": "cut"});
-        assert!(rule("/tx", cut()).check(false).is_ok());
-        assert!(rule("getblock", cut()).check(true).is_ok());
-        assert!(rule("getblock", cut()).check(false).is_err());
-        assert!(rule("GET /tx", cut()).check(true).is_err());
-        assert!(rule("", cut()).check(true).is_err());
-        let answer = |code: u16| rule("*", json!({"type": "answer", "code": code}));
+        assert!(fault("/tx", cut()).check(false).is_ok());
+        assert!(fault("getblock", cut()).check(true).is_ok());
+        assert!(fault("getblock", cut()).check(false).is_err());
+        assert!(fault("GET /tx", cut()).check(true).is_err());
+        assert!(fault("", cut()).check(true).is_err());
+        let answer = |code: u16| fault("*", json!({"type": "answer", "code": code}));
         assert!(answer(503).check(false).is_ok());
         assert!(answer(7).check(false).is_err());
     }

@@ -1,7 +1,10 @@
-//! A coin wallet of one taproot key, for the faucet and for the Ark server's own money.
+//! An on-chain wallet with a single taproot key: the faucet, and the Ark server's own money.
 //!
-//! The chain tells which coins there are, so the wallet keeps nothing but its key and the locks on coins that are promised
-//! to a transaction not broadcast yet. Locks are in RAM: what is not broadcast when the process ends is abandoned.
+//! It asks the chain for its coins. Besides its key it keeps only locks on coins that unbroadcast transactions spend. Locks are in
+//! RAM: a transaction that was not broadcast when the process ends is abandoned.
+
+#[cfg(test)]
+mod tests;
 
 use std::collections::HashMap;
 
@@ -22,7 +25,7 @@ use super::chain::{Chain, Reject, Unspent};
 /// Bytes of a taproot signature with the default sighash type.
 const SIGNATURE_LEN: usize = 64;
 
-/// The key that a wallet's coins are paid to.
+/// The key of a wallet.
 #[derive(Clone)]
 pub struct CoinKey {
     secp: Secp256k1<All>,
@@ -30,14 +33,14 @@ pub struct CoinKey {
 }
 
 impl CoinKey {
-    /// The key that belongs to a seed and a purpose; the same for the same two.
+    /// Derives a key from a seed and a purpose, deterministically.
     pub fn derive(seed: &[u8; 32], purpose: &str) -> CoinKey {
         let secp = Secp256k1::new();
         let mut engine = sha256::Hash::engine();
         engine.input(seed);
         engine.input(purpose.as_bytes());
         let mut secret = sha256::Hash::from_engine(engine);
-        // A hash is out of the key's range once in 2^128; hash on until it is in.
+        // One hash in 2^128 is not a valid key; then the hash of the hash is tried.
         let keypair: UntweakedKeypair = loop {
             match Keypair::from_seckey_slice(&secp, secret.as_byte_array()) {
                 Ok(keypair) => break keypair,
@@ -93,31 +96,31 @@ impl CoinKey {
     }
 }
 
-/// What a wallet owns.
+/// The balance of a wallet.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct CoinBalance {
     /// Confirmed and free to spend.
     pub confirmed: Amount,
     /// Waits in the mempool.
     pub pending: Amount,
-    /// Coinbase outputs that are not deep enough yet.
+    /// Coinbase outputs with fewer than 100 confirmations.
     pub immature: Amount,
-    /// The part of the above that is promised to transactions not broadcast yet.
+    /// The part of the above that unbroadcast transactions spend.
     pub locked: Amount,
 }
 
-/// Names the coins that one funding locked.
+/// Identifies the coins locked by one call of [`CoinWallet::fund`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct CoinLock(u64);
 
-/// A transaction that pays the outputs asked for; unsigned, its coins locked.
+/// An unsigned transaction that pays the requested outputs, with its coins locked.
 #[derive(Clone, Debug)]
 pub struct Funded {
-    /// The outputs asked for come first and in order; change, if any, comes last.
+    /// The requested outputs come first and in order; the change output, if any, is last.
     pub tx: Transaction,
-    /// What it pays to the miner.
+    /// Its fee.
     pub fee: Amount,
-    /// Keeps its coins from being used elsewhere until it is released.
+    /// Its coins stay locked until this is released.
     pub lock: CoinLock,
 }
 
@@ -128,33 +131,33 @@ struct Locks {
 }
 
 /// The wallet.
-pub struct Coins {
+pub struct CoinWallet {
     chain: Chain,
     key: CoinKey,
     locks: Mutex<Locks>,
 }
 
-impl Coins {
-    /// The wallet of a key on a chain.
-    pub fn new(chain: Chain, key: CoinKey) -> Coins {
-        Coins {
+impl CoinWallet {
+    /// A wallet that owns the coins of this key on the chain.
+    pub fn new(chain: Chain, key: CoinKey) -> CoinWallet {
+        CoinWallet {
             chain,
             key,
             locks: Mutex::default(),
         }
     }
 
-    /// Its key, to sign what spends outputs that the chain does not know yet.
+    /// Its key, to sign transactions that spend outputs unknown to the chain.
     pub fn key(&self) -> &CoinKey {
         &self.key
     }
 
-    /// The address to pay it at.
+    /// Its address.
     pub fn address(&self) -> Address {
         self.key.address()
     }
 
-    /// What it owns now.
+    /// Its current balance.
     pub async fn balance(&self) -> anyhow::Result<CoinBalance> {
         let locks = self.locks.lock().await;
         let tip = self.chain.tip().await?;
@@ -178,8 +181,8 @@ impl Coins {
         self.fund_including(None, outputs, fee_rate).await
     }
 
-    /// Like [`Coins::fund`], but spends a given coin of the wallet in any case, so that of several transactions that
-    /// include the same coin only one can be mined.
+    /// Like [`CoinWallet::fund`], but always spends the coin `pinned`. Of several transactions with the same pinned coin, only one
+    /// can be mined.
     pub async fn fund_including(
         &self,
         pinned: Option<OutPoint>,
@@ -198,7 +201,7 @@ impl Coins {
         });
         if let Some(pinned) = pinned {
             let found = coins.last().is_some_and(|coin| coin.outpoint == pinned);
-            ensure!(found, "coin {pinned} is not there or not free");
+            ensure!(found, "coin {pinned} does not exist or is locked");
         }
         let (tx, fee) = self.select(coins, outputs, fee_rate)?;
         locks.next += 1;
@@ -209,7 +212,7 @@ impl Coins {
         Ok(Funded { tx, fee, lock })
     }
 
-    /// Frees the coins of a funding, after its transaction is broadcast or given up.
+    /// Unlocks the coins of a transaction that was broadcast or abandoned.
     pub async fn release(&self, lock: CoinLock) {
         self.locks
             .lock()
@@ -218,7 +221,7 @@ impl Coins {
             .retain(|_, held| *held != lock);
     }
 
-    /// Signs the inputs that spend coins of this wallet. All outputs spent must be in chain or mempool.
+    /// Signs the inputs that spend coins of this wallet. All spent outputs must be in the chain or the mempool.
     pub async fn sign(&self, tx: Transaction) -> anyhow::Result<Transaction> {
         let mut spent = Vec::with_capacity(tx.input.len());
         for input in &tx.input {
@@ -238,7 +241,7 @@ impl Coins {
         self.key.sign(tx, &spent)
     }
 
-    /// Pays one output at once: funds, signs and broadcasts.
+    /// Funds, signs and broadcasts a payment of one output.
     pub async fn pay(
         &self,
         script: ScriptBuf,
@@ -264,7 +267,7 @@ impl Coins {
         self.chain.submit(tx).await
     }
 
-    /// The coins that are free: confirmed and mature, or change of a transaction that spends only coins of this wallet.
+    /// The unlocked coins that are confirmed and mature, or change of a transaction that spends only coins of this wallet.
     async fn spendable(&self, locks: &Locks) -> anyhow::Result<Vec<Unspent>> {
         let tip = self.chain.tip().await?;
         let mut free = Vec::new();
@@ -279,7 +282,7 @@ impl Coins {
         Ok(free)
     }
 
-    /// Whether an unconfirmed transaction spends only coins of this wallet, and may have a child of version 2.
+    /// Whether an unconfirmed transaction spends only coins of this wallet and has version 2, so that a child of version 2 is relayed.
     async fn is_own_change(&self, txid: Txid) -> anyhow::Result<bool> {
         let Some(parent) = self.chain.tx(txid).await? else {
             return Ok(false);
@@ -302,7 +305,7 @@ impl Coins {
         Ok(parent.tx.version == transaction::Version::TWO)
     }
 
-    /// Adds coins from the end until they pay for outputs and fee.
+    /// Adds coins from the end of the list until they cover outputs and fee.
     fn select(
         &self,
         mut coins: Vec<Unspent>,
@@ -315,7 +318,7 @@ impl Coins {
             .try_fold(Amount::ZERO, |sum, output| sum.checked_add(output.value));
         let target = target
             .filter(|sum| *sum <= Amount::MAX_MONEY)
-            .context("more than all money")?;
+            .context("the outputs exceed 21 million bitcoin")?;
         let mut tx = Transaction {
             version: transaction::Version::TWO,
             lock_time: absolute::LockTime::ZERO,
@@ -355,7 +358,7 @@ impl Coins {
             let fee = paid_in - tx.output.iter().map(|output| output.value).sum();
             return Ok((tx, fee));
         }
-        bail!("not enough coins: {available} free, {target} and the fee needed")
+        bail!("not enough coins: {available} available, {target} plus the fee needed")
     }
 }
 
@@ -369,99 +372,4 @@ fn is_mature(coin: &Unspent, tip: u32) -> bool {
 fn fee_of(tx: &Transaction, rate: FeeRate) -> anyhow::Result<Amount> {
     rate.fee_vb(tx.vsize() as u64)
         .context("fee rate out of range")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::chain::testing::{SAT_PER_VB, config};
-
-    async fn rich() -> Coins {
-        let key = CoinKey::derive(&[3; 32], "coins");
-        let chain = Chain::start(config(None, key.script())).unwrap();
-        chain.mine(101).await.unwrap();
-        Coins::new(chain, key)
-    }
-
-    fn pay(sat: u64) -> TxOut {
-        let script_pubkey = CoinKey::derive(&[4; 32], "other").script();
-        TxOut {
-            value: Amount::from_sat(sat),
-            script_pubkey,
-        }
-    }
-
-    #[tokio::test]
-    async fn outputs_keep_their_places_and_change_is_spent_before_it_confirms() {
-        let coins = rich().await;
-        let funded = coins
-            .fund(vec![pay(1000), pay(2000)], SAT_PER_VB)
-            .await
-            .unwrap();
-        assert_eq!(funded.tx.output[..2], [pay(1000), pay(2000)]);
-        assert_eq!(
-            coins.balance().await.unwrap().locked,
-            Amount::from_int_btc(50)
-        );
-        let signed = coins.sign(funded.tx).await.unwrap();
-        assert_eq!(funded.fee.to_sat(), signed.vsize() as u64);
-        let txid = coins.chain.submit(signed).await.unwrap().unwrap();
-        coins.release(funded.lock).await;
-        let balance = coins.balance().await.unwrap();
-        assert_eq!(balance.locked, Amount::ZERO);
-        assert_eq!(
-            balance.pending,
-            Amount::from_int_btc(50) - Amount::from_sat(3000) - funded.fee
-        );
-
-        // Two coinbases were mature and one is spent, so 99 bitcoin need the change as well.
-        let next = coins
-            .fund(vec![pay(99 * 100_000_000)], SAT_PER_VB)
-            .await
-            .unwrap();
-        let spends_change = |input: &TxIn| input.previous_output.txid == txid;
-        assert!(next.tx.input.iter().any(spends_change));
-        let signed = coins.sign(next.tx).await.unwrap();
-        coins.chain.submit(signed).await.unwrap().unwrap();
-    }
-
-    #[tokio::test]
-    async fn a_locked_coin_is_not_used_twice_unless_pinned_after_its_release() {
-        let coins = rich().await;
-        let first = coins.fund(vec![pay(1000)], SAT_PER_VB).await.unwrap();
-        let coin = first.tx.input[0].previous_output;
-        let all = coins.fund(vec![pay(60 * 100_000_000)], SAT_PER_VB).await;
-        assert!(all.is_err(), "coins are locked or immature");
-        assert!(
-            coins
-                .fund_including(Some(coin), vec![pay(2000)], SAT_PER_VB)
-                .await
-                .is_err()
-        );
-        coins.release(first.lock).await;
-        let second = coins
-            .fund_including(Some(coin), vec![pay(2000)], SAT_PER_VB)
-            .await
-            .unwrap();
-        assert!(
-            second
-                .tx
-                .input
-                .iter()
-                .any(|input| input.previous_output == coin)
-        );
-    }
-
-    #[tokio::test]
-    async fn a_foreign_payment_is_not_trusted_before_it_confirms() {
-        let giver = rich().await;
-        let taker = Coins::new(giver.chain.clone(), CoinKey::derive(&[5; 32], "taker"));
-        giver
-            .pay(taker.key().script(), Amount::from_sat(100_000), SAT_PER_VB)
-            .await
-            .unwrap();
-        assert!(taker.fund(vec![pay(1000)], SAT_PER_VB).await.is_err());
-        giver.chain.mine(1).await.unwrap();
-        assert!(taker.fund(vec![pay(1000)], SAT_PER_VB).await.is_ok());
-    }
 }

@@ -1,4 +1,4 @@
-//! What happens to one request.
+//! Forwards one request, or applies a fault to it.
 
 use std::io;
 use std::sync::{Arc, PoisonError};
@@ -14,7 +14,7 @@ use serde_json::Value;
 
 use super::{Action, Shared};
 
-/// What makes two requests the same.
+/// A request. Equal requests get the same recorded answer from a stale fault.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub(super) struct Asked {
     method: Method,
@@ -23,7 +23,7 @@ pub(super) struct Asked {
     body: Bytes,
 }
 
-/// An answer that may be given again.
+/// A recorded answer.
 #[derive(Clone)]
 pub(super) struct Answered {
     status: StatusCode,
@@ -31,7 +31,7 @@ pub(super) struct Answered {
     body: Bytes,
 }
 
-/// Passes a request on, or does what a rule says.
+/// Forwards a request, or applies the fault that is due.
 pub(super) async fn pass(State(shared): State<Arc<Shared>>, request: Request) -> Response {
     let (head, body) = request.into_parts();
     let Ok(body) = body::to_bytes(body, usize::MAX).await else {
@@ -40,7 +40,7 @@ pub(super) async fn pass(State(shared): State<Arc<Shared>>, request: Request) ->
     let path = head.uri.path();
     let to_node = head.method == Method::POST && (path == "/" || path.starts_with("/wallet/"));
     let node = shared.node.as_deref().filter(|_| to_node);
-    // What is no JSON the node refuses by itself.
+    // A body that is not JSON is forwarded; the node refuses it.
     let rpc: Option<Value> = node.and_then(|_| serde_json::from_slice(&body).ok());
     let methods: Vec<String> = rpc.as_ref().map(methods).unwrap_or_default();
     let asked = Asked {
@@ -53,11 +53,11 @@ pub(super) async fn pass(State(shared): State<Arc<Shared>>, request: Request) ->
     };
 
     let ask = || shared.ask(node.unwrap_or(&shared.esplora), &asked, &head.headers);
-    let Some(due) = shared.rules.fire(|rule| rule.targets(path, &methods)) else {
+    let Some(due) = shared.faults.fire(|fault| fault.targets(path, &methods)) else {
         return ask().await.map_or_else(|_| hang_up(), Answered::whole);
     };
-    tracing::debug!(rule = due.id, action = ?due.rule.action, path = asked.path, ?methods, "a chain fault acts");
-    let answer = match due.rule.action {
+    tracing::debug!(fault = due.id, action = ?due.fault.action, path = asked.path, ?methods, "chain fault applied");
+    let answer = match due.fault.action {
         Action::DropBefore => return hang_up(),
         Action::Answer { code, body } => return made_up(code, &body, rpc.as_ref()),
         Action::DropAfter => ask().await.map(|_| hang_up()),
@@ -74,7 +74,7 @@ pub(super) async fn pass(State(shared): State<Arc<Shared>>, request: Request) ->
             }),
         },
     };
-    // The chain source behind us failed by itself.
+    // The chain source itself failed.
     answer.unwrap_or_else(|_| hang_up())
 }
 
@@ -102,14 +102,14 @@ impl Shared {
         })
     }
 
-    fn recorded(&self, rule: u64, asked: &Asked) -> Option<Answered> {
+    fn recorded(&self, fault: u64, asked: &Asked) -> Option<Answered> {
         let stale = self.stale.lock().unwrap_or_else(PoisonError::into_inner);
-        stale.get(&(rule, asked.clone())).cloned()
+        stale.get(&(fault, asked.clone())).cloned()
     }
 
-    fn record(&self, rule: u64, asked: Asked, first: Answered) {
+    fn record(&self, fault: u64, asked: Asked, first: Answered) {
         let mut stale = self.stale.lock().unwrap_or_else(PoisonError::into_inner);
-        stale.entry((rule, asked)).or_insert(first);
+        stale.entry((fault, asked)).or_insert(first);
     }
 }
 
@@ -119,13 +119,13 @@ impl Answered {
         self.with(body)
     }
 
-    /// Promises the whole body, and breaks after half of it.
+    /// Announces the length of the whole body and breaks the connection after half of it.
     fn half(self) -> Response {
         let half = self.body.slice(..self.body.len() / 2);
         let length = HeaderValue::from(self.body.len());
         let sent = stream::iter([Ok(half)]);
         let broken = stream::once(async {
-            // Lets what came before reach the other side.
+            // Lets the first half reach the client.
             tokio::task::yield_now().await;
             Err(broken())
         });
@@ -143,8 +143,8 @@ impl Answered {
     }
 }
 
-/// Breaks the connection without an answer: a body that fails at once takes the head with it, which is sent together with the
-/// body's beginning.
+/// Breaks the connection without an answer: the head is sent together with the start of the body, so a body that fails at once
+/// prevents both.
 fn hang_up() -> Response {
     Body::from_stream(stream::iter([Err::<Bytes, _>(broken())])).into_response()
 }

@@ -1,4 +1,4 @@
-//! The simulation against a real node: it takes all blocks, and through Esplora both give the same answers.
+//! The simulated chain against a real node: the node accepts all simulated blocks, and Esplora gives the same answers on both.
 
 use axum::Router;
 use axum::body::{Body, to_bytes};
@@ -14,7 +14,7 @@ use super::Node;
 use super::tests::{COIN, coinbase, connect, exit, key, own, spend, without_index};
 use crate::chain::testing::{SAT_PER_VB, anchor, config, output_of, unsigned};
 use crate::chain::{Chain, Kind, Reorg, esplora};
-use crate::coins::Coins;
+use crate::coin_wallet::CoinWallet;
 use crate::testing::Bitcoind;
 
 fn node_of(chain: &Chain) -> &Node {
@@ -24,12 +24,12 @@ fn node_of(chain: &Chain) -> &Node {
     }
 }
 
-/// Gives a node all blocks of a simulation, and checks that it ends up with the same tip.
+/// Submits all blocks of a simulation to a node, and checks that both have the same tip.
 async fn replay(sim: &Chain, real: &Chain) {
     let tip = sim.tip().await.unwrap();
     for height in 1..=tip.height {
         let block = sim.read().ledger.at(height).unwrap().block.clone();
-        node_of(real).hand_in(&block).await.unwrap();
+        node_of(real).submit_block(&block).await.unwrap();
     }
     assert_eq!(real.tip().await.unwrap(), tip);
 }
@@ -42,12 +42,12 @@ async fn simulation() -> Chain {
 }
 
 async fn pay(sim: &Chain, sat: u64) -> bitcoin::Txid {
-    let coins = Coins::new(sim.clone(), key());
+    let coins = CoinWallet::new(sim.clone(), key());
     let amount = Amount::from_sat(sat);
     coins.pay(key().script(), amount, SAT_PER_VB).await.unwrap()
 }
 
-/// Pays to a script that is open from a height on, and takes the money back once it is.
+/// Pays to a script with an absolute lock time, and spends the output once the lock time has passed.
 async fn wait_for_lock_time(sim: &Chain) {
     let height = sim.tip().await.unwrap().height + 3;
     let script = Builder::new()
@@ -72,7 +72,7 @@ async fn wait_for_lock_time(sim: &Chain) {
 
 #[tokio::test]
 #[ignore = "needs a real bitcoind: set ARKWALLETD_BITCOIND and run with --include-ignored"]
-async fn a_node_takes_every_block_of_the_simulation() {
+async fn a_node_accepts_every_block_of_the_simulation() {
     let node = without_index();
     let (sim, real) = (simulation().await, connect(&node).await);
     for sat in [1000, 2000, 3000] {
@@ -112,7 +112,7 @@ async fn ask(router: &Router, path: &str, body: Option<String>) -> (u16, String)
     (status, String::from_utf8_lossy(&body).into_owned())
 }
 
-/// All that can be asked about the chain as it is.
+/// All Esplora paths of the present chain.
 fn paths(sim: &Chain) -> Vec<String> {
     let view = sim.read();
     let top = view.ledger.height();
@@ -211,9 +211,9 @@ async fn compare(routers: &[Router; 2], path: &str, body: Option<String>) -> Opt
         .then(|| format!("{path} {body}\n  simulated: {simulated:?}\n  real: {real:?}"))
 }
 
-/// An answer without what differs between one node and another.
+/// An answer without the parts that differ between node implementations.
 fn comparable((status, body): &(u16, String)) -> (u16, String) {
-    // Knots has a word of its own for each way to break the rules of version 3.
+    // Knots has a separate reason for each violation of the rules of version 3.
     let mut body = body.clone();
     for word in [
         "truc-spends-nontruc",
@@ -222,7 +222,7 @@ fn comparable((status, body): &(u16, String)) -> (u16, String) {
     ] {
         body = body.replace(word, "TRUC-violation");
     }
-    // The simulation's library does not tell why a script failed.
+    // The consensus library of the simulation does not report why a script failed.
     let failure = body
         .find("mandatory-script-verify")
         .or(body.find("mempool-script-verify"));
@@ -232,7 +232,7 @@ fn comparable((status, body): &(u16, String)) -> (u16, String) {
     (*status, body)
 }
 
-/// Transactions good and bad, each with the route that it is sent to.
+/// Valid and invalid transactions, each with the route that it is sent to.
 fn broadcasts(sim: &Chain) -> Vec<(&'static str, String)> {
     let simple =
         |height: u32, fee: u64| spend(sim, 2, &[coinbase(sim, height)], vec![own(COIN - fee)], &[]);
