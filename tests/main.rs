@@ -25,3 +25,4 @@ mod peer;
 mod process;
 mod receiving;
 mod refreshes;
+mod rounds;

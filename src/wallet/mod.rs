@@ -13,8 +13,6 @@ pub mod lifecycle;
 mod open;
 mod sync;
 #[cfg(test)]
-mod testing;
-#[cfg(test)]
 mod tests;
 
 use std::sync::Arc;

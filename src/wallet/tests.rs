@@ -14,7 +14,6 @@ use crate::ark::PinnedKeys;
 use crate::config::{ConfigFile, WalletConfig};
 use crate::store::vtxo;
 use crate::wallet::coins::validate::Verdict;
-use crate::wallet::testing::ids;
 use crate::wallet::{BoardAmount, Wallet, WalletOptions};
 use arkwalletd_sandbox::chain::AutoMine;
 use arkwalletd_sandbox::{Sandbox, SandboxHandle};
@@ -71,7 +70,7 @@ async fn scene() -> Scene {
         .unwrap();
     world.chain.mine(1).await.unwrap();
     wallet.sync().await;
-    let id = ids(&wallet)[0];
+    let id = wallet.store.live_vtxos().iter().next().unwrap().id;
     let good = wallet
         .store
         .read(move |connection| vtxo::full(connection, id))

@@ -29,9 +29,6 @@ mod settle;
 mod split;
 mod start;
 mod steps;
-#[cfg(test)]
-mod tests;
-
 use ark_lib::VtxoId;
 use ark_lib::offboard::OffboardRequest;
 use bitcoin::{Amount, SignedAmount, Transaction, Txid};
