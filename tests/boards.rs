@@ -145,17 +145,14 @@ async fn a_board_that_the_server_refuses_broadcasts_nothing_and_holds_nothing() 
     assert_conserved(&world, &[&daemon]).await;
 }
 
+/// On the simulated chain, because a real node cannot be told to forget a transaction.
 #[tokio::test]
 async fn a_funding_transaction_that_falls_out_of_the_chain_comes_back() {
-    let world = World::with(Params {
+    let world = World::simulated(Params {
         required_board_confirmations: 3,
         ..Params::free()
     })
     .await;
-    if !world.is_simulated() {
-        println!("skipped: a real node cannot be told to forget a transaction");
-        return;
-    }
     let daemon = Daemon::with_wallet(&world).await;
     daemon.fund(&world, 50_000).await;
     daemon

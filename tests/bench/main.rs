@@ -88,7 +88,7 @@ async fn main() {
         cost(&mut barkd, &proxy, &payee).await,
     );
     for size in LARGE {
-        fill::fill(ours.folder(), size, &payee).await;
+        fill::fill(ours.folder(), size, &payee);
         sizes.push((size, figures(&mut ours), None));
     }
     println!("{}", report(&sizes, &costs.0, &costs.1));

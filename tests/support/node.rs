@@ -28,7 +28,8 @@ impl Node {
         }
     }
 
-    fn start() -> Node {
+    /// Starts a node.
+    pub fn start() -> Node {
         let folder = TempDir::new().expect("a temporary folder");
         let (rpc_port, zmq_port) = (free_port(), free_port());
         let process = launch(&folder, rpc_port, zmq_port);

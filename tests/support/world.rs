@@ -29,7 +29,20 @@ impl World {
 
     /// A world whose server has these parameters.
     pub async fn with(ark: Params) -> World {
-        let node = Node::if_wanted();
+        World::start(ark, Node::if_wanted()).await
+    }
+
+    /// A world on the simulated chain in every run, for tests of what a real node cannot be made to do.
+    pub async fn simulated(ark: Params) -> World {
+        World::start(ark, None).await
+    }
+
+    /// A world on a real node in every run.
+    pub async fn on_node() -> World {
+        World::start(Params::free(), Some(Node::start())).await
+    }
+
+    async fn start(ark: Params, node: Option<Node>) -> World {
         let auto_mine = AutoMine {
             on: false,
             delay: Duration::ZERO,
