@@ -8,6 +8,7 @@ pub mod chaos;
 pub mod coins;
 pub mod control;
 pub mod rules;
+pub mod testing;
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};

@@ -10,8 +10,6 @@ mod rpc;
 mod same;
 mod submit;
 #[cfg(test)]
-mod testing;
-#[cfg(test)]
 mod tests;
 
 use std::collections::{HashMap, HashSet};

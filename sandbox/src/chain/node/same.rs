@@ -11,11 +11,11 @@ use serde_json::json;
 use tower::ServiceExt;
 
 use super::Node;
-use super::testing::RealNode;
-use super::tests::{COIN, coinbase, connect, exit, key, own, spend};
+use super::tests::{COIN, coinbase, connect, exit, key, own, spend, without_index};
 use crate::chain::testing::{SAT_PER_VB, anchor, config, output_of, unsigned};
 use crate::chain::{Chain, Kind, Reorg, esplora};
 use crate::coins::Coins;
+use crate::testing::Bitcoind;
 
 fn node_of(chain: &Chain) -> &Node {
     match &chain.0.kind {
@@ -71,11 +71,9 @@ async fn wait_for_lock_time(sim: &Chain) {
 }
 
 #[tokio::test]
+#[ignore = "needs a real bitcoind: set ARKWALLETD_BITCOIND and run with --include-ignored"]
 async fn a_node_takes_every_block_of_the_simulation() {
-    let test = "a_node_takes_every_block_of_the_simulation";
-    let Some(node) = RealNode::start(test) else {
-        return;
-    };
+    let node = without_index();
     let (sim, real) = (simulation().await, connect(&node).await);
     for sat in [1000, 2000, 3000] {
         pay(&sim, sat).await;
@@ -175,15 +173,10 @@ fn paths(sim: &Chain) -> Vec<String> {
 }
 
 #[tokio::test]
+#[ignore = "needs a real bitcoind: set ARKWALLETD_BITCOIND and run with --include-ignored"]
 async fn esplora_answers_the_same() {
-    let options = [
-        "-regtest",
-        "-minrelaytxfee=0.00001",
-        "-incrementalrelayfee=0.00001",
-    ];
-    let Some(node) = RealNode::start_with("esplora_answers_the_same", &options) else {
-        return;
-    };
+    let options = ["-minrelaytxfee=0.00001", "-incrementalrelayfee=0.00001"];
+    let node = Bitcoind::start_with(&options);
     let (sim, real) = (simulation().await, connect(&node).await);
     pay(&sim, 1000).await;
     sim.mine(1).await.unwrap();

@@ -1,14 +1,14 @@
-//! The chain on a real node. Without one (see `testing`) these tests say that they are skipped.
+//! The chain on a real node.
 
 use std::time::Duration;
 
 use bitcoin::{Amount, FeeRate, OutPoint, Transaction, TxOut};
 use serde_json::json;
 
-use super::testing::RealNode;
 use crate::chain::testing::{SAT_PER_VB, anchor, config, output_of, unsigned};
 use crate::chain::{AutoMine, BitcoindConfig, Chain, ChainTx, RejectKind, Reorg};
 use crate::coins::{CoinKey, Coins};
+use crate::testing::Bitcoind;
 use crate::{Sandbox, SandboxHandle};
 
 pub(super) const COIN: u64 = 50 * 100_000_000;
@@ -24,19 +24,24 @@ pub(super) fn own(sat: u64) -> TxOut {
     }
 }
 
-pub(super) async fn connect(node: &RealNode) -> Chain {
+/// A node without a transaction index: a sandbox must not need one.
+pub(super) fn without_index() -> Bitcoind {
+    Bitcoind::start_with(&["-txindex=0"])
+}
+
+pub(super) async fn connect(node: &Bitcoind) -> Chain {
     Chain::connect(node.config(), config(None, key().script()))
         .await
         .unwrap()
 }
 
-/// A chain with coins on a node, unless there is none.
-async fn start(test: &str) -> Option<(RealNode, Chain, Coins)> {
-    let node = RealNode::start(test)?;
+/// A chain with coins on a new node.
+async fn start() -> (Bitcoind, Chain, Coins) {
+    let node = without_index();
     let chain = connect(&node).await;
     chain.mine(120).await.unwrap();
     let coins = Coins::new(chain.clone(), key());
-    Some((node, chain, coins))
+    (node, chain, coins)
 }
 
 /// The coin mined at a height.
@@ -76,10 +81,9 @@ pub(super) fn exit(chain: &Chain, coin: OutPoint, fee_coin: OutPoint) -> [Transa
 }
 
 #[tokio::test]
+#[ignore = "needs a real bitcoind: set ARKWALLETD_BITCOIND and run with --include-ignored"]
 async fn coins_are_mined_paid_and_spent() {
-    let Some((_node, chain, coins)) = start("coins_are_mined_paid_and_spent").await else {
-        return;
-    };
+    let (_node, chain, coins) = start().await;
     let mut tips = chain.subscribe_tips();
     assert_eq!(tips.borrow_and_update().height, 120);
     let taker = Coins::new(chain.clone(), CoinKey::derive(&[8; 32], "taker"));
@@ -125,11 +129,9 @@ async fn coins_are_mined_paid_and_spent() {
 }
 
 #[tokio::test]
+#[ignore = "needs a real bitcoind: set ARKWALLETD_BITCOIND and run with --include-ignored"]
 async fn what_others_do_at_the_node_is_seen_at_once() {
-    let test = "what_others_do_at_the_node_is_seen_at_once";
-    let Some((node, chain, _)) = start(test).await else {
-        return;
-    };
+    let (node, chain, _) = start().await;
     let [first, ..] = exit(&chain, coinbase(&chain, 1), coinbase(&chain, 2));
     let tx = spend(
         &chain,
@@ -157,11 +159,9 @@ async fn what_others_do_at_the_node_is_seen_at_once() {
 }
 
 #[tokio::test]
+#[ignore = "needs a real bitcoind: set ARKWALLETD_BITCOIND and run with --include-ignored"]
 async fn a_free_parent_needs_the_child_that_pays() {
-    let test = "a_free_parent_needs_the_child_that_pays";
-    let Some((_node, chain, _)) = start(test).await else {
-        return;
-    };
+    let (_node, chain, _) = start().await;
     let [parent, child] = exit(&chain, coinbase(&chain, 1), coinbase(&chain, 2));
     let alone = chain.submit(parent.clone()).await.unwrap().unwrap_err();
     assert_eq!(alone.kind, RejectKind::Fee);
@@ -227,10 +227,9 @@ async fn a_free_parent_needs_the_child_that_pays() {
 }
 
 #[tokio::test]
+#[ignore = "needs a real bitcoind: set ARKWALLETD_BITCOIND and run with --include-ignored"]
 async fn three_blocks_are_reorganised() {
-    let Some((_node, chain, coins)) = start("three_blocks_are_reorganised").await else {
-        return;
-    };
+    let (_node, chain, coins) = start().await;
     let payment = coins
         .pay(key().script(), Amount::from_sat(70_000), SAT_PER_VB)
         .await
@@ -272,10 +271,9 @@ async fn three_blocks_are_reorganised() {
 }
 
 #[tokio::test]
+#[ignore = "needs a real bitcoind: set ARKWALLETD_BITCOIND and run with --include-ignored"]
 async fn a_held_transaction_waits() {
-    let Some((_node, chain, coins)) = start("a_held_transaction_waits").await else {
-        return;
-    };
+    let (_node, chain, coins) = start().await;
     let amount = Amount::from_sat(70_000);
     let txid = coins.pay(key().script(), amount, SAT_PER_VB).await.unwrap();
     chain.hold(txid).await.unwrap();
@@ -291,11 +289,9 @@ async fn a_held_transaction_waits() {
 }
 
 #[tokio::test]
+#[ignore = "needs a real bitcoind: set ARKWALLETD_BITCOIND and run with --include-ignored"]
 async fn the_node_may_go_away_and_come_back() {
-    let test = "the_node_may_go_away_and_come_back";
-    let Some((mut node, chain, coins)) = start(test).await else {
-        return;
-    };
+    let (node, chain, coins) = start().await;
     let amount = Amount::from_sat(70_000);
     let txid = coins.pay(key().script(), amount, SAT_PER_VB).await.unwrap();
     node.stop();
@@ -312,10 +308,9 @@ async fn the_node_may_go_away_and_come_back() {
 }
 
 #[tokio::test]
+#[ignore = "needs a real bitcoind: set ARKWALLETD_BITCOIND and run with --include-ignored"]
 async fn fee_rates_fall_back_and_can_be_set() {
-    let Some((_node, chain, _)) = start("fee_rates_fall_back_and_can_be_set").await else {
-        return;
-    };
+    let (_node, chain, _) = start().await;
     let mut rates = chain.fee_rates().await.unwrap();
     assert_eq!(rates.fast, SAT_PER_VB, "a young node has no estimate");
     rates.fast = FeeRate::from_sat_per_vb_u32(9);
@@ -324,11 +319,9 @@ async fn fee_rates_fall_back_and_can_be_set() {
 }
 
 #[tokio::test]
+#[ignore = "needs a real bitcoind: set ARKWALLETD_BITCOIND and run with --include-ignored"]
 async fn what_only_a_simulation_can_do_is_refused() {
-    let test = "what_only_a_simulation_can_do_is_refused";
-    let Some((_node, chain, _)) = start(test).await else {
-        return;
-    };
+    let (_node, chain, _) = start().await;
     let txid = coinbase(&chain, 1).txid;
     let refusals = [
         chain.evict(txid).await.map(drop),
@@ -344,11 +337,9 @@ async fn what_only_a_simulation_can_do_is_refused() {
 }
 
 #[tokio::test]
+#[ignore = "needs a real bitcoind: set ARKWALLETD_BITCOIND and run with --include-ignored"]
 async fn a_node_that_does_not_fit_is_refused_with_a_reason() {
-    let test = "a_node_that_does_not_fit_is_refused_with_a_reason";
-    let Some(node) = RealNode::start_with(test, &["-signet"]) else {
-        return;
-    };
+    let node = Bitcoind::start_with(&["-chain=signet"]);
     let with = |config: BitcoindConfig| async {
         let script = key().script();
         let refusal = Chain::connect(config, super::super::testing::config(None, script)).await;
@@ -367,7 +358,7 @@ async fn a_node_that_does_not_fit_is_refused_with_a_reason() {
 }
 
 /// A sandbox that mines what comes, on a node.
-async fn sandbox(node: &RealNode) -> SandboxHandle {
+async fn sandbox(node: &Bitcoind) -> SandboxHandle {
     let auto_mine = AutoMine {
         on: true,
         delay: Duration::ZERO,
@@ -381,11 +372,9 @@ async fn sandbox(node: &RealNode) -> SandboxHandle {
 }
 
 #[tokio::test]
+#[ignore = "needs a real bitcoind: set ARKWALLETD_BITCOIND and run with --include-ignored"]
 async fn a_sandbox_fills_its_faucet_and_mines_what_comes() {
-    let test = "a_sandbox_fills_its_faucet_and_mines_what_comes";
-    let Some(mut node) = RealNode::start(test) else {
-        return;
-    };
+    let node = without_index();
     let first = sandbox(&node).await;
     // The faucet's blocks, and those with the Ark server's coins.
     let start = first.chain.tip().await.unwrap().height;
