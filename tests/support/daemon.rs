@@ -3,13 +3,13 @@
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 
+use arkwalletd_sandbox::testing::free_port;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::process::{Child, Command};
 
 use super::PATIENCE;
 use super::http::Reply;
-use super::node::free_port;
 use super::published;
 use super::wait::eventually;
 use super::world::World;

@@ -3,7 +3,6 @@
 mod daemon;
 mod http;
 mod money;
-mod node;
 mod published;
 mod rounds;
 mod wait;
