@@ -90,7 +90,7 @@ async fn the_generated_client_reads_every_answer() {
     call!(wallet_api::balance());
 
     let movements = json!(call!(history_api::list(None, None)));
-    let mut told: Vec<_> = movements
+    let mut listed: Vec<_> = movements
         .as_array()
         .unwrap()
         .iter()
@@ -101,9 +101,9 @@ async fn the_generated_client_reads_every_answer() {
             )
         })
         .collect();
-    told.reverse();
+    listed.reverse();
     assert_eq!(
-        told,
+        listed,
         [
             (Some("board"), Some("successful")),
             (Some("send"), Some("successful")),

@@ -1,4 +1,4 @@
-//! What a caller does wrong, and what it is told (docs/protocol.md §22, §23.0; acceptance line 4 of "First light").
+//! Mistakes of a caller, and the answers to them (docs/protocol.md §22, §23.0).
 
 use serde_json::{Value, json};
 

@@ -247,7 +247,7 @@ async fn a_payment_that_the_server_refuses_leaves_the_coins_free() {
     assert_conserved(&world, &[&payer, &payee]).await;
 }
 
-/// H3: the first try succeeds but its reply is lost, and the retry is told that the inputs cannot be used.
+/// H3: the first try succeeds but its reply is lost, and the retry is refused because of its inputs.
 #[tokio::test]
 async fn a_refusal_after_a_lost_reply_frees_nothing() {
     let world = World::new().await;

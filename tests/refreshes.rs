@@ -250,7 +250,7 @@ async fn fifty_vtxos_become_one_in_one_round() {
 
 /// The first round fails before anybody can join, the second because the signatures do not reach the server.
 #[tokio::test]
-async fn a_refresh_outlasts_two_rounds_that_fail() {
+async fn a_refresh_survives_two_rounds_that_fail() {
     let world = World::with(rounds_of(1)).await;
     let daemon = boarded(&world, &[50_000]).await;
     let old = daemon.vtxos().await;
@@ -284,8 +284,8 @@ async fn a_refresh_outlasts_two_rounds_that_fail() {
     assert_conserved(&world, &[&daemon]).await;
 }
 
-/// The server has carried out a delegated refresh, but the daemon does not know yet and spends the coins. Neither waits for the
-/// other for ever: the payment is refused, and the refresh is made.
+/// The server has carried out a delegated refresh, but the daemon does not know yet and spends its inputs: the payment is refused,
+/// and the refresh succeeds.
 #[tokio::test]
 async fn a_payment_with_coins_that_a_round_has_just_taken_fails_and_costs_nothing() {
     for kind in ["send", "send_onchain", "offboard"] {
@@ -337,7 +337,7 @@ async fn a_payment_with_coins_that_a_round_has_just_taken_fails_and_costs_nothin
     }
 }
 
-/// Whoever asks twice for the same gets it once, and neither stands in the way of the other.
+/// Of two requests for the same refresh, one succeeds, and the other fails without cost.
 #[tokio::test]
 async fn the_same_vtxos_are_refreshed_once_however_often_it_is_asked_for() {
     for routes in [
@@ -362,13 +362,13 @@ async fn the_same_vtxos_are_refreshed_once_however_often_it_is_asked_for() {
             daemon.rounds().await.is_empty().then_some(())
         })
         .await;
-        let mut told = Vec::new();
+        let mut refreshes = Vec::new();
         for movement in daemon.history().await {
             if movement["subsystem"]["kind"] == "refresh" {
-                told.push(movement);
+                refreshes.push(movement);
             }
         }
-        let (done, rest): (Vec<_>, Vec<_>) = told
+        let (done, rest): (Vec<_>, Vec<_>) = refreshes
             .into_iter()
             .partition(|movement| movement["status"] == "successful");
         assert_eq!((done.len(), rest.len()), (1, 1), "{routes:?}");
@@ -410,7 +410,7 @@ async fn what_is_spent_before_the_round_is_left_out_of_it() {
 
 /// Nothing is given up for a round that is not in the chain any more; it is, once the round is back.
 #[tokio::test]
-async fn a_round_that_a_reorganisation_removes_is_waited_for_again() {
+async fn a_refresh_waits_for_a_round_that_a_reorganisation_removes() {
     let world = World::with(rounds_of(1)).await;
     let daemon = boarded(&world, &[50_000]).await;
     let old = daemon.vtxos().await;
@@ -473,7 +473,7 @@ async fn a_reorganisation_after_the_refresh_costs_nothing() {
     assert_conserved(&world, &[&daemon, &payee]).await;
 }
 
-/// Nobody asks the daemon anything between the board and the end.
+/// The daemon gets no request between the board and the end of the refresh.
 #[tokio::test]
 async fn a_vtxo_near_its_expiry_is_refreshed_without_being_asked_for() {
     let world = World::with(rounds_of(1)).await;

@@ -113,7 +113,7 @@ async fn a_daemon_starts_without_its_chain_and_catches_up() {
         .refused(503, "chain_unavailable");
     daemon.wait_for_connected(true).await;
     world.no_chain_faults();
-    eventually("the tip is told", async || {
+    eventually("the tip is known", async || {
         let tip = daemon.get("/bitcoin/tip").await;
         (tip.status == 200 && tip.body["tip_height"] == world.height().await).then_some(())
     })
@@ -140,7 +140,7 @@ async fn a_chain_that_hangs_holds_up_neither_reads_nor_the_end() {
         None,
         &json!({"type": "delay", "ms": 3_600_000}),
     );
-    eventually("somebody hangs", async || {
+    eventually("a call hangs", async || {
         (world.chain_faults_fired() > 0).then_some(())
     })
     .await;

@@ -1,10 +1,10 @@
-//! The chain source fails: it loses answers, refuses, lies, lags, hangs (docs/protocol.md §35.2, row "chain"). The daemons of these
+//! The chain source fails: it loses answers, refuses, answers wrongly, lags, hangs (docs/protocol.md §35.2, row "chain"). The daemons of these
 //! tests reach their chain, Esplora API or node, through the sandbox's proxy.
 
 mod away;
 mod broadcast;
-mod lies;
 mod server;
+mod wrong_answers;
 
 use serde_json::{Value, json};
 
@@ -52,7 +52,7 @@ fn answer(code: u16, body: impl Into<Value>) -> Value {
 }
 
 /// A 200 whose content is that of an Esplora answer, or the result of an RPC call.
-fn tell(world: &World, body: impl Into<Value>) -> Value {
+fn answer_with(world: &World, body: impl Into<Value>) -> Value {
     let body = body.into();
     if world.is_simulated() {
         answer(200, body)

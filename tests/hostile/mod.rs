@@ -1,5 +1,5 @@
-//! An Ark server that lies: the daemon never hands out a forfeit for nothing. What counts is what reached the server, by its own
-//! counters, and that the VTXOs can be used afterwards. H, W and § refer to docs/protocol.md.
+//! An Ark server that cheats: the daemon never sends a forfeit without getting what it is for. The tests check the server's count of
+//! calls, and that the VTXOs can be used afterwards. H, W and § refer to docs/protocol.md.
 
 mod offboards;
 mod rounds;

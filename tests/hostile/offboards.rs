@@ -5,8 +5,8 @@ use serde_json::{Value, json};
 use super::scene;
 use crate::support::{assert_conserved, eventually};
 
-/// What both ways on chain do when the server prepares another transaction than was ordered: no forfeit leaves, and an honest
-/// server can pay with the same coins.
+/// Asserts for offboards and for payments of an exact amount: if the server prepares another transaction than was ordered, no
+/// forfeit leaves, and the same VTXOs can be used when the fault is over.
 async fn assert_no_forfeit(change: &str) {
     for exact in [false, true] {
         let (world, daemon) = scene().await;
@@ -56,7 +56,7 @@ async fn an_offboard_that_pays_less_gets_no_forfeit() {
 
 /// §4.16, offboard prepare: the script.
 #[tokio::test]
-async fn an_offboard_that_pays_somebody_else_gets_no_forfeit() {
+async fn an_offboard_to_another_script_gets_no_forfeit() {
     assert_no_forfeit("wrong_script").await;
 }
 
@@ -72,7 +72,7 @@ async fn an_offboard_without_a_nonce_for_each_vtxo_gets_no_forfeit() {
     assert_no_forfeit("missing_nonce").await;
 }
 
-/// What the server does with the forfeits, the coins go on chain once, and are never free in between.
+/// Asserts that with these faults after the forfeits the offboard is paid once, and its VTXOs are never released.
 async fn assert_paid_once(faults: &[Value]) {
     let (world, daemon) = scene().await;
     let to = daemon.post_empty("/onchain/addresses/next").await.ok()["address"].clone();
@@ -82,15 +82,15 @@ async fn assert_paid_once(faults: &[Value]) {
     }
     let offboard = daemon.post("/wallet/offboard/all", json!({"address": to}));
     let watch = async {
-        eventually("the forfeits are out", async || {
+        eventually("the forfeits are sent", async || {
             (world.calls_of("FinishOffboard") > 0).then_some(())
         })
         .await;
         assert_eq!(daemon.balance("spendable_sat").await, 0);
-        let told = daemon.movement("offboard").await;
-        assert_ne!(told["status"], "failed", "{told:#}");
+        let movement = daemon.movement("offboard").await;
+        assert_ne!(movement["status"], "failed", "{movement:#}");
         world.no_faults();
-        eventually("the transaction is out", async || {
+        eventually("the transaction is broadcast", async || {
             daemon.post_empty("/wallet/sync").await.ok();
             (world.received(to).await > 0).then_some(())
         })
@@ -119,21 +119,21 @@ async fn forfeits_that_are_taken_without_an_answer_release_nothing() {
 
 /// H3, H28.
 #[tokio::test]
-async fn forfeits_that_the_server_denies_to_have_release_nothing() {
-    let denial = json!({"type": "forget"});
-    assert_paid_once(&[json!({"target": "offboard.prepared", "times": 1, "action": denial})]).await;
+async fn forfeits_that_the_server_has_forgotten_release_nothing() {
+    let forget = json!({"type": "forget"});
+    assert_paid_once(&[json!({"target": "offboard.prepared", "times": 1, "action": forget})]).await;
 }
 
 /// §4.16, offboard finish.
 #[tokio::test]
 async fn another_transaction_for_the_forfeits_is_not_taken_for_the_payment() {
-    let lie = json!({"type": "other_txid"});
-    assert_paid_once(&[json!({"target": "offboard.persisted", "times": 1, "action": lie})]).await;
+    let fault = json!({"type": "other_txid"});
+    assert_paid_once(&[json!({"target": "offboard.persisted", "times": 1, "action": fault})]).await;
 }
 
 /// H29.
 #[tokio::test]
 async fn a_payment_that_the_server_does_not_broadcast_is_broadcast_by_us() {
-    let lie = json!({"type": "withhold"});
-    assert_paid_once(&[json!({"target": "offboard.persisted", "times": 1, "action": lie})]).await;
+    let fault = json!({"type": "withhold"});
+    assert_paid_once(&[json!({"target": "offboard.persisted", "times": 1, "action": fault})]).await;
 }

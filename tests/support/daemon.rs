@@ -1,4 +1,4 @@
-//! The real program, in a folder of its own.
+//! A daemon process with its own data directory.
 
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
@@ -17,7 +17,7 @@ use super::world::World;
 /// The token of a secret of 32 bytes 0x2a (docs/protocol.md §22.1).
 const TOKEN: &str = "ACoqKioqKioqKioqKioqKioqKioqKioqKioqKioqKioq";
 
-/// A running `arkwalletd`, or the `barkd` that it has to get along with.
+/// A running `arkwalletd`, or the `barkd` that it is compared with.
 pub struct Daemon {
     program: PathBuf,
     folder: TempDir,
@@ -95,7 +95,7 @@ impl Daemon {
         self.post("/wallet/create", request).await.ok();
     }
 
-    /// The token that it is asked with.
+    /// The token that requests carry.
     pub fn token(&self) -> &str {
         self.token.as_deref().unwrap_or_default()
     }
@@ -110,7 +110,7 @@ impl Daemon {
         self.port
     }
 
-    /// Talks with another token from now on, or without one.
+    /// Sets the token of the next requests; `None` sends none.
     pub fn use_token(&mut self, token: Option<&str>) {
         self.token = token.map(str::to_owned);
     }
@@ -142,7 +142,7 @@ impl Daemon {
         std::fs::read_to_string(log).expect("there is a log")
     }
 
-    /// Sends a request and hangs up as soon as `until` has come about, unless the answer comes before.
+    /// Sends a request and closes the connection as soon as `until` is true, unless the answer comes before.
     pub async fn post_and_leave(
         &self,
         path: &str,
@@ -155,7 +155,7 @@ impl Daemon {
         }
     }
 
-    /// Waits until it has died by itself.
+    /// Waits until the process has ended by itself.
     pub async fn death(&mut self) -> ExitStatus {
         tokio::time::timeout(PATIENCE, self.child.wait())
             .await
@@ -163,7 +163,7 @@ impl Daemon {
             .expect("it has a status")
     }
 
-    /// Its exit status, if it has died by itself.
+    /// The exit status, if the process has ended by itself.
     pub fn has_died(&mut self) -> Option<ExitStatus> {
         self.child.try_wait().expect("it can be looked at")
     }
@@ -225,7 +225,7 @@ impl Daemon {
         }
     }
 
-    /// Sends a request below `/api/v1` and answers whatever comes back.
+    /// Sends a request below `/api/v1`. An error means that there was no answer.
     pub async fn try_send(
         &self,
         method: &str,
@@ -250,7 +250,7 @@ impl Daemon {
         self.answer(method, path, shape).await.expect("an answer")
     }
 
-    /// Sends a request. What our program answers has to be what the published documents say.
+    /// Sends a request. An answer of `arkwalletd` has to fit the published documents.
     async fn answer(
         &self,
         method: &str,
@@ -283,7 +283,7 @@ impl Daemon {
         self.try_send("POST", path, None).await.expect("an answer")
     }
 
-    /// A client that was generated from barkd's own document.
+    /// A client that was generated from barkd's published document.
     pub fn generated_client(&self) -> bark_rest_client::apis::configuration::Configuration {
         bark_rest_client::apis::configuration::Configuration {
             base_path: format!("http://127.0.0.1:{}", self.port),
@@ -374,9 +374,9 @@ impl Daemon {
         .await;
     }
 
-    /// Waits until the Ark server counts as connected, or not.
+    /// Waits until the daemon reports that the Ark server is connected, or that it is not.
     pub async fn wait_for_connected(&self, connected: bool) {
-        eventually("the connection is told truly", async || {
+        eventually(&format!("connected: {connected}"), async || {
             (self.get("/wallet/connected").await.ok()["connected"] == connected).then_some(())
         })
         .await;

@@ -18,7 +18,7 @@ const PARTS: [&str; 9] = [
     "pending_exit_sat",
 ];
 
-/// All that a wallet owns off chain.
+/// The sum of all parts of a wallet's balance, in sat.
 async fn total(daemon: &Daemon) -> i64 {
     let balance = daemon.get("/wallet/balance").await.ok();
     PARTS

@@ -1,4 +1,4 @@
-//! What tests of rounds and offboards share.
+//! Steps that tests of rounds and offboards share.
 
 use std::str::FromStr;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use super::daemon::Daemon;
 use super::wait::eventually;
 use super::world::World;
 
-/// A server whose rounds go on as soon as so many wallets have joined and signed.
+/// A server whose rounds continue as soon as this many wallets have joined and signed.
 pub fn rounds_of(participants: usize) -> Params {
     Params {
         round_participants: Some(participants),
@@ -23,7 +23,7 @@ pub fn rounds_of(participants: usize) -> Params {
     }
 }
 
-/// The same, at the price of a public server.
+/// The same, with the fees of a public server.
 pub fn charging_rounds_of(participants: usize) -> Params {
     Params {
         fees: charging_fees(),
@@ -57,14 +57,14 @@ impl World {
         found.expect("the chain answers").is_some()
     }
 
-    /// Takes a transaction out of the last blocks again. A real node keeps it in its mempool, but does not mine it.
+    /// Removes a transaction from the newest blocks by a reorganisation. A real node keeps it in its mempool, but does not mine it.
     pub async fn unconfirm(&self, txid: &str, depth: u32) {
         let dropped = Reorg::Drop(vec![Txid::from_str(txid).expect("a transaction id")]);
         let chain = &self.sandbox.chain;
         chain.reorg(depth, dropped).await.expect("it can be undone");
     }
 
-    /// Waits until such a transaction is in the mempool, and lets it be mined.
+    /// Waits until a transaction that was unconfirmed is in the mempool, and allows it to be mined.
     pub async fn let_in(&self, txid: &str) {
         let txid = Txid::from_str(txid).expect("a transaction id");
         let chain = &self.sandbox.chain;
@@ -76,7 +76,7 @@ impl World {
         chain.unhold(txid).await.expect("it can be mined");
     }
 
-    /// Replaces the last block by others, in which the Ark server has spent otherwise what it paid this transaction with.
+    /// Replaces the newest block by others, in which the Ark server has spent an input of this transaction otherwise.
     pub async fn double_spend(&self, txid: &str) {
         let txid = Txid::from_str(txid).expect("a transaction id");
         let chain = &self.sandbox.chain;
@@ -95,7 +95,7 @@ impl World {
         chain.reorg(1, rival).await.expect("it can be replaced");
     }
 
-    /// Runs rounds until one comes to something.
+    /// Runs rounds until one succeeds.
     pub async fn successful_round(&self) {
         eventually("a round succeeds", async || {
             self.round().await.then_some(())

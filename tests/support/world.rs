@@ -1,4 +1,4 @@
-//! The world outside the daemon.
+//! What a daemon talks to: a chain and an Ark server.
 
 use std::str::FromStr;
 use std::time::Duration;
@@ -17,7 +17,7 @@ pub struct World {
     pub sandbox: SandboxHandle,
     /// The real node under it, in the runs that have one.
     pub node: Option<Bitcoind>,
-    /// What the sandbox's keys derive from.
+    /// The seed of the sandbox's keys.
     pub seed: [u8; 32],
 }
 
@@ -87,7 +87,7 @@ impl World {
         json!({"bitcoind": {"bitcoind": node.url(), "bitcoind_auth": auth}})
     }
 
-    /// Whether the chain is a simulation; then it can be told to forget transactions, which a node cannot.
+    /// Whether the chain is simulated; then it can forget transactions, which a real node cannot.
     pub fn is_simulated(&self) -> bool {
         self.node.is_none()
     }
@@ -134,13 +134,13 @@ impl World {
         self.mine(1).await;
     }
 
-    /// Runs a round; answers whether it came to something.
+    /// Runs a round; answers whether it succeeded.
     pub async fn round(&self) -> bool {
         let outcome = self.sandbox.ark.trigger_round().await;
         matches!(outcome, Ok(RoundOutcome::Finished { .. }))
     }
 
-    /// Makes the Ark server misbehave, as `POST /control/faults` would.
+    /// Adds a fault of the Ark server, as `POST /control/faults` does.
     pub fn fault(&self, rule: Value) {
         let rule = serde_json::from_value(rule).expect("a fault rule");
         self.sandbox
@@ -150,25 +150,25 @@ impl World {
             .expect("a rule that can act");
     }
 
-    /// Makes the chain behind the proxy misbehave, as `POST /control/chain-faults` would; answers the rule's id.
+    /// Adds a fault of the chain behind the proxy, as `POST /control/chain-faults` does; answers the rule's id.
     pub fn chain_fault(&self, rule: Value) -> u64 {
         let rule = serde_json::from_value(rule).expect("a fault rule");
         let added = self.sandbox.chain_proxy.add(rule);
         added.expect("a rule that can act")
     }
 
-    /// How often chain faults have acted, all in all.
+    /// How often chain faults have acted in total.
     pub fn chain_faults_fired(&self) -> u32 {
         let rules = self.sandbox.chain_proxy.rules();
         rules.iter().map(|active| active.fired).sum()
     }
 
-    /// Ends all misbehaviour of the chain.
+    /// Removes all faults of the chain.
     pub fn no_chain_faults(&self) {
         self.sandbox.chain_proxy.clear();
     }
 
-    /// Ends all misbehaviour of the Ark server.
+    /// Removes all faults of the Ark server.
     pub fn no_faults(&self) {
         self.sandbox.ark.faults().clear();
     }

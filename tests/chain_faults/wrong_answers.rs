@@ -6,7 +6,7 @@ use bitcoin::hashes::sha256;
 use bitcoin::{BlockHash, Network};
 use serde_json::{Value, json};
 
-use super::{Question, answer, assert_calm, fail, mempool, payments, tell};
+use super::{Question, answer, answer_with, assert_calm, fail, mempool, payments};
 use crate::support::{Daemon, World, assert_conserved, eventually};
 
 #[tokio::test]
@@ -123,7 +123,7 @@ async fn a_tip_that_goes_back_and_returns_loses_nothing() {
         .iter()
         .zip([json!(hash), blocks])
     {
-        world.chain_fault(json!({"target": target, "action": tell(&world, body)}));
+        world.chain_fault(json!({"target": target, "action": answer_with(&world, body)}));
     }
     eventually("the tip goes back", async || {
         let tip = daemon.get("/bitcoin/tip").await.ok();
@@ -150,12 +150,12 @@ async fn a_tip_that_goes_back_and_returns_loses_nothing() {
 /// Estimates of the same rate for all, as each chain source writes them.
 fn estimates(world: &World, sat_per_vb: u32) -> Value {
     if world.is_simulated() {
-        tell(
+        answer_with(
             world,
             json!({"1": sat_per_vb, "3": sat_per_vb, "6": sat_per_vb}),
         )
     } else {
-        tell(
+        answer_with(
             world,
             json!({"feerate": f64::from(sat_per_vb) / 1e5, "blocks": 2}),
         )
@@ -169,7 +169,7 @@ async fn fee_estimates_that_are_no_use_are_not_used() {
     let missing = if world.is_simulated() {
         answer(200, json!({}))
     } else {
-        tell(
+        answer_with(
             &world,
             json!({"errors": ["Insufficient data or no feerate found"], "blocks": 0}),
         )
@@ -187,7 +187,7 @@ async fn fee_estimates_that_are_no_use_are_not_used() {
         let daemon = Daemon::on_faulty_chain(&world).await;
         let shown =
             json!({"fast_sat_per_vb": rate, "regular_sat_per_vb": rate, "slow_sat_per_vb": rate});
-        eventually("the fee rates are told", async || {
+        eventually("the fee rates are known", async || {
             (daemon.get("/fees/onchain").await.ok() == shown).then_some(())
         })
         .await;
@@ -224,7 +224,7 @@ fn mainnet() -> BlockHash {
 #[tokio::test]
 async fn a_chain_of_another_network_is_refused_and_never_acted_on() {
     let world = World::new().await;
-    let elsewhere = tell(&world, mainnet().to_string());
+    let elsewhere = answer_with(&world, mainnet().to_string());
     fail(&world, Question::Genesis, None, &elsewhere);
     let mut daemon = Daemon::start().await;
     let request = json!({"network": "regtest", "ark_server": world.sandbox.ark_url, "chain_source": world.faulty_chain_source()});
@@ -260,7 +260,7 @@ async fn a_chain_of_another_network_is_refused_and_never_acted_on() {
     daemon.restart(None).await;
     world.no_chain_faults();
     fail(&world, Question::Genesis, None, &elsewhere);
-    eventually("the network is told", async || {
+    eventually("the network is known", async || {
         let message = daemon
             .get("/bitcoin/tip")
             .await
@@ -289,7 +289,7 @@ async fn a_chain_of_another_network_is_refused_and_never_acted_on() {
     assert_conserved(&world, &[&daemon]).await;
 }
 
-/// On the simulated chain: an Esplora API may belong to somebody else, a node belongs to the operator.
+/// On the simulated chain: an Esplora API may be run by a third party, a node is run by the operator.
 #[tokio::test]
 async fn blocks_that_cannot_be_are_not_believed() {
     let world = World::simulated(Params::free()).await;
