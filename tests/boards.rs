@@ -72,7 +72,7 @@ async fn board_all_leaves_nothing_on_chain() {
 }
 
 #[tokio::test]
-async fn two_boards_at_once_use_different_coins() {
+async fn concurrent_boards_use_different_coins() {
     let world = World::new().await;
     let daemon = Daemon::with_wallet(&world).await;
     daemon.fund(&world, 30_000).await;

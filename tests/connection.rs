@@ -5,7 +5,7 @@ use serde_json::json;
 use crate::support::{Daemon, World};
 
 #[tokio::test]
-async fn connected_tells_the_truth_in_both_directions() {
+async fn connected_follows_the_connection_in_both_directions() {
     let world = World::new().await;
     let daemon = Daemon::with_wallet(&world).await;
     assert_eq!(
@@ -39,7 +39,7 @@ async fn connected_tells_the_truth_in_both_directions() {
 }
 
 #[tokio::test]
-async fn ark_info_is_what_the_server_says() {
+async fn ark_info_is_that_of_the_server() {
     let world = World::new().await;
     let daemon = Daemon::with_wallet(&world).await;
     let info = daemon.get("/wallet/ark-info").await.ok();
@@ -60,7 +60,7 @@ async fn ark_info_is_what_the_server_says() {
 }
 
 #[tokio::test]
-async fn the_daemon_starts_while_the_server_is_away_and_connects_when_it_is_back() {
+async fn the_daemon_starts_without_its_server_and_connects_later() {
     let world = World::new().await;
     let mut daemon = Daemon::with_wallet(&world).await;
     let before = daemon.address().await;

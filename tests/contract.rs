@@ -238,7 +238,7 @@ async fn the_documentation_s_keys_are_served_too() {
 }
 
 #[tokio::test]
-async fn an_answer_that_breaks_the_contract_is_noticed() {
+async fn an_answer_that_does_not_fit_the_documents_is_noticed() {
     let reply = |status: u16, body: Value| {
         let kind = reqwest::header::HeaderValue::from_static("application/json");
         let headers = [(reqwest::header::CONTENT_TYPE, kind)]

@@ -56,7 +56,7 @@ async fn lightning_is_estimated_by_the_servers_table() {
 }
 
 #[tokio::test]
-async fn amounts_that_make_no_sense_are_not_estimated() {
+async fn invalid_amounts_are_not_estimated() {
     let world = World::with(charging_rounds_of(1)).await;
     let daemon = Daemon::with_wallet(&world).await;
     let to = world.sandbox.faucet.address().to_string();

@@ -15,7 +15,7 @@ const COIN: u64 = 400;
 const PAYMENTS: u64 = 200;
 
 #[tokio::test]
-async fn two_hundred_payments_at_once_from_a_thousand_coins() {
+async fn two_hundred_concurrent_payments_from_a_thousand_vtxos() {
     let world = World::new().await;
     let pieces = [("BARK_CHANGE_VTXO_SPLIT_FACTOR", "3")];
     let payer = Daemon::start_with(&[], &pieces).await;

@@ -202,7 +202,7 @@ async fn an_amount_that_cannot_be_paid_is_estimated_at_the_highest_fee() {
 
 /// The daemon is configured to wait until the transaction is confirmed.
 #[tokio::test]
-async fn coins_on_their_way_on_chain_are_shown_as_such() {
+async fn unconfirmed_offboards_are_shown_as_pending() {
     let world = World::with(charging_rounds_of(1)).await;
     let deep = [("BARK_OFFBOARD_REQUIRED_CONFIRMATIONS", "1")];
     let daemon = Daemon::start_with(&[], &deep).await;

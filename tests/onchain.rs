@@ -153,7 +153,7 @@ async fn payments_that_cannot_be_made_are_refused_and_spend_nothing() {
 
 /// On the simulated chain, because a real node cannot be made to refuse a valid transaction.
 #[tokio::test]
-async fn a_payment_that_the_network_does_not_take_is_handed_out_again() {
+async fn a_payment_that_the_network_refuses_is_broadcast_again() {
     let world = World::simulated(Params::free()).await;
     let daemon = Daemon::with_wallet(&world).await;
     daemon.fund(&world, 50_000).await;

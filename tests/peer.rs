@@ -43,7 +43,7 @@ async fn barkd_boards_pays_us_and_is_paid_by_us() {
 }
 
 #[tokio::test]
-async fn barkd_takes_the_last_sat_and_gives_it_back() {
+async fn barkd_receives_the_last_sat_and_sends_it_back() {
     let world = World::new().await;
     let (ours, barkd) = (
         Daemon::with_wallet(&world).await,

@@ -122,7 +122,7 @@ async fn a_refresh_of_everything_can_be_followed_until_it_is_done() {
 }
 
 #[tokio::test]
-async fn what_came_from_others_is_refreshed_and_what_was_boarded_is_not() {
+async fn received_vtxos_are_refreshed_and_boarded_ones_are_not() {
     let world = World::with(rounds_of(1)).await;
     let (payer, payee) = (
         boarded(&world, &[50_000]).await,
@@ -193,7 +193,7 @@ async fn a_scheduled_refresh_waits_for_its_height_and_is_cheaper_then() {
 }
 
 #[tokio::test]
-async fn two_wallets_sit_in_one_round() {
+async fn two_wallets_join_one_round() {
     let world = World::with(rounds_of(2)).await;
     let (one, other) = (
         boarded(&world, &[50_000, 30_000]).await,
@@ -339,7 +339,7 @@ async fn a_payment_with_coins_that_a_round_has_just_taken_fails_and_costs_nothin
 
 /// Of two requests for the same refresh, one succeeds, and the other fails without cost.
 #[tokio::test]
-async fn the_same_vtxos_are_refreshed_once_however_often_it_is_asked_for() {
+async fn two_requests_refresh_the_same_vtxos_once() {
     for routes in [
         ["vtxos", "vtxos"],
         ["delegated/vtxos", "delegated/vtxos"],
@@ -475,7 +475,7 @@ async fn a_reorganisation_after_the_refresh_costs_nothing() {
 
 /// The daemon gets no request between the board and the end of the refresh.
 #[tokio::test]
-async fn a_vtxo_near_its_expiry_is_refreshed_without_being_asked_for() {
+async fn a_vtxo_near_its_expiry_is_refreshed_automatically() {
     let world = World::with(rounds_of(1)).await;
     let daemon = boarded(&world, &[50_000]).await;
     let old = daemon.vtxos().await.remove(0);

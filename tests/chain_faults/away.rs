@@ -29,7 +29,7 @@ async fn all_known(daemon: &Daemon) -> Vec<Value> {
 }
 
 #[tokio::test]
-async fn an_overloaded_chain_stops_only_what_needs_it() {
+async fn an_overloaded_chain_stops_only_requests_that_need_it() {
     let world = World::new().await;
     let daemon = Daemon::on_faulty_chain(&world).await;
     daemon.fund_and_board(&world, 50_000).await;
@@ -129,7 +129,7 @@ async fn a_daemon_starts_without_its_chain_and_catches_up() {
 }
 
 #[tokio::test]
-async fn a_chain_that_hangs_holds_up_neither_reads_nor_the_end() {
+async fn a_chain_that_hangs_delays_neither_reads_nor_the_shutdown() {
     let world = World::new().await;
     let mut daemon = Daemon::on_faulty_chain(&world).await;
     daemon.fund_and_board(&world, 50_000).await;

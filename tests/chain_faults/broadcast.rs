@@ -78,7 +78,7 @@ async fn an_onchain_payment_is_made_once_though_the_answer_to_its_broadcast_is_l
 }
 
 #[tokio::test]
-async fn what_is_refused_for_a_while_gets_out_afterwards() {
+async fn a_transaction_that_is_refused_for_a_while_is_broadcast_later() {
     let world = World::new().await;
     let faucet = world.sandbox.faucet.address().to_string();
     let daemon = Daemon::on_faulty_chain(&world).await;
@@ -118,7 +118,7 @@ async fn what_is_refused_for_a_while_gets_out_afterwards() {
 }
 
 #[tokio::test]
-async fn a_transaction_that_the_chain_denies_to_know_is_not_given_up() {
+async fn a_transaction_that_the_chain_does_not_find_is_broadcast_again() {
     let world = World::new().await;
     let daemon = Daemon::on_faulty_chain(&world).await;
     daemon.fund(&world, 50_000).await;

@@ -9,7 +9,7 @@ use super::{Question, answer, assert_calm, deny, fail, lose_answer, mempool};
 use crate::support::{Daemon, World, assert_conserved, eventually};
 
 #[tokio::test]
-async fn what_is_received_while_the_chain_fails_is_judged_when_it_is_back() {
+async fn a_payment_received_while_the_chain_fails_is_validated_later() {
     let world = World::new().await;
     let payer = Daemon::with_wallet(&world).await;
     payer.fund_and_board(&world, 50_000).await;

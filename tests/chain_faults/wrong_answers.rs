@@ -10,7 +10,7 @@ use super::{Question, answer, answer_with, assert_calm, fail, mempool, payments}
 use crate::support::{Daemon, World, assert_conserved, eventually};
 
 #[tokio::test]
-async fn broken_answers_harm_nothing() {
+async fn malformed_answers_cost_nothing() {
     let world = World::new().await;
     let daemon = Daemon::on_faulty_chain(&world).await;
     daemon.fund_and_board(&world, 50_000).await;
@@ -107,7 +107,7 @@ async fn block(world: &World, height: u32) -> (String, Value) {
 }
 
 #[tokio::test]
-async fn a_tip_that_goes_back_and_returns_loses_nothing() {
+async fn a_tip_that_goes_back_and_returns_costs_nothing() {
     let world = World::new().await;
     let daemon = Daemon::on_faulty_chain(&world).await;
     daemon.fund_and_board(&world, 50_000).await;
@@ -163,7 +163,7 @@ fn estimates(world: &World, sat_per_vb: u32) -> Value {
 }
 
 #[tokio::test]
-async fn fee_estimates_that_are_no_use_are_not_used() {
+async fn unusable_fee_estimates_are_ignored() {
     let world = World::new().await;
     let faucet = world.sandbox.faucet.address().to_string();
     let missing = if world.is_simulated() {
@@ -291,7 +291,7 @@ async fn a_chain_of_another_network_is_refused_and_never_acted_on() {
 
 /// On the simulated chain: an Esplora API may be run by a third party, a node is run by the operator.
 #[tokio::test]
-async fn blocks_that_cannot_be_are_not_believed() {
+async fn impossible_blocks_are_ignored() {
     let world = World::simulated(Params::free()).await;
     let mut daemon = Daemon::on_faulty_chain(&world).await;
     daemon.fund(&world, 50_000).await;
@@ -348,7 +348,7 @@ async fn blocks_that_cannot_be_are_not_believed() {
 
 /// On the simulated chain, because only an Esplora API has pages.
 #[tokio::test]
-async fn lists_in_any_order_say_the_same() {
+async fn the_order_of_lists_does_not_matter() {
     let world = World::simulated(Params::free()).await;
     let daemon = Daemon::on_faulty_chain(&world).await;
     let address = daemon.post_empty("/onchain/addresses/next").await.ok();

@@ -294,7 +294,7 @@ async fn a_withheld_preimage_is_waited_for() {
 }
 
 #[tokio::test]
-async fn a_wrong_preimage_is_not_taken_for_the_right_one() {
+async fn a_wrong_preimage_is_not_accepted() {
     assert_waits_for_preimage("wrong_preimage").await;
 }
 
@@ -379,7 +379,7 @@ async fn a_round_that_the_server_double_spends_gets_no_forfeit() {
 
 /// H15: a server that demands too many nonces is refused, at the first contact and later.
 #[tokio::test]
-async fn a_huge_nonce_count_is_refused_and_nothing_is_joined() {
+async fn a_huge_nonce_count_is_refused_and_no_round_is_joined() {
     let (world, daemon) = scene().await;
     let old = daemon.vtxos().await;
     let fault = json!({"type": "replace_ark_info", "field": "nonce_count"});
