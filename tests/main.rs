@@ -11,6 +11,7 @@ mod contract;
 mod crash;
 mod disconnect;
 mod errors;
+mod expiry;
 mod fees;
 mod hostile;
 mod lifecycle;

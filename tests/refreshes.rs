@@ -1,7 +1,7 @@
 //! Refreshes over HTTP: each way to ask for one, what is shown of it meanwhile, what it costs, and the rounds that fail before
 //! one succeeds.
 
-use arkwalletd_sandbox::ark::{Params, VtxoState};
+use arkwalletd_sandbox::ark::Params;
 use serde_json::{Value, json};
 
 use crate::support::{Daemon, World, assert_conserved, charging_rounds_of, eventually, rounds_of};
@@ -36,11 +36,6 @@ async fn amount(daemon: &Daemon, id: &str) -> u64 {
 async fn expiry(daemon: &Daemon, id: &str) -> u32 {
     let height = detail(daemon, id).await["expiry_height"].as_u64();
     height.unwrap().try_into().unwrap()
-}
-
-/// The round's transaction, by the newest refresh in the history.
-async fn funding_txid(daemon: &Daemon) -> Value {
-    daemon.movement("refresh").await["metadata"]["funding_txid"].clone()
 }
 
 #[tokio::test]
@@ -117,7 +112,7 @@ async fn a_refresh_of_everything_can_be_followed_until_it_is_done() {
     assert_eq!(daemon.balance("pending_in_round_sat").await, 0);
     assert_eq!(daemon.balance("spendable_sat").await, 100_000);
     assert_eq!(daemon.vtxos().await.len(), 1);
-    assert_eq!(funding_txid(&daemon).await, txid);
+    assert_eq!(daemon.funding_txid().await, txid);
     assert_conserved(&world, &[&daemon]).await;
 }
 
@@ -207,8 +202,8 @@ async fn two_wallets_join_one_round() {
     for daemon in [&one, &other] {
         daemon.wait_without_rounds().await;
     }
-    assert_eq!(funding_txid(&one).await, funding_txid(&other).await);
-    assert!(funding_txid(&one).await.is_string());
+    assert_eq!(one.funding_txid().await, other.funding_txid().await);
+    assert!(one.funding_txid().await.is_string());
     assert_ne!(one.vtxos().await, other.vtxos().await);
     assert_eq!(one.balance("spendable_sat").await, 80_000);
     assert_eq!(other.balance("spendable_sat").await, 40_000);
@@ -406,113 +401,4 @@ async fn what_is_spent_before_the_round_is_left_out_of_it() {
         assert_eq!(daemon.balance("spendable_sat").await, kept, "{route}");
         assert_conserved(&world, &[&daemon]).await;
     }
-}
-
-/// Nothing is given up for a round that is not in the chain any more; it is, once the round is back.
-#[tokio::test]
-async fn a_refresh_waits_for_a_round_that_a_reorganisation_removes() {
-    let world = World::with(rounds_of(1)).await;
-    let daemon = boarded(&world, &[50_000]).await;
-    let old = daemon.vtxos().await;
-    daemon.refresh_all().await;
-    world.fault(json!({"target": "RequestLeafVtxoCosign", "action": {"type": "drop_before"}}));
-    assert!(world.round().await);
-    world.mine(1).await;
-    let txid = eventually("the leaf is asked for", async || {
-        let asked = world.calls_of("RequestLeafVtxoCosign") > 0;
-        let shown = daemon.rounds().await.remove(0);
-        asked.then(|| shown["funding_txid"].as_str().unwrap().to_owned())
-    })
-    .await;
-
-    world.unconfirm(&txid, 1).await;
-    world.no_faults();
-    daemon.wait_for_tip(&world).await;
-    eventually("the round is not confirmed", async || {
-        daemon.post_empty("/wallet/sync").await.ok();
-        let shown = daemon.rounds().await.remove(0);
-        (shown["status"]["status"] == "unconfirmed").then_some(())
-    })
-    .await;
-    assert_eq!(world.calls_of("ForfeitVtxos"), 0);
-    assert_eq!(daemon.vtxos().await, old);
-    assert_eq!(daemon.balance("pending_in_round_sat").await, 50_000);
-
-    world.let_in(&txid).await;
-    daemon.finish_round(&world).await;
-    assert_eq!(funding_txid(&daemon).await, txid);
-    assert!(!daemon.vtxos().await.contains(&old[0]));
-    assert_conserved(&world, &[&daemon]).await;
-}
-
-#[tokio::test]
-async fn a_reorganisation_after_the_refresh_costs_nothing() {
-    let world = World::with(rounds_of(1)).await;
-    let (daemon, payee) = (
-        boarded(&world, &[50_000]).await,
-        Daemon::with_wallet(&world).await,
-    );
-    daemon.refresh_all().await;
-    assert!(world.round().await);
-    daemon.finish_round(&world).await;
-    let txid = funding_txid(&daemon).await;
-    let txid = txid.as_str().unwrap();
-    world.mine(1).await;
-    world.unconfirm(txid, 2).await;
-    daemon.wait_for_tip(&world).await;
-    assert_eq!(daemon.balance("spendable_sat").await, 50_000);
-    world.let_in(txid).await;
-    world.mine(1).await;
-    daemon.wait_for_tip(&world).await;
-    daemon.send(&payee.address().await, 20_000).await.ok();
-    payee.wait_for_spendable(20_000).await;
-    daemon.refresh_all().await;
-    world.successful_round().await;
-    daemon.finish_round(&world).await;
-    assert_eq!(daemon.balance("spendable_sat").await, 30_000);
-    assert_conserved(&world, &[&daemon, &payee]).await;
-}
-
-/// The daemon gets no request between the board and the end of the refresh.
-#[tokio::test]
-async fn a_vtxo_near_its_expiry_is_refreshed_automatically() {
-    let world = World::with(rounds_of(1)).await;
-    let daemon = boarded(&world, &[50_000]).await;
-    let old = daemon.vtxos().await.remove(0);
-    let expiry = expiry(&daemon, &old).await;
-    assert!(!world.round().await, "nothing is due yet");
-    world.mine(expiry - 10 - world.height().await).await;
-    world.successful_round().await;
-    world.mine(1).await;
-    eventually("the server has the old VTXO", async || {
-        let record = world.sandbox.ark.vtxo(old.parse().unwrap()).unwrap();
-        (record.unwrap().state == VtxoState::Spent).then_some(())
-    })
-    .await;
-    daemon.wait_without_rounds().await;
-    assert!(!daemon.vtxos().await.contains(&old));
-    assert_eq!(daemon.movement("refresh").await["status"], "successful");
-    assert_eq!(daemon.balance("spendable_sat").await, 50_000);
-    assert_conserved(&world, &[&daemon]).await;
-}
-
-#[tokio::test]
-async fn an_expired_vtxo_needs_a_refresh_and_gets_it() {
-    let world = World::with(rounds_of(1)).await;
-    let daemon = boarded(&world, &[50_000]).await;
-    let old = daemon.vtxos().await.remove(0);
-    let expiry = expiry(&daemon, &old).await;
-    world.mine(expiry - world.height().await).await;
-    daemon.wait_for_tip(&world).await;
-    assert_eq!(daemon.balance("spendable_sat").await, 0);
-    assert_eq!(daemon.balance("needs_refresh_sat").await, 50_000);
-    daemon
-        .send(&daemon.address().await, 1_000)
-        .await
-        .refused(400, "insufficient_funds");
-    world.successful_round().await;
-    daemon.finish_round(&world).await;
-    assert_eq!(daemon.balance("needs_refresh_sat").await, 0);
-    assert_eq!(daemon.balance("spendable_sat").await, 50_000);
-    assert_conserved(&world, &[&daemon]).await;
 }

@@ -1,4 +1,4 @@
-//! Rounds that a daemon misses, leaves, or is refused in: what it does about them after a restart and in the next round.
+//! Rounds whose end the daemon misses, which it leaves, and which a reorganisation removes.
 
 use std::time::Duration;
 
@@ -160,35 +160,67 @@ async fn a_delegated_refresh_that_a_restored_backup_does_not_know_is_completed()
     assert_conserved(&world, &[&daemon]).await;
 }
 
-/// docs/protocol.md §27: a refused input of an automatic refresh is left out within the same round; one failed and one
-/// successful movement report it.
+/// Nothing is given up for a round that is not in the chain any more; it is, once the round is back.
 #[tokio::test]
-async fn a_refused_vtxo_does_not_hold_up_the_automatic_refresh_of_others() {
+async fn a_refresh_waits_for_a_round_that_a_reorganisation_removes() {
     let world = World::with(rounds_of(1)).await;
-    let daemon = boarded(&world, &[50_000, 40_000]).await;
-    let mut old = daemon.vtxos().await;
-    let mut expiries = Vec::new();
-    for id in &old {
-        let detail = daemon.get(&format!("/wallet/vtxos/{id}")).await.ok();
-        expiries.push(detail["expiry_height"].as_u64().unwrap());
-    }
-    let last = u32::try_from(*expiries.iter().max().unwrap()).unwrap();
-    let (refused, other) = (old.remove(0), old.remove(0));
-    world.mine(last - 8 - world.height().await).await;
+    let daemon = boarded(&world, &[50_000]).await;
+    let old = daemon.vtxos().await;
+    daemon.refresh_all().await;
+    world.fault(json!({"target": "RequestLeafVtxoCosign", "action": {"type": "drop_before"}}));
+    assert!(world.round().await);
+    world.mine(1).await;
+    let txid = eventually("the leaf is asked for", async || {
+        let asked = world.calls_of("RequestLeafVtxoCosign") > 0;
+        let shown = daemon.rounds().await.remove(0);
+        asked.then(|| shown["funding_txid"].as_str().unwrap().to_owned())
+    })
+    .await;
+
+    world.unconfirm(&txid, 1).await;
+    world.no_faults();
     daemon.wait_for_tip(&world).await;
-    let refusal =
-        json!({"type": "status", "code": 3, "message": "not spendable", "identifiers": [refused]});
-    world.fault(json!({"target": "SubmitPayment", "times": 1, "action": refusal}));
+    eventually("the round is not confirmed", async || {
+        daemon.post_empty("/wallet/sync").await.ok();
+        let shown = daemon.rounds().await.remove(0);
+        (shown["status"]["status"] == "unconfirmed").then_some(())
+    })
+    .await;
+    assert_eq!(world.calls_of("ForfeitVtxos"), 0);
+    assert_eq!(daemon.vtxos().await, old);
+    assert_eq!(daemon.balance("pending_in_round_sat").await, 50_000);
+
+    world.let_in(&txid).await;
+    daemon.finish_round(&world).await;
+    assert_eq!(daemon.funding_txid().await, txid);
+    assert!(!daemon.vtxos().await.contains(&old[0]));
+    assert_conserved(&world, &[&daemon]).await;
+}
+
+#[tokio::test]
+async fn a_reorganisation_after_the_refresh_costs_nothing() {
+    let world = World::with(rounds_of(1)).await;
+    let (daemon, payee) = (
+        boarded(&world, &[50_000]).await,
+        Daemon::with_wallet(&world).await,
+    );
+    daemon.refresh_all().await;
+    assert!(world.round().await);
+    daemon.finish_round(&world).await;
+    let txid = daemon.funding_txid().await;
+    let txid = txid.as_str().unwrap();
+    world.mine(1).await;
+    world.unconfirm(txid, 2).await;
+    daemon.wait_for_tip(&world).await;
+    assert_eq!(daemon.balance("spendable_sat").await, 50_000);
+    world.let_in(txid).await;
+    world.mine(1).await;
+    daemon.wait_for_tip(&world).await;
+    daemon.send(&payee.address().await, 20_000).await.ok();
+    payee.wait_for_spendable(20_000).await;
+    daemon.refresh_all().await;
     world.successful_round().await;
     daemon.finish_round(&world).await;
-    let held = daemon.vtxos().await;
-    assert!(
-        held.contains(&refused) && !held.contains(&other),
-        "{held:?}"
-    );
-    let refreshes = refreshes(&daemon).await;
-    let statuses: Vec<_> = refreshes.iter().map(|one| &one["status"]).collect();
-    assert_eq!(statuses, ["successful", "failed"]);
-    assert_eq!(refreshes[0]["input_vtxos"], json!([other]));
-    assert_conserved(&world, &[&daemon]).await;
+    assert_eq!(daemon.balance("spendable_sat").await, 30_000);
+    assert_conserved(&world, &[&daemon, &payee]).await;
 }

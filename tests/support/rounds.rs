@@ -128,6 +128,11 @@ impl Daemon {
         found.unwrap_or_else(|| panic!("no {kind}"))
     }
 
+    /// The transaction of the newest refresh's round.
+    pub async fn funding_txid(&self) -> Value {
+        self.movement("refresh").await["metadata"]["funding_txid"].clone()
+    }
+
     /// Waits until it has seen the last block.
     pub async fn wait_for_tip(&self, world: &World) {
         let height = world.height().await;
