@@ -135,11 +135,23 @@ impl Drop for Run {
     }
 }
 
+/// Runs a story without any fault and with a kill at each of its failpoints, in one world.
+pub async fn visit_kills<F>(story: Story, visit: F)
+where
+    F: AsyncFn(&mut Run) + Copy + Send + 'static,
+{
+    let failpoints = story.failpoints().into_iter().map(Some);
+    let kill_points = [None].into_iter().chain(failpoints).collect();
+    let row = tokio::task::spawn_blocking(move || run_row(story, visit, &[], kill_points));
+    row.await
+        .unwrap_or_else(|panic| resume_unwind(panic.into_panic()));
+}
+
 /// Runs a story without any fault, with a kill at each of its failpoints, and both again with the loss of the answer to each call
 /// that any run has made, until there is no call left whose answer was not lost.
 ///
 /// A call that is only made because another answer was lost is lost together with that one.
-pub async fn visit_all_cases<F>(story: Story, tell: F)
+pub async fn visit_kills_and_losses<F>(story: Story, visit: F)
 where
     F: AsyncFn(&mut Run) + Copy + Send + 'static,
 {
@@ -156,7 +168,7 @@ where
     loop {
         for (answers, kill_points) in planned.drain(..) {
             rows.spawn_blocking(move || {
-                let calls = run_row(story, tell, &answers, kill_points);
+                let calls = run_row(story, visit, &answers, kill_points);
                 (answers, calls)
             });
         }
@@ -197,7 +209,7 @@ where
 /// Runs a story in one world, once for each of these failpoints; answers the calls that were made.
 fn run_row(
     story: Story,
-    tell: impl AsyncFn(&mut Run),
+    visit: impl AsyncFn(&mut Run),
     lost: &[LostAnswer],
     kill_points: VecDeque<KillPoint>,
 ) -> Calls {
@@ -215,7 +227,7 @@ fn run_row(
     };
     runtime.expect("a runtime").block_on(async {
         let _slot = SLOTS.acquire().await.expect("it is never closed");
-        tell(&mut run).await;
+        visit(&mut run).await;
     });
     assert!(run.is_complete, "the story has left out cases");
     std::mem::take(&mut run.calls)

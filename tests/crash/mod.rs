@@ -21,7 +21,8 @@ use arkwalletd::wallet::CommitPoint;
 
 pub use scene::assert_killed;
 
-/// Declares each story with its function and its test.
+/// Declares each story with its function and its two tests: without and with lost answers. The latter visits all that the former
+/// does, so that one run of the tests needs only one of them.
 macro_rules! stories {
     ($($story:ident: $function:path, $test:ident;)+) => {
         /// What has to happen for a commit point to be reached.
@@ -33,9 +34,21 @@ macro_rules! stories {
         $(
             #[tokio::test]
             async fn $test() {
-                matrix::visit_all_cases(Story::$story, $function).await;
+                matrix::visit_kills(Story::$story, $function).await;
             }
         )+
+
+        /// The same stories, combined with the loss of each answer.
+        mod with_lost_answers {
+            use super::*;
+
+            $(
+                #[tokio::test]
+                async fn $test() {
+                    matrix::visit_kills_and_losses(Story::$story, $function).await;
+                }
+            )+
+        }
     };
 }
 
