@@ -175,7 +175,7 @@ async fn a_funding_transaction_that_falls_out_of_the_chain_comes_back() {
     assert_conserved(&world, &[&daemon]).await;
 }
 
-/// H7: a confirmed conflict is the end of a board, and of nothing else.
+/// H7: a confirmed conflict ends the board, and nothing else.
 #[tokio::test]
 async fn a_board_whose_coins_were_spent_otherwise_is_written_off() {
     let world = World::with(Params {
@@ -216,7 +216,7 @@ async fn a_board_whose_coins_were_spent_otherwise_is_written_off() {
     assert_history_adds_up(&daemon).await;
 }
 
-/// A transaction that spends the same coin of the faucet to the faucet itself.
+/// A conflicting transaction that pays the faucet's coin back to the faucet.
 async fn rival_of(world: &World, source: &bitcoin::Transaction) -> bitcoin::Transaction {
     let mut rival = source.clone();
     rival.output.truncate(1);

@@ -1,4 +1,4 @@
-//! The Ark server comes and goes, and the daemon says so.
+//! The connection to the Ark server is lost and restored, and the daemon reports it.
 
 use serde_json::json;
 
@@ -14,7 +14,7 @@ async fn connected_follows_the_connection_in_both_directions() {
     );
     world.fault(json!({"target": "*", "action": {"type": "drop_before"}}));
     daemon.wait_for_connected(false).await;
-    // What is known stays known; what needs the server says so, and nothing is started.
+    // Known state is still served; requests that need the server are refused, and nothing is started.
     daemon.get("/wallet/ark-info").await.ok();
     daemon.get("/wallet/balance").await.ok();
     daemon.address().await;

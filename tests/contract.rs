@@ -1,6 +1,6 @@
 //! The published contract: barkd's generated client reads every answer, and the published documents describe it.
 //!
-//! Every other test is part of this one: the harness holds each successful answer against the documents.
+//! All other tests take part: the harness validates each successful answer against the documents.
 
 use std::collections::BTreeSet;
 use std::fmt::Debug;

@@ -1,4 +1,4 @@
-//! Clients that go away in the middle: what they began is finished (W18).
+//! Clients that disconnect before the answer: the operation that they started is completed (W18).
 
 use std::io::Write;
 use std::net::TcpStream;

@@ -1,4 +1,4 @@
-//! A wallet's life: made, closed, opened, deleted, made again (docs/protocol.md §21.5, §23.3).
+//! A wallet is created, closed, opened, deleted and created again (docs/protocol.md §21.5, §23.3).
 
 use serde_json::{Value, json};
 

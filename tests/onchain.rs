@@ -1,4 +1,4 @@
-//! Paying on the chain, and what a confirmation costs (docs/protocol.md §23.7, §23.11).
+//! Payments from the on-chain wallet, and fee rates (docs/protocol.md §23.7, §23.11).
 
 use arkwalletd_sandbox::ark::Params;
 use arkwalletd_sandbox::chain::FeeRates;
@@ -32,7 +32,7 @@ async fn transaction(world: &World, answer: &Value) -> Option<Transaction> {
     found.map(|found| found.tx)
 }
 
-/// What the newest transaction of a daemon cost.
+/// The fee of a daemon's newest transaction, in sat.
 async fn last_fee(daemon: &Daemon) -> u64 {
     let transactions = daemon.get("/onchain/transactions").await.ok();
     let last = transactions.as_array().unwrap().last().unwrap();
@@ -122,7 +122,7 @@ async fn payments_that_cannot_be_made_are_refused_and_spend_nothing() {
         (format!("{mainnet}:1000 sat"), "wrong_network"),
         ("nonsense:1000 sat".to_owned(), "invalid_address"),
     ] {
-        // One wrong destination spoils all.
+        // One invalid destination makes the request invalid.
         send_many(&daemon, &[good.clone(), wrong])
             .await
             .refused(400, code);

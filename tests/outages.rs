@@ -175,7 +175,7 @@ async fn a_round_continues_when_another_participant_is_killed_in_it() {
     one.refresh_all().await;
     other.refresh_all().await;
     assert!(world.round().await, "with one of them");
-    assert_killed(other.death().await);
+    assert_killed(other.wait_for_exit().await);
     one.finish_round(&world).await;
     assert!(!one.vtxos().await.contains(&mine[0]));
     assert_eq!(world.calls_of("SubmitPayment"), 3, "one joined twice");

@@ -64,7 +64,7 @@ async fn a_stream_that_breaks_is_opened_again() {
     assert_conserved(&world, &[&payer, &payee]).await;
 }
 
-/// W1: an anchor that is not confirmed decides nothing. The payment waits, and nothing of it is lost.
+/// W1: a payment whose anchor is not confirmed is neither accepted nor refused; it waits.
 #[tokio::test]
 async fn a_payment_whose_anchor_is_not_confirmed_waits_for_the_block() {
     let world = World::new().await;

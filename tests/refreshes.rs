@@ -1,5 +1,4 @@
-//! Refreshes over HTTP: each way to ask for one, what is shown of it meanwhile, what it costs, and the rounds that fail before
-//! one succeeds.
+//! Refreshes: each way to request one, its state until it is done, its fee, and rounds that fail before one succeeds.
 
 use arkwalletd_sandbox::ark::Params;
 use serde_json::{Value, json};
@@ -15,7 +14,7 @@ async fn boarded(world: &World, boards: &[u64]) -> Daemon {
     daemon
 }
 
-/// What the server of [`charging_rounds_of`] takes for a refresh of one VTXO, by its age.
+/// The fee of the server of [`charging_rounds_of`] for a refresh of one VTXO, by its time to expiry, in sat.
 fn refresh_fee(sats: u64, blocks_to_expiry: u64) -> u64 {
     let ppm = match blocks_to_expiry {
         0..97 => 0,
@@ -39,7 +38,7 @@ async fn expiry(daemon: &Daemon, id: &str) -> u32 {
 }
 
 #[tokio::test]
-async fn named_vtxos_are_refreshed_at_their_price_and_others_are_left_alone() {
+async fn named_vtxos_are_refreshed_for_their_fee_and_others_are_left_alone() {
     let world = World::with(charging_rounds_of(1)).await;
     let daemon = boarded(&world, &[60_000, 40_000]).await;
     let ids = daemon.vtxos().await;
@@ -74,7 +73,7 @@ async fn named_vtxos_are_refreshed_at_their_price_and_others_are_left_alone() {
     assert_conserved(&world, &[&daemon]).await;
 }
 
-/// What `/wallet/rounds`, `/wallet/next-round` and `/wallet/balance` say before, during and after the round.
+/// `/wallet/rounds`, `/wallet/next-round` and `/wallet/balance` before, during and after the round.
 #[tokio::test]
 async fn a_refresh_of_everything_can_be_followed_until_it_is_done() {
     let world = World::with(rounds_of(1)).await;
@@ -161,7 +160,7 @@ async fn a_delegated_refresh_happens_in_the_next_round() {
     assert_conserved(&world, &[&daemon]).await;
 }
 
-/// No earlier round takes it, and it costs what it costs then.
+/// No earlier round includes it, and its fee is that of the scheduled height.
 #[tokio::test]
 async fn a_scheduled_refresh_waits_for_its_height_and_is_cheaper_then() {
     let world = World::with(charging_rounds_of(0)).await;
@@ -227,7 +226,7 @@ async fn fifty_vtxos_become_one_in_one_round() {
         payer.send(&to, 1_000).await.ok();
     }
     payee.wait_for_spendable(PAYMENTS * 1_000).await;
-    // A payment out of several inputs brings several.
+    // A payment with several inputs creates several VTXOs.
     let (mut fifty, all) = (payee.vtxos().await, payee.vtxos().await.len());
     fifty.truncate(50);
     let pending = payee.refresh(&fifty).await;
@@ -311,7 +310,7 @@ async fn a_payment_with_coins_that_a_round_has_just_taken_fails_and_costs_nothin
             ),
             _ => ("/wallet/offboard/all", "PrepareOffboard", json!({})),
         };
-        // The first request gets lost, so that the refusal of the second proves nothing.
+        // The first request is lost, so that the refusal of the second proves nothing.
         world.fault(json!({"target": rpc, "times": 1, "action": {"type": "drop_before"}}));
         let (reply, ()) = tokio::join!(daemon.post(path, body), async {
             eventually("the server refuses it", async || {
@@ -374,7 +373,7 @@ async fn two_requests_refresh_the_same_vtxos_once() {
     }
 }
 
-/// The coins are free until the round begins, whether the refresh is left with the server or not.
+/// The inputs can be spent until the round begins, whether the refresh is delegated or not.
 #[tokio::test]
 async fn what_is_spent_before_the_round_is_left_out_of_it() {
     for route in ["vtxos", "delegated/vtxos"] {

@@ -84,7 +84,7 @@ impl Scene {
         self.lose_at_start(case);
         self.lose_after_start(case);
         match &case.kill_point {
-            Some(failpoint) => self.victim.restart_to_die(failpoint),
+            Some(failpoint) => self.victim.restart_without_waiting(failpoint),
             None => self.victim.restart(None).await,
         }
     }
@@ -210,14 +210,14 @@ impl Scene {
     /// Waits until the victim is killed, in a case that kills it.
     pub async fn wait_for_kill(&mut self, case: &Case) {
         if case.kills() {
-            assert_killed(self.victim.death().await);
+            assert_killed(self.victim.wait_for_exit().await);
             self.kill_is_due = false;
         }
     }
 
     /// Whether the victim has been killed by now.
     pub fn is_killed(&mut self) -> bool {
-        let Some(status) = self.victim.has_died() else {
+        let Some(status) = self.victim.exit_status() else {
             return false;
         };
         assert_killed(status);

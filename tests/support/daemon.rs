@@ -156,15 +156,15 @@ impl Daemon {
     }
 
     /// Waits until the process has ended by itself.
-    pub async fn death(&mut self) -> ExitStatus {
+    pub async fn wait_for_exit(&mut self) -> ExitStatus {
         tokio::time::timeout(PATIENCE, self.child.wait())
             .await
-            .expect("it dies in time")
+            .expect("it ends in time")
             .expect("it has a status")
     }
 
     /// The exit status, if the process has ended by itself.
-    pub fn has_died(&mut self) -> Option<ExitStatus> {
+    pub fn exit_status(&mut self) -> Option<ExitStatus> {
         self.child.try_wait().expect("it can be looked at")
     }
 
@@ -179,8 +179,8 @@ impl Daemon {
         self.wait_until_ready().await;
     }
 
-    /// Starts it again with a failpoint that may kill it before it is ready.
-    pub fn restart_to_die(&mut self, failpoint: &str) {
+    /// Starts it again with a failpoint, without waiting until it is ready: the failpoint may kill it before.
+    pub fn restart_without_waiting(&mut self, failpoint: &str) {
         self.launch(Some(failpoint), &[]);
     }
 

@@ -1,4 +1,4 @@
-//! The harness: a world (chain, faucet, Ark server) inside the test, and daemons that are the real program, driven over HTTP.
+//! The harness: a world (chain, faucet, Ark server) in the test's process, and daemon processes that are driven over HTTP.
 
 mod daemon;
 mod http;
@@ -16,5 +16,5 @@ pub use rounds::{charging_rounds_of, rounds_of};
 pub use wait::eventually;
 pub use world::World;
 
-/// How long anything that is bound to happen may take.
+/// How long a test waits for a condition.
 pub const PATIENCE: std::time::Duration = std::time::Duration::from_secs(30);

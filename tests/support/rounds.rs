@@ -32,12 +32,12 @@ pub fn charging_rounds_of(participants: usize) -> Params {
 }
 
 impl World {
-    /// How often the Ark server was asked for this.
+    /// How often an RPC of the Ark server was called.
     pub fn calls_of(&self, rpc: &str) -> u64 {
         self.sandbox.ark.faults().calls_of(rpc)
     }
 
-    /// What an address has received on chain, confirmed or not.
+    /// What an address has received on chain, confirmed or not, in sat.
     pub async fn received(&self, address: &str) -> u64 {
         let address = Address::<NetworkUnchecked>::from_str(address)
             .expect("a bitcoin address")
@@ -143,7 +143,7 @@ impl Daemon {
         .await;
     }
 
-    /// Confirms the round that has happened, and waits until the swap is made.
+    /// Confirms the last round, and waits until the refresh is completed.
     pub async fn finish_round(&self, world: &World) {
         world.mine(1).await;
         self.wait_without_rounds().await;
@@ -157,12 +157,12 @@ impl Daemon {
         .await;
     }
 
-    /// Asks for a refresh of everything.
+    /// Requests a refresh of all VTXOs.
     pub async fn refresh_all(&self) -> Value {
         self.post_empty("/wallet/refresh/all").await.ok()
     }
 
-    /// Asks for a refresh of these.
+    /// Requests a refresh of these VTXOs.
     pub async fn refresh(&self, vtxos: &[String]) -> Value {
         let body = json!({"vtxos": vtxos});
         self.post("/wallet/refresh/vtxos", body).await.ok()

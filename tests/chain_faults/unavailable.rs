@@ -4,10 +4,10 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use super::{Question, answer, assert_calm, fail, mempool, onchain_total};
+use super::{Question, answer, assert_no_panic, fail, mempool, onchain_total};
 use crate::support::{Daemon, World, assert_conserved, eventually};
 
-/// What is answered from what is known.
+/// Answers that need no chain.
 const KNOWN: [&str; 9] = [
     "/wallet/balance",
     "/wallet/vtxos",
@@ -76,7 +76,7 @@ async fn an_overloaded_chain_stops_only_requests_that_need_it() {
         daemon.wait_for_spendable(spendable).await;
         daemon.settled().await;
     }
-    assert_calm(&daemon);
+    assert_no_panic(&daemon);
     assert_conserved(&world, &[&daemon]).await;
 }
 
@@ -124,7 +124,7 @@ async fn a_daemon_starts_without_its_chain_and_catches_up() {
         (onchain_total(&daemon).await == left + 12_345).then_some(())
     })
     .await;
-    assert_calm(&daemon);
+    assert_no_panic(&daemon);
     assert_conserved(&world, &[&daemon]).await;
 }
 
@@ -144,7 +144,7 @@ async fn a_chain_that_hangs_delays_neither_reads_nor_the_shutdown() {
         (world.chain_faults_fired() > 0).then_some(())
     })
     .await;
-    // A hanging call is given up after ten seconds; who waited for one would be slower than this.
+    // A hanging call times out after ten seconds, so an answer that waited for one would take longer than this.
     let at_once = Duration::from_secs(5);
     let known = tokio::time::timeout(at_once, all_known(&daemon)).await;
     assert_eq!(known.expect("an answer at once"), before);
@@ -163,13 +163,13 @@ async fn a_chain_that_hangs_delays_neither_reads_nor_the_shutdown() {
             world.chain_faults_fired() > fired
         })
         .await;
-    // A request gets the time that requests under way get.
+    // A request under way gets the time that the shutdown allows.
     let asked = Instant::now();
     assert!(daemon.stop().await.success());
     assert!(asked.elapsed() < 3 * at_once, "{:?}", asked.elapsed());
     world.no_chain_faults();
     daemon.restart(None).await;
     daemon.wait_for_spendable(50_000).await;
-    assert_calm(&daemon);
+    assert_no_panic(&daemon);
     assert_conserved(&world, &[&daemon]).await;
 }
