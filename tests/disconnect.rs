@@ -1,4 +1,4 @@
-//! Clients that disconnect before the answer: the operation that they started is completed (W18).
+//! Clients that disconnect before the answer: the operation that they started is completed (docs/protocol.md §23.0).
 
 use std::io::Write;
 use std::net::TcpStream;
