@@ -62,7 +62,7 @@ async fn refresh_through(faults: &[Value], delegated: bool) {
         }
         until_refreshed(&world, &daemon, &old, &fault.to_string()).await;
         assert!(
-            world.sandbox.ark.faults().rules()[0].fired > 0,
+            world.sandbox.ark.faults().active()[0].fired > 0,
             "{fault} did not happen"
         );
         world.no_faults();
@@ -115,7 +115,7 @@ async fn a_refresh_survives_a_broken_stream_of_events() {
         world.sandbox.ark.restart().await;
         daemon.refresh_all().await;
         until_refreshed(&world, &daemon, &old, &cut.to_string()).await;
-        assert!(world.sandbox.ark.faults().rules()[0].fired > 0, "{cut}");
+        assert!(world.sandbox.ark.faults().active()[0].fired > 0, "{cut}");
         world.no_faults();
     }
     assert_conserved(&world, &[&daemon]).await;
@@ -200,7 +200,7 @@ async fn pay_through(faults: &[Value]) {
         let reply = daemon.post("/wallet/send-onchain", body).await;
         assert!([200, 202].contains(&reply.status), "{fault}: {reply:#?}");
         assert!(
-            world.sandbox.ark.faults().rules()[0].fired > 0,
+            world.sandbox.ark.faults().active()[0].fired > 0,
             "{fault} did not happen"
         );
         world.no_faults();

@@ -22,13 +22,13 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::chain::{AutoMine, Chain, FeeRates, Reorg};
-use super::coins::Coins;
+use super::coin_wallet::CoinWallet;
 
 /// Blocks that one request may mine.
 const MAX_BLOCKS: u32 = 10_000;
 
 /// The routes, relative to the base of the API.
-pub fn router(chain: Chain, faucet: Arc<Coins>) -> Router {
+pub fn router(chain: Chain, faucet: Arc<CoinWallet>) -> Router {
     Router::new()
         .route("/status", get(status))
         .route("/mine", post(mine))
@@ -52,7 +52,7 @@ pub async fn unknown_path() -> ControlError {
 #[derive(Clone)]
 struct Control {
     chain: Chain,
-    faucet: Arc<Coins>,
+    faucet: Arc<CoinWallet>,
 }
 
 /// A refusal: a status and the message of its JSON body.
@@ -441,7 +441,7 @@ mod tests {
     #[tokio::test]
     async fn the_faucet_pays_and_mines() {
         let sandbox = quiet().await;
-        let to = crate::coins::CoinKey::derive(&[1; 32], "somebody")
+        let to = crate::coin_wallet::CoinKey::derive(&[1; 32], "somebody")
             .address()
             .to_string();
         let body = json!({ "address": to, "amount_sat": 100_000, "mine": true });

@@ -4,10 +4,10 @@
 
 pub mod ark;
 pub mod chain;
-pub mod chaos;
-pub mod coins;
+pub mod chain_proxy;
+pub mod coin_wallet;
 pub mod control;
-pub mod rules;
+pub mod faults;
 pub mod testing;
 
 use std::net::{Ipv4Addr, SocketAddr};
@@ -25,8 +25,8 @@ use tokio_util::sync::CancellationToken;
 
 use self::ark::{ArkServer, ArkServerOptions, Params};
 use self::chain::{AutoMine, BitcoindConfig, Chain, ChainConfig, FeeRates, esplora};
-use self::chaos::ChainProxy;
-use self::coins::{CoinKey, Coins};
+use self::chain_proxy::ChainProxy;
+use self::coin_wallet::{CoinKey, CoinWallet};
 
 /// Blocks that a new chain starts with, so that the faucet has coinbases that are deep enough to spend.
 const FIRST_BLOCKS: u32 = 120;
@@ -104,7 +104,7 @@ pub struct SandboxHandle {
     /// The Ark server.
     pub ark: ArkServer,
     /// The wallet that coins are mined to and the faucet pays from.
-    pub faucet: Arc<Coins>,
+    pub faucet: Arc<CoinWallet>,
     stop: CancellationToken,
     http: JoinHandle<std::io::Result<()>>,
 }
@@ -129,7 +129,7 @@ impl Sandbox {
             None => Chain::start(config)?,
             Some(node) => Chain::connect(node, config).await?,
         };
-        let faucet = Arc::new(Coins::new(chain.clone(), faucet_key));
+        let faucet = Arc::new(CoinWallet::new(chain.clone(), faucet_key));
         fill(&chain, &faucet).await?;
 
         let ark = ArkServer::start(ArkServerOptions {
@@ -191,7 +191,7 @@ impl SandboxHandle {
 
 /// Gives the Ark server the money for rounds and offboards, unless it has some. Several coins, since each transaction in the
 /// making locks one.
-async fn fund_server(ark: &ArkServer, faucet: &Coins, chain: &Chain) -> anyhow::Result<()> {
+async fn fund_server(ark: &ArkServer, faucet: &CoinWallet, chain: &Chain) -> anyhow::Result<()> {
     let balance = ark.coin_balance().await?;
     if balance.confirmed > Amount::ZERO {
         return Ok(());
@@ -206,7 +206,7 @@ async fn fund_server(ark: &ArkServer, faucet: &Coins, chain: &Chain) -> anyhow::
 }
 
 /// Mines until the faucet has something to pay with. The coins of a chain that others began are not the faucet's.
-async fn fill(chain: &Chain, faucet: &Coins) -> anyhow::Result<()> {
+async fn fill(chain: &Chain, faucet: &CoinWallet) -> anyhow::Result<()> {
     let height = chain.tip().await?.height;
     // The last of them confirms the coins of the Ark server.
     chain

@@ -8,7 +8,7 @@ mod error;
 mod esplora;
 mod fees;
 #[cfg(test)]
-pub(crate) mod lab;
+pub(crate) mod fixture;
 mod package;
 mod raw;
 #[cfg(test)]

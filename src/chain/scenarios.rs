@@ -1,11 +1,12 @@
 //! What must hold on every backend.
 
+use arkwalletd_sandbox::testing::Regtest;
 use bitcoin::absolute::LockTime;
 use bitcoin::hashes::Hash as _;
 use bitcoin::transaction::Version;
 use bitcoin::{Amount, ScriptBuf, Sequence, TxIn, TxOut, Witness};
 
-use super::lab::{Lab, on_each_backend};
+use super::fixture::{connect, on_each_backend};
 use super::*;
 
 on_each_backend!(
@@ -18,13 +19,13 @@ on_each_backend!(
     the_tip_follows_blocks_and_fees_have_a_fallback,
 );
 
-/// Spends coins of the lab's key to `outputs`.
-fn spend(lab: &Lab, coins: &[(OutPoint, TxOut)], outputs: Vec<TxOut>) -> Transaction {
-    spend_with_version(lab, coins, outputs, Version::TWO)
+/// Spends coins of the fixture's key to `outputs`.
+fn spend(regtest: &Regtest, coins: &[(OutPoint, TxOut)], outputs: Vec<TxOut>) -> Transaction {
+    spend_with_version(regtest, coins, outputs, Version::TWO)
 }
 
 fn spend_with_version(
-    lab: &Lab,
+    regtest: &Regtest,
     coins: &[(OutPoint, TxOut)],
     outputs: Vec<TxOut>,
     version: Version,
@@ -42,13 +43,13 @@ fn spend_with_version(
         output: outputs,
     };
     let spent: Vec<TxOut> = coins.iter().map(|(_, output)| output.clone()).collect();
-    lab.key().sign(transaction, &spent).unwrap()
+    regtest.key().sign(transaction, &spent).unwrap()
 }
 
-fn to_lab(lab: &Lab, sats: u64) -> TxOut {
+fn to_fixture(regtest: &Regtest, sats: u64) -> TxOut {
     TxOut {
         value: Amount::from_sat(sats),
-        script_pubkey: lab.key().script(),
+        script_pubkey: regtest.key().script(),
     }
 }
 
@@ -59,31 +60,35 @@ async fn confirmed_at(chain: &ChainSource, txid: Txid) -> Option<u32> {
     }
 }
 
-async fn a_transaction_is_unknown_then_waits_then_is_mined(lab: Lab) {
-    let chain = lab.connect().await;
+async fn a_transaction_is_unknown_then_waits_then_is_mined(regtest: Regtest) {
+    let chain = connect(&regtest).await;
     let unknown = Txid::from_byte_array([9; 32]);
     assert_eq!(chain.status(unknown).await.unwrap(), TxStatus::NotFound);
     assert_eq!(chain.transaction(unknown).await.unwrap(), None);
 
-    let txid = lab.pay(lab.key().script(), 30_000).await;
+    let txid = regtest.pay(regtest.key().script(), 30_000).await;
     assert_eq!(chain.status(txid).await.unwrap(), TxStatus::Mempool);
     let waiting = chain.transaction(txid).await.unwrap().unwrap();
     assert_eq!(waiting.compute_txid(), txid);
-    lab.mine(2).await;
+    regtest.mine(2).await;
     chain.0.tips.expire();
     let tip = chain.tip().await.unwrap().height.to_u32();
     assert_eq!(confirmed_at(&chain, txid).await, Some(tip - 1));
     assert_eq!(chain.transaction(txid).await.unwrap(), Some(waiting));
 }
 
-async fn the_spender_of_an_output_is_found_wherever_it_is(lab: Lab) {
-    let chain = lab.connect().await;
-    let (outpoint, output) = lab.coin(50_000).await;
+async fn the_spender_of_an_output_is_found_wherever_it_is(regtest: Regtest) {
+    let chain = connect(&regtest).await;
+    let (outpoint, output) = regtest.coin(50_000).await;
     assert_eq!(chain.spender(outpoint).await.unwrap(), None);
-    lab.mine(1).await;
+    regtest.mine(1).await;
     assert_eq!(chain.spender(outpoint).await.unwrap(), None);
 
-    let spender = spend(&lab, &[(outpoint, output)], vec![to_lab(&lab, 40_000)]);
+    let spender = spend(
+        &regtest,
+        &[(outpoint, output)],
+        vec![to_fixture(&regtest, 40_000)],
+    );
     let txid = spender.compute_txid();
     chain.broadcast_package(&[spender]).await.unwrap();
     let waiting = Spend {
@@ -91,13 +96,13 @@ async fn the_spender_of_an_output_is_found_wherever_it_is(lab: Lab) {
         status: TxStatus::Mempool,
     };
     assert_eq!(chain.spender(outpoint).await.unwrap(), Some(waiting));
-    lab.mine(5).await;
+    regtest.mine(5).await;
     let mined = chain.spender(outpoint).await.unwrap().unwrap();
     assert_eq!(mined.status, chain.status(txid).await.unwrap());
     assert_eq!(mined.txid, txid);
 
     // Another source has to look for it from the tip.
-    let stranger = lab.connect().await;
+    let stranger = connect(&regtest).await;
     assert_eq!(stranger.spender(outpoint).await.unwrap(), Some(mined));
     assert_eq!(stranger.spender(outpoint).await.unwrap(), Some(mined));
     let never_made = OutPoint::new(txid, 7);
@@ -106,20 +111,24 @@ async fn the_spender_of_an_output_is_found_wherever_it_is(lab: Lab) {
     assert_eq!(stranger.spender(unknown).await.unwrap(), None);
 }
 
-async fn a_reorganisation_of_three_blocks_moves_spends_and_statuses(lab: Lab) {
-    let chain = lab.connect().await;
-    let (outpoint, output) = lab.coin(50_000).await;
-    lab.mine(1).await;
+async fn a_reorganisation_of_three_blocks_moves_spends_and_statuses(regtest: Regtest) {
+    let chain = connect(&regtest).await;
+    let (outpoint, output) = regtest.coin(50_000).await;
+    regtest.mine(1).await;
     assert_eq!(chain.spender(outpoint).await.unwrap(), None);
-    let spender = spend(&lab, &[(outpoint, output)], vec![to_lab(&lab, 40_000)]);
+    let spender = spend(
+        &regtest,
+        &[(outpoint, output)],
+        vec![to_fixture(&regtest, 40_000)],
+    );
     chain
         .broadcast_package(std::slice::from_ref(&spender))
         .await
         .unwrap();
-    lab.mine(3).await;
+    regtest.mine(3).await;
     let before = chain.spender(outpoint).await.unwrap().unwrap();
 
-    lab.reorg(3).await;
+    regtest.reorg(3).await;
     let after = chain.spender(outpoint).await.unwrap().unwrap();
     assert_eq!(after.txid, before.txid);
     assert_ne!(after.status, before.status);
@@ -127,39 +136,39 @@ async fn a_reorganisation_of_three_blocks_moves_spends_and_statuses(lab: Lab) {
     assert_eq!(after.status, status);
 }
 
-async fn a_spend_that_a_reorganisation_undid_gives_way_to_its_rival(lab: Lab) {
-    let chain = lab.connect().await;
-    let coin = lab.coin(70_000).await;
-    lab.mine(1).await;
+async fn a_spend_that_a_reorganisation_undid_gives_way_to_its_rival(regtest: Regtest) {
+    let chain = connect(&regtest).await;
+    let coin = regtest.coin(70_000).await;
+    regtest.mine(1).await;
     let outpoint = coin.0;
-    let undone = [spend(&lab, &[coin], vec![to_lab(&lab, 60_000)])];
+    let undone = [spend(&regtest, &[coin], vec![to_fixture(&regtest, 60_000)])];
     chain.broadcast_package(&undone).await.unwrap();
-    lab.mine(1).await;
+    regtest.mine(1).await;
     let found = chain.spender(outpoint).await.unwrap().unwrap();
     assert_eq!(found.txid, undone[0].compute_txid());
 
-    let rival = lab.conflict(&undone[0]).await;
-    lab.reorg_to(rival.clone()).await;
+    let rival = regtest.conflict(&undone[0]).await;
+    regtest.reorg_to(rival.clone()).await;
     let found = chain.spender(outpoint).await.unwrap().unwrap();
     assert_eq!(found.txid, rival.compute_txid());
     let gone = chain.status(undone[0].compute_txid()).await.unwrap();
     assert_eq!(gone, TxStatus::NotFound);
 }
 
-async fn a_parent_without_fee_enters_with_the_child_that_pays(lab: Lab) {
-    let chain = lab.connect().await;
-    let money = lab.coin(50_000).await;
-    let fees = lab.coin(20_000).await;
-    lab.mine(1).await;
+async fn a_parent_without_fee_enters_with_the_child_that_pays(regtest: Regtest) {
+    let chain = connect(&regtest).await;
+    let money = regtest.coin(50_000).await;
+    let fees = regtest.coin(20_000).await;
+    regtest.mine(1).await;
     let anchor = TxOut {
         value: Amount::ZERO,
         script_pubkey: ScriptBuf::from_hex("51024e73").unwrap(),
     };
-    let outputs = vec![to_lab(&lab, 50_000), anchor.clone()];
-    let parent = spend_with_version(&lab, &[money], outputs, Version(3));
+    let outputs = vec![to_fixture(&regtest, 50_000), anchor.clone()];
+    let parent = spend_with_version(&regtest, &[money], outputs, Version(3));
     let anchor = (OutPoint::new(parent.compute_txid(), 1), anchor);
-    let outputs = vec![to_lab(&lab, 15_000)];
-    let child = spend_with_version(&lab, &[anchor.clone(), fees], outputs, Version(3));
+    let outputs = vec![to_fixture(&regtest, 15_000)];
+    let child = spend_with_version(&regtest, &[anchor.clone(), fees], outputs, Version(3));
 
     let alone = chain.broadcast_package(std::slice::from_ref(&parent)).await;
     assert!(
@@ -171,42 +180,42 @@ async fn a_parent_without_fee_enters_with_the_child_that_pays(lab: Lab) {
     chain.broadcast_package(&package).await.unwrap();
     let waiting = chain.spender(anchor.0).await.unwrap().unwrap();
     assert_eq!(waiting.txid, child.compute_txid());
-    lab.mine(1).await;
+    regtest.mine(1).await;
     assert!(confirmed_at(&chain, parent.compute_txid()).await.is_some());
     let mined = chain.spender(anchor.0).await.unwrap().unwrap();
     assert_eq!(mined.status, chain.status(mined.txid).await.unwrap());
 }
 
-async fn a_double_spend_is_told_from_a_fee_that_is_too_low(lab: Lab) {
-    let chain = lab.connect().await;
-    let coin = lab.coin(50_000).await;
-    lab.mine(1).await;
+async fn a_double_spend_is_told_from_a_fee_that_is_too_low(regtest: Regtest) {
+    let chain = connect(&regtest).await;
+    let coin = regtest.coin(50_000).await;
+    regtest.mine(1).await;
     let coin = std::slice::from_ref(&coin);
-    let first = [spend(&lab, coin, vec![to_lab(&lab, 40_000)])];
+    let first = [spend(&regtest, coin, vec![to_fixture(&regtest, 40_000)])];
     chain.broadcast_package(&first).await.unwrap();
     chain.broadcast_package(&first).await.unwrap();
-    let cheaper = [spend(&lab, coin, vec![to_lab(&lab, 45_000)])];
+    let cheaper = [spend(&regtest, coin, vec![to_fixture(&regtest, 45_000)])];
     let refused = chain.broadcast_package(&cheaper).await;
     assert!(
         matches!(refused, Err(BroadcastError::FeeTooLow(_))),
         "{refused:?}"
     );
 
-    lab.mine(1).await;
+    regtest.mine(1).await;
     let refused = chain.broadcast_package(&cheaper).await;
     assert_eq!(refused, Err(BroadcastError::MissingOrSpent));
     // What is in a block already has arrived.
     chain.broadcast_package(&first).await.unwrap();
 }
 
-async fn the_tip_follows_blocks_and_fees_have_a_fallback(lab: Lab) {
-    let chain = lab.connect().await;
+async fn the_tip_follows_blocks_and_fees_have_a_fallback(regtest: Regtest) {
+    let chain = connect(&regtest).await;
     let before = chain.tip().await.unwrap();
-    lab.mine(3).await;
+    regtest.mine(3).await;
     chain.0.tips.expire();
     let after = chain.tip().await.unwrap();
     assert_eq!(after.height.to_u32(), before.height.to_u32() + 3);
-    lab.reorg(1).await;
+    regtest.reorg(1).await;
     chain.0.tips.expire();
     assert_ne!(chain.tip().await.unwrap().hash, after.hash);
     let rates = chain.refresh_fee_rates().await.unwrap();

@@ -2,13 +2,14 @@
 
 use std::path::{Path, PathBuf};
 
+use arkwalletd_sandbox::testing::Regtest;
 use bitcoin::{Amount, Psbt, Transaction, Txid};
 use bitcoin_ext::BlockHeight;
 use tempfile::TempDir;
 
 use super::*;
 use crate::chain::TxStatus;
-use crate::chain::lab::{FEE_RATE, Lab, NETWORK, on_each_backend};
+use crate::chain::fixture::{FEE_RATE, NETWORK, connect, on_each_backend};
 
 on_each_backend!(
     money_in_is_money_left_and_money_out,
@@ -34,10 +35,10 @@ impl Desk {
 }
 
 /// The same seed's wallet, in its own database, after its first scan.
-async fn open(lab: &Lab, database: &Path, start: ScanStart) -> OnchainWallet {
+async fn open(regtest: &Regtest, database: &Path, start: ScanStart) -> OnchainWallet {
     let root = Xpriv::new_master(NETWORK, &[5; 32]).unwrap();
     let store = Store::open(database).unwrap();
-    let wallet = OnchainWallet::load(store, lab.connect().await, &root, NETWORK, start);
+    let wallet = OnchainWallet::load(store, connect(regtest).await, &root, NETWORK, start);
     let wallet = wallet.await.unwrap();
     if start != ScanStart::Tip {
         wallet.sync().await.unwrap();
@@ -46,12 +47,12 @@ async fn open(lab: &Lab, database: &Path, start: ScanStart) -> OnchainWallet {
 }
 
 /// Pays confirmed coins to fresh addresses of the wallet.
-async fn fund(lab: &Lab, wallet: &OnchainWallet, coins: &[u64]) {
+async fn fund(regtest: &Regtest, wallet: &OnchainWallet, coins: &[u64]) {
     for sats in coins {
         let address = wallet.next_address().await.unwrap();
-        lab.pay(address.script_pubkey(), *sats).await;
+        regtest.pay(address.script_pubkey(), *sats).await;
     }
-    lab.mine(1).await;
+    regtest.mine(1).await;
     wallet.sync().await.unwrap();
 }
 
@@ -74,23 +75,23 @@ async fn hold(wallet: &OnchainWallet, funding: Funding, operation: &'static str)
         .unwrap()
 }
 
-async fn money_in_is_money_left_and_money_out(lab: Lab) {
+async fn money_in_is_money_left_and_money_out(regtest: Regtest) {
     let desk = Desk::new();
-    let wallet = open(&lab, &desk.database("db.sqlite"), ScanStart::Tip).await;
+    let wallet = open(&regtest, &desk.database("db.sqlite"), ScanStart::Tip).await;
     let address = wallet.next_address().await.unwrap();
-    let deposit = lab.pay(address.script_pubkey(), 1_000_000).await;
+    let deposit = regtest.pay(address.script_pubkey(), 1_000_000).await;
     wallet.sync().await.unwrap();
     assert_eq!(wallet.balance().untrusted_pending.to_sat(), 1_000_000);
     assert_eq!(wallet.utxos()[0].confirmation_height, None);
 
-    lab.mine(1).await;
+    regtest.mine(1).await;
     wallet.sync().await.unwrap();
     assert_eq!(wallet.balance().confirmed.to_sat(), 1_000_000);
     let height = wallet.0.chain.last_tip().unwrap().height;
     assert!(wallet.utxos()[0].confirmation_height >= Some(height));
 
     let amount = Amount::from_sat(100_000);
-    let faucet = lab.address();
+    let faucet = regtest.address();
     let first = wallet.send(faucet.clone(), amount, FEE_RATE).await.unwrap();
     // The second spends the unconfirmed change of the first.
     let both = [(faucet.clone(), amount), (faucet, amount)];
@@ -98,11 +99,11 @@ async fn money_in_is_money_left_and_money_out(lab: Lab) {
     let second = wallet.pay(second).await.unwrap();
     let mut sent = [first, second];
     sent.sort();
-    assert_eq!(lab.mempool().await, sent);
+    assert_eq!(regtest.mempool().await, sent);
     let before = wallet.balance();
     assert_eq!(before.total(), before.trusted_pending);
 
-    lab.mine(1).await;
+    regtest.mine(1).await;
     wallet.sync().await.unwrap();
     assert_eq!(wallet.balance().confirmed, before.total());
     let history = wallet.transactions();
@@ -117,12 +118,14 @@ async fn money_in_is_money_left_and_money_out(lab: Lab) {
     assert!(history.iter().all(|entry| entry.confirmation.is_some()));
 }
 
-async fn a_held_funding_survives_a_restart_and_the_sync_broadcasts_it_once_recorded(lab: Lab) {
+async fn a_held_funding_survives_a_restart_and_the_sync_broadcasts_it_once_recorded(
+    regtest: Regtest,
+) {
     let desk = Desk::new();
     let path = desk.database("db.sqlite");
-    let wallet = open(&lab, &path, ScanStart::Tip).await;
-    fund(&lab, &wallet, &[60_000, 60_000]).await;
-    let script = lab.address().script_pubkey();
+    let wallet = open(&regtest, &path, ScanStart::Tip).await;
+    fund(&regtest, &wallet, &[60_000, 60_000]).await;
+    let script = regtest.address().script_pubkey();
     let amount = FundingAmount::Exact(Amount::from_sat(50_000));
     let fund = || wallet.prepare_funding(script.clone(), amount, FEE_RATE);
     let (first, second) = tokio::join!(fund(), fund());
@@ -134,10 +137,10 @@ async fn a_held_funding_survives_a_restart_and_the_sync_broadcasts_it_once_recor
     );
     drop(wallet);
 
-    let wallet = open(&lab, &path, ScanStart::Tip).await;
+    let wallet = open(&regtest, &path, ScanStart::Tip).await;
     wallet.sync().await.unwrap();
-    assert!(lab.mempool().await.is_empty());
-    let drained = wallet.prepare_drain(lab.address(), FEE_RATE).await;
+    assert!(regtest.mempool().await.is_empty());
+    let drained = wallet.prepare_drain(regtest.address(), FEE_RATE).await;
     assert!(matches!(drained, Err(Error::InsufficientFunds { .. })));
 
     let txid = first.unsigned_tx.compute_txid();
@@ -149,23 +152,23 @@ async fn a_held_funding_survives_a_restart_and_the_sync_broadcasts_it_once_recor
     assert_eq!(status, TxStatus::NotFound);
 
     wallet.rebroadcast(now() + 1).await.unwrap();
-    assert_eq!(lab.mempool().await, [txid]);
-    lab.mine(1).await;
+    assert_eq!(regtest.mempool().await, [txid]);
+    regtest.mine(1).await;
     wallet.sync().await.unwrap();
     assert_eq!(wallet.utxos().len(), 2);
 }
 
-async fn a_restored_wallet_finds_everything_and_gives_out_new_addresses(lab: Lab) {
+async fn a_restored_wallet_finds_everything_and_gives_out_new_addresses(regtest: Regtest) {
     let desk = Desk::new();
-    let wallet = open(&lab, &desk.database("old.sqlite"), ScanStart::Tip).await;
-    fund(&lab, &wallet, &[10_000, 20_000]).await;
+    let wallet = open(&regtest, &desk.database("old.sqlite"), ScanStart::Tip).await;
+    fund(&regtest, &wallet, &[10_000, 20_000]).await;
     let sent = wallet
-        .send(lab.address(), Amount::from_sat(15_000), FEE_RATE)
+        .send(regtest.address(), Amount::from_sat(15_000), FEE_RATE)
         .await
         .unwrap();
     let next = wallet.next_address().await.unwrap();
 
-    let restored = open(&lab, &desk.database("new.sqlite"), ScanStart::Full).await;
+    let restored = open(&regtest, &desk.database("new.sqlite"), ScanStart::Full).await;
     assert_eq!(restored.balance(), wallet.balance());
     assert!(
         restored
@@ -174,17 +177,17 @@ async fn a_restored_wallet_finds_everything_and_gives_out_new_addresses(lab: Lab
             .any(|entry| entry.txid == sent)
     );
     assert_eq!(restored.next_address().await.unwrap(), next);
-    // Height 120 is where the labs begin.
+    // The fixture's chain starts with 120 blocks.
     let start = ScanStart::From(BlockHeight::new(120));
-    let restored = open(&lab, &desk.database("late.sqlite"), start).await;
+    let restored = open(&regtest, &desk.database("late.sqlite"), start).await;
     assert_eq!(restored.balance(), wallet.balance());
 }
 
-async fn a_payment_that_was_double_spent_is_given_up(lab: Lab) {
+async fn a_payment_that_was_double_spent_is_given_up(regtest: Regtest) {
     let desk = Desk::new();
-    let wallet = open(&lab, &desk.database("a.sqlite"), ScanStart::Tip).await;
-    fund(&lab, &wallet, &[60_000]).await;
-    let script = lab.address().script_pubkey();
+    let wallet = open(&regtest, &desk.database("a.sqlite"), ScanStart::Tip).await;
+    fund(&regtest, &wallet, &[60_000]).await;
+    let script = regtest.address().script_pubkey();
     let amount = FundingAmount::Exact(Amount::from_sat(50_000));
     let funding = wallet
         .prepare_funding(script, amount, FEE_RATE)
@@ -195,11 +198,11 @@ async fn a_payment_that_was_double_spent_is_given_up(lab: Lab) {
     wallet.catch_up().await.unwrap();
     drop(funding);
 
-    let twin = open(&lab, &desk.database("b.sqlite"), ScanStart::Full).await;
+    let twin = open(&regtest, &desk.database("b.sqlite"), ScanStart::Full).await;
     let to = twin.next_address().await.unwrap();
     let other = twin.prepare_drain(to, FEE_RATE).await;
     let other = twin.pay(other).await.unwrap();
-    lab.mine(1).await;
+    regtest.mine(1).await;
     wallet.next_address().await.unwrap();
     wallet.sync().await.unwrap();
     wallet.rebroadcast(now() + 1).await.unwrap();
@@ -212,32 +215,32 @@ async fn a_payment_that_was_double_spent_is_given_up(lab: Lab) {
     assert!(ids.contains(&other));
 }
 
-async fn a_payment_built_on_a_deposit_that_a_reorganisation_undid_is_given_up(lab: Lab) {
+async fn a_payment_built_on_a_deposit_that_a_reorganisation_undid_is_given_up(regtest: Regtest) {
     let desk = Desk::new();
-    let wallet = open(&lab, &desk.database("db.sqlite"), ScanStart::Tip).await;
-    fund(&lab, &wallet, &[60_000]).await;
-    let deposit = lab.transaction(wallet.transactions()[0].txid).await;
+    let wallet = open(&regtest, &desk.database("db.sqlite"), ScanStart::Tip).await;
+    fund(&regtest, &wallet, &[60_000]).await;
+    let deposit = regtest.transaction(wallet.transactions()[0].txid).await;
     wallet
-        .send(lab.address(), Amount::from_sat(20_000), FEE_RATE)
+        .send(regtest.address(), Amount::from_sat(20_000), FEE_RATE)
         .await
         .unwrap();
 
-    let conflict = lab.conflict(&deposit).await;
-    lab.reorg_to(conflict).await;
+    let conflict = regtest.conflict(&deposit).await;
+    regtest.reorg_to(conflict).await;
     wallet.sync().await.unwrap();
     wallet.rebroadcast(now() + 1).await.unwrap();
     assert_eq!(wallet.balance(), OnchainBalance::default());
     assert!(wallet.transactions().is_empty());
 }
 
-async fn a_reorganisation_moves_confirmations(lab: Lab) {
+async fn a_reorganisation_moves_confirmations(regtest: Regtest) {
     let desk = Desk::new();
-    let wallet = open(&lab, &desk.database("db.sqlite"), ScanStart::Tip).await;
-    fund(&lab, &wallet, &[10_000]).await;
+    let wallet = open(&regtest, &desk.database("db.sqlite"), ScanStart::Tip).await;
+    fund(&regtest, &wallet, &[10_000]).await;
     let before = wallet.transactions()[0].confirmation.unwrap();
-    lab.mine(2).await;
+    regtest.mine(2).await;
     wallet.sync().await.unwrap();
-    lab.reorg(3).await;
+    regtest.reorg(3).await;
     wallet.sync().await.unwrap();
     let after = wallet.transactions()[0].confirmation.unwrap();
     assert_ne!(before.hash, after.hash);
@@ -245,9 +248,9 @@ async fn a_reorganisation_moves_confirmations(lab: Lab) {
     assert_eq!(wallet.balance().confirmed.to_sat(), 10_000);
 }
 
-async fn callers_share_a_sync_that_began_after_they_asked(lab: Lab) {
+async fn callers_share_a_sync_that_began_after_they_asked(regtest: Regtest) {
     let desk = Desk::new();
-    let wallet = open(&lab, &desk.database("db.sqlite"), ScanStart::Tip).await;
+    let wallet = open(&regtest, &desk.database("db.sqlite"), ScanStart::Tip).await;
     let syncs = (0..20).map(|_| {
         let wallet = wallet.clone();
         tokio::spawn(async move { wallet.sync().await })

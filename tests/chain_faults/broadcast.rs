@@ -131,7 +131,7 @@ async fn a_transaction_that_the_chain_does_not_find_is_broadcast_again() {
     let count =
         world.chain_fault(json!({"target": broadcasts, "action": {"type": "delay", "ms": 0}}));
     let broadcasts = || {
-        let rules = world.sandbox.chain_proxy.rules();
+        let rules = world.sandbox.chain_proxy.active();
         let counter = rules.iter().find(|active| active.id == count);
         counter.unwrap().fired
     };

@@ -183,7 +183,7 @@ impl Scene {
 
     /// How often a fault has acted.
     pub fn fired(&self, id: u64) -> u32 {
-        let rules = self.world.sandbox.ark.faults().rules();
+        let rules = self.world.sandbox.ark.faults().active();
         let rule = rules.iter().find(|rule| rule.id == id);
         rule.map_or(0, |rule| rule.fired)
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use arkwalletd_sandbox::ark::{Params, charging_fees};
 use arkwalletd_sandbox::chain::Reorg;
-use arkwalletd_sandbox::coins::{CoinKey, Coins};
+use arkwalletd_sandbox::coin_wallet::{CoinKey, CoinWallet};
 use bitcoin::address::NetworkUnchecked;
 use bitcoin::{Address, Amount, OutPoint, TxOut, Txid};
 use serde_json::{Value, json};
@@ -90,7 +90,7 @@ impl World {
             ..coin
         }];
         let server = CoinKey::derive(&self.seed, "ark server");
-        let rival = Coins::new(chain.clone(), server).sign(rival).await;
+        let rival = CoinWallet::new(chain.clone(), server).sign(rival).await;
         let rival = Reorg::Replace(vec![rival.expect("it is the server's coin")]);
         chain.reorg(1, rival).await.expect("it can be replaced");
     }

@@ -159,7 +159,7 @@ impl World {
 
     /// How often chain faults have acted in total.
     pub fn chain_faults_fired(&self) -> u32 {
-        let rules = self.sandbox.chain_proxy.rules();
+        let rules = self.sandbox.chain_proxy.active();
         rules.iter().map(|active| active.fired).sum()
     }
 

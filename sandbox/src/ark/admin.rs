@@ -1,4 +1,4 @@
-//! The administration services that scripts for a real server use, on a port of their own (spec §3.7).
+//! The administration services that scripts for a real server use, on a port of their own (docs/protocol.md §33.7).
 
 use std::convert::Infallible;
 use std::sync::Arc;

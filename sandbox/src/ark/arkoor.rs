@@ -1,4 +1,4 @@
-//! Out-of-round payments: the server's half of the signatures, and its protection against double spends (spec §1.3, §2.3).
+//! Out-of-round payments: the server's half of the signatures, and its protection against double spends (docs/protocol.md §31.3, §32.3).
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,8 +9,7 @@ use ark_lib::{ServerVtxo, VtxoId};
 use bitcoin::Txid;
 use server_rpc::protos;
 
-use super::board::spoil;
-use super::faults::{Action, Hook};
+use super::faults::{Action, Hook, corrupt_signature};
 use super::state::Ark;
 use super::status::RpcError;
 use super::store::{TxKind, VtxoRecord, VtxoState, tx, vtxo};
@@ -57,7 +56,7 @@ impl Ark {
                 let first = response.parts.first_mut();
                 if let Some(signature) = first.and_then(|part| part.server_partial_sigs.first_mut())
                 {
-                    spoil(signature);
+                    corrupt_signature(signature);
                 }
             }
             Some(Action::MissingSignature) => {
@@ -124,7 +123,7 @@ impl Ark {
         })
     }
 
-    /// Carries out a rule that refuses the inputs, be it true or a lie.
+    /// Carries out a fault that refuses the inputs, whether or not they are spendable.
     fn refuse_at(&self, hook: Hook, ids: &[VtxoId]) -> Result<(), RpcError> {
         match self.hook(hook)? {
             Some(Action::RefuseInputs) => Err(RpcError::unusable(

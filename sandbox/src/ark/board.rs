@@ -1,4 +1,4 @@
-//! Boards: cosigning the exit of an output that a client is about to fund, and registering it once it is confirmed (spec §1.2, §2.1).
+//! Boards: cosigning the exit of an output that a client is about to fund, and registering it once it is confirmed (docs/protocol.md §31.2, §32.1).
 
 use ark_lib::Vtxo;
 use ark_lib::board::BoardBuilder;
@@ -11,7 +11,7 @@ use bitcoin::{Amount, OutPoint, Transaction};
 use bitcoin_ext::{BlockHeight, P2TR_DUST};
 use server_rpc::{MAX_NB_BOARD_FUNDING_INPUTS, TryFromBytes, protos};
 
-use super::faults::{Action, Hook};
+use super::faults::{Action, Hook, corrupt_signature};
 use super::state::Ark;
 use super::status::RpcError;
 use super::store::{TxKind, VtxoState, tx, vtxo};
@@ -46,7 +46,7 @@ impl Ark {
         let mut response: protos::BoardCosignResponse =
             builder.server_cosign(&self.keys.server).into();
         if self.hook(Hook::BoardCosign)? == Some(Action::WrongSignature) {
-            spoil(&mut response.partial_sig);
+            corrupt_signature(&mut response.partial_sig);
         }
         Ok(response)
     }
@@ -173,12 +173,5 @@ impl Ark {
                 "funding transaction {txid} has {confirmations} of {required} confirmations"
             ))),
         }
-    }
-}
-
-/// Turns a partial signature into one that does not verify.
-pub(super) fn spoil(partial_signature: &mut [u8]) {
-    if let Some(last) = partial_signature.last_mut() {
-        *last ^= 1;
     }
 }

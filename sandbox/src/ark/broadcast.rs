@@ -1,4 +1,4 @@
-//! Keeps the server's own transactions in chain or mempool (spec §2.11).
+//! Keeps the server's own transactions in chain or mempool (docs/protocol.md §32.11).
 
 use super::state::Ark;
 

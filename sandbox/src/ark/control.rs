@@ -1,4 +1,4 @@
-//! The Ark server's part of the control API: faults, restart, rounds and inspection as JSON over HTTP (spec §3.7).
+//! The Ark server's part of the control API: faults, restart, rounds and inspection as JSON over HTTP (docs/protocol.md §33.7).
 
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ use server_rpc::TryFromBytes;
 use server_rpc::protos::mailbox_server::mailbox_message::Message;
 
 use super::Runs;
-use super::faults::Rule;
+use super::faults::Fault;
 use super::round::RoundConfigChange;
 use super::store::VtxoRecord;
 
@@ -37,14 +37,14 @@ pub fn router(runs: Arc<Runs>) -> Router {
 
 async fn add_fault(
     State(runs): State<Arc<Runs>>,
-    Json(rule): Json<Rule>,
+    Json(fault): Json<Fault>,
 ) -> Result<Json<Value>, Failure> {
-    let id = runs.current().faults.add(rule).map_err(Failure::caller)?;
+    let id = runs.current().faults.add(fault).map_err(Failure::caller)?;
     Ok(Json(json!({ "id": id })))
 }
 
 async fn list_faults(State(runs): State<Arc<Runs>>) -> Json<Value> {
-    Json(json!(runs.current().faults.rules()))
+    Json(json!(runs.current().faults.active()))
 }
 
 async fn remove_fault(State(runs): State<Arc<Runs>>, Path(id): Path<u64>) -> StatusCode {

@@ -1,4 +1,4 @@
-//! What every call passes before it reaches a handler: it is counted, suffers the transport faults that a rule asks for, has its
+//! What every call passes before it reaches a handler: it is counted, is subject to the transport faults, has its
 //! headers checked, and is cut off when the server goes down.
 
 use std::convert::Infallible;

@@ -1,4 +1,4 @@
-//! The headers that every call has to bring (spec §0.3).
+//! The headers that every call has to bring (docs/protocol.md §30.3).
 
 use server_rpc::client::USER_AGENT_HEADER;
 use server_rpc::pver::PROTOCOL_VERSION_HASHLOCK_CLAUSES;

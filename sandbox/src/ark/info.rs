@@ -1,33 +1,16 @@
-//! Handshake and what the server says about itself (spec §1.1).
+//! Handshake and what the server says about itself (docs/protocol.md §31.1).
 
 use ark_lib::fees::{PpmExpiryFeeEntry, PpmFeeRate};
 use ark_lib::{ArkInfo, SECP};
 use bitcoin::Network;
 use bitcoin::secp256k1::{Keypair, rand::thread_rng};
 use bitcoin_ext::BlockDelta;
-use serde::{Deserialize, Serialize};
 use server_rpc::protos;
 use server_rpc::{MAX_PROTOCOL_VERSION, MIN_PROTOCOL_VERSION};
 
-use super::faults::{Action, Hook};
+use super::faults::{Action, Hook, InfoFault};
 use super::state::Ark;
 use super::status::RpcError;
-
-/// What a hostile server can say about itself.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum InfoFault {
-    /// The delay of an exit is zero.
-    ExitDelta,
-    /// A round needs more nonces than anybody can make.
-    NonceCount,
-    /// The key that cosigns is another one.
-    ServerKey,
-    /// The key of the mailboxes is another one.
-    MailboxKey,
-    /// The fee table is not in order.
-    FeeTable,
-}
 
 impl Ark {
     /// `Handshake`.
@@ -65,7 +48,7 @@ impl Ark {
             required_board_confirmations: params.required_board_confirmations as usize,
             max_user_invoice_cltv_delta: params.max_user_invoice_cltv_delta,
             min_board_amount: params.min_board_amount,
-            offboard_feerate: self.tell_offboard_fee_rate().await?,
+            offboard_feerate: self.announce_offboard_fee_rate().await?,
             max_offboard_inputs: params.max_offboard_inputs,
             ln_receive_anti_dos_required: params.ln_receive_anti_dos_required,
             fees: params.fees.clone(),
@@ -83,9 +66,9 @@ impl Ark {
         &self,
         _request: protos::Empty,
     ) -> Result<protos::OffboardFeeRateResponse, RpcError> {
-        // The field's name says per kvB; clients divide by 4 and read it as sat/kwu (spec §0.2).
+        // The field's name says per kvB; clients divide by 4 and read it as sat/kwu (docs/protocol.md §30.2).
         Ok(protos::OffboardFeeRateResponse {
-            sat_vkb: self.tell_offboard_fee_rate().await?.to_sat_per_kwu() * 4,
+            sat_vkb: self.announce_offboard_fee_rate().await?.to_sat_per_kwu() * 4,
         })
     }
 }

@@ -1,4 +1,4 @@
-//! The server's keys, all derived from one seed, so that they survive every restart (spec §0.5).
+//! The server's keys, all derived from one seed, so that they survive every restart (docs/protocol.md §30.5).
 
 use anyhow::Context;
 use ark_lib::SECP;
@@ -6,7 +6,7 @@ use bitcoin::NetworkKind;
 use bitcoin::bip32::{DerivationPath, Xpriv};
 use bitcoin::secp256k1::Keypair;
 
-use crate::coins::CoinKey;
+use crate::coin_wallet::CoinKey;
 
 /// Keys that clients know or that sign with them, and the key of the server's own money.
 pub struct Keys {

@@ -1,4 +1,4 @@
-//! Mailboxes: what senders leave for a wallet, and how the wallet fetches it (spec §1.7).
+//! Mailboxes: what senders leave for a wallet, and how the wallet fetches it (docs/protocol.md §31.7).
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -165,7 +165,7 @@ struct Subscription {
     waiting: VecDeque<MailboxMessage>,
     /// Changes when any mailbox gets a message. Subscribed before the first read, so none is missed.
     arrivals: watch::Receiver<u64>,
-    /// Set by a fault rule: the stream breaks after so many.
+    /// Set by a fault: the stream breaks after this many messages.
     messages_left: Option<usize>,
 }
 

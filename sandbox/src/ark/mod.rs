@@ -44,15 +44,13 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-pub use faults::{Action, ActiveRule, Faults, Hook, Rule};
-pub use info::InfoFault;
-pub use offboard::OffboardFault;
+pub use faults::{Action, ActiveFault, Fault, Faults, Hook, InfoFault, OffboardFault, TreeFault};
 pub use params::{Params, charging_fees};
-pub use round::{RoundConfigChange, RoundOutcome, TreeFault};
+pub use round::{RoundConfigChange, RoundOutcome};
 pub use store::{Ledger, Total, VtxoRecord, VtxoState};
 
 use super::chain::Chain;
-use super::coins::CoinBalance;
+use super::coin_wallet::CoinBalance;
 use admin::AdminGate;
 use gate::Gate;
 use keys::Keys;
@@ -144,7 +142,7 @@ impl ArkServer {
         self.runs.current().keys.server.public_key()
     }
 
-    /// The fault rules and call counters.
+    /// The faults and call counters.
     pub fn faults(&self) -> Faults {
         self.runs.current().faults.clone()
     }

@@ -1,4 +1,4 @@
-//! The server's parameters (spec §7.1, §7.2) and the rules they have to satisfy together.
+//! The server's parameters (docs/protocol.md §37.1, §37.2) and the rules they have to satisfy together.
 
 use std::time::Duration;
 
@@ -117,7 +117,7 @@ impl Params {
         }
     }
 
-    /// Refuses values that a client could not live with, in the words of spec §7.1.
+    /// Refuses values that a client could not live with, in the words of docs/protocol.md §37.1.
     pub fn check(&self) -> anyhow::Result<()> {
         let exit = self.vtxo_exit_delta.to_u32();
         let htlc = self.htlc_expiry_delta.to_u32();
@@ -170,7 +170,7 @@ impl Params {
     }
 }
 
-/// Fees as a public server charges them (spec §7.2).
+/// Fees as a public server charges them (docs/protocol.md §37.2).
 pub fn charging_fees() -> FeeSchedule {
     let by_expiry: Vec<PpmExpiryFeeEntry> = [(0, 0), (97, 1_000), (199, 4_000), (2_161, 8_000)]
         .into_iter()

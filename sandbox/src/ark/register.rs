@@ -1,4 +1,4 @@
-//! Uploads of signed transactions, which make a cosigned VTXO spendable (spec §2.2).
+//! Uploads of signed transactions, which make a cosigned VTXO spendable (docs/protocol.md §32.2).
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,4 @@
-//! Which VTXOs may be spent off chain, and the watch over those that are taken on chain (spec §0.6, §2.10).
+//! Which VTXOs may be spent off chain, and the watch over those that are taken on chain (docs/protocol.md §30.6, §32.10).
 
 use std::collections::{BTreeMap, BTreeSet};
 

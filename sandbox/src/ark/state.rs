@@ -18,7 +18,7 @@ use super::round::{RoundConfig, Rounds};
 use super::status::RpcError;
 use super::store::{Store, VtxoRecord};
 use crate::chain::Chain;
-use crate::coins::Coins;
+use crate::coin_wallet::CoinWallet;
 
 /// One run of the server. A restart builds the next one from the same store.
 pub struct Ark {
@@ -39,7 +39,7 @@ pub struct Ark {
     /// Checkpoint of the newest mailbox message, to wake the subscribers.
     pub(super) newest_message: watch::Sender<u64>,
     /// The server's own money and which of it is promised.
-    pub(super) coins: Coins,
+    pub(super) coins: CoinWallet,
     /// The round in progress.
     pub(super) rounds: Rounds,
     /// The offboards in progress.
@@ -57,7 +57,7 @@ impl Ark {
     ) -> Ark {
         let round_config = RoundConfig::from(&params);
         Ark {
-            coins: Coins::new(chain.clone(), keys.coins.clone()),
+            coins: CoinWallet::new(chain.clone(), keys.coins.clone()),
             chain,
             params: Arc::new(params),
             keys: Arc::new(keys),
@@ -86,7 +86,7 @@ impl Ark {
             alive,
             started: SystemTime::now(),
             newest_message: watch::Sender::new(0),
-            coins: Coins::new(self.chain.clone(), self.keys.coins.clone()),
+            coins: CoinWallet::new(self.chain.clone(), self.keys.coins.clone()),
             rounds: Rounds::default(),
             offboards: Offboards::default(),
         }
@@ -102,7 +102,7 @@ impl Ark {
         Ok(BlockHeight::new(self.chain.tip().await?.height))
     }
 
-    /// Applies a fault rule at `hook`: a crash happens here, any other action is the caller's to carry out.
+    /// Looks for a fault at `hook`. A crash happens here; the caller carries out any other action.
     pub(super) fn hook(&self, hook: Hook) -> Result<Option<Action>, RpcError> {
         match self.faults.on_hook(hook) {
             Some(Action::Crash) => {

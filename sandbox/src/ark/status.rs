@@ -1,6 +1,6 @@
 //! Errors of the server and what a client sees of them.
 //!
-//! Clients act on the code alone (spec §0.4): `InvalidArgument` and `NotFound` promise that nothing changed, so the client
+//! Clients act on the code alone (docs/protocol.md §30.4): `InvalidArgument` and `NotFound` promise that nothing changed, so the client
 //! releases its inputs; everything else means "unknown, ask again". A handler may therefore use the first three variants only
 //! before it has stored anything.
 
@@ -123,7 +123,7 @@ pub fn with_identifiers(mut status: Status, ids: &[String]) -> Status {
     if ids.is_empty() {
         return status;
     }
-    // Ids are hex digits, colons and commas; only a fault rule could bring anything that is not a header value.
+    // Ids are hex digits, colons and commas; only a fault can contain anything that is not a valid header value.
     if let Ok(value) = MetadataValue::try_from(ids.join(",")) {
         status.metadata_mut().insert(IDENTIFIERS, value);
     }

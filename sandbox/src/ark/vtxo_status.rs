@@ -1,4 +1,4 @@
-//! Questions about single VTXOs, asked on import and recovery (spec §1.1, §2.9).
+//! Questions about single VTXOs, asked on import and recovery (docs/protocol.md §31.1, §32.9).
 
 use std::collections::BTreeSet;
 

@@ -66,7 +66,7 @@ mod tests {
     use super::*;
     use crate::chain::AutoMine;
     use crate::chain::testing::{SAT_PER_VB, config};
-    use crate::coins::{CoinKey, Coins};
+    use crate::coin_wallet::{CoinKey, CoinWallet};
 
     #[tokio::test]
     async fn a_payment_is_mined_once_the_miner_is_on() {
@@ -74,7 +74,7 @@ mod tests {
         let chain = Chain::start(config(None, key.script())).unwrap();
         chain.mine(101).await.unwrap();
         let mut tips = chain.subscribe_tips();
-        let coins = Coins::new(chain.clone(), key.clone());
+        let coins = CoinWallet::new(chain.clone(), key.clone());
         let txid = coins
             .pay(key.script(), bitcoin::Amount::from_sat(5000), SAT_PER_VB)
             .await

@@ -111,6 +111,13 @@ impl Template {
     }
 }
 
+/// Checks a block in full and adds it to the chain.
+pub(super) fn connect(ledger: &mut Ledger, block: Block) -> Result<(), Reject> {
+    let spent = check(ledger, &block)?;
+    ledger.apply(block, spent);
+    Ok(())
+}
+
 /// Checks that a block extends the chain; returns what each transaction after the coinbase spends.
 pub(super) fn check(ledger: &Ledger, block: &Block) -> Result<Vec<Vec<Coin>>, Reject> {
     let place = ledger.next_place();

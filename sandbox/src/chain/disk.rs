@@ -14,6 +14,7 @@ use bitcoin::consensus::{deserialize_partial, serialize};
 use bitcoin::hashes::{Hash, sha256};
 use bitcoin::{Block, BlockHash, Transaction};
 
+use super::block;
 use super::ledger::Ledger;
 use super::mempool::Mempool;
 
@@ -168,7 +169,7 @@ fn replay(ledger: &mut Ledger, record: &[u8]) -> anyhow::Result<()> {
     }
     while !blocks.is_empty() {
         let (block, used): (Block, usize) = deserialize_partial(blocks)?;
-        ledger.connect(block)?;
+        block::connect(ledger, block)?;
         blocks = &blocks[used..];
     }
     Ok(())

@@ -1,7 +1,7 @@
 //! The best chain: its blocks, the outputs that nothing in it spends, and the indexes over both.
 //!
-//! A block enters through [`Ledger::connect`], which checks it in full, or through [`Ledger::follow`] if a real node has
-//! done so, and can leave again from the top.
+//! A block is added by `block::connect`, which checks it in full, or by [`Ledger::follow`] if a real node has checked it. Only the
+//! last block can be removed.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -9,9 +9,8 @@ use anyhow::{Context, ensure};
 use bitcoin::hashes::{Hash, sha256};
 use bitcoin::{Block, BlockHash, Network, OutPoint, Script, Transaction, TxIn, TxOut, Txid};
 
-use super::block;
+use super::Tip;
 use super::consensus::{Coin, Place};
-use super::{Reject, Tip};
 
 /// The key of the script index, as in Esplora.
 pub(super) fn script_hash(script: &Script) -> sha256::Hash {
@@ -144,13 +143,6 @@ impl Ledger {
         }
     }
 
-    /// Checks a block and puts it on top.
-    pub(super) fn connect(&mut self, block: Block) -> Result<(), Reject> {
-        let spent = block::check(self, &block)?;
-        self.apply(block, spent);
-        Ok(())
-    }
-
     /// Puts a block on top that a node has checked before.
     pub(super) fn follow(&mut self, block: Block) -> anyhow::Result<()> {
         ensure!(
@@ -182,7 +174,8 @@ impl Ledger {
         Ok(())
     }
 
-    fn apply(&mut self, block: Block, spent: Vec<Vec<Coin>>) {
+    /// Puts a checked block on top. `spent` are, for each transaction after the coinbase, the coins that it spends.
+    pub(super) fn apply(&mut self, block: Block, spent: Vec<Vec<Coin>>) {
         let height = u32::try_from(self.blocks.len())
             .expect("a chain in memory stays below four billion blocks");
         for (index, tx) in block.txdata.iter().enumerate() {

@@ -6,7 +6,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use anyhow::{Context, ensure};
 use bitcoin::{Amount, BlockHash, FeeRate, ScriptBuf, Transaction, Txid};
 
-use super::block::Template;
+use super::block::{self, Template};
 use super::disk::Disk;
 use super::ledger::Ledger;
 use super::view::View;
@@ -137,9 +137,7 @@ impl Sim {
         let block = template.solve();
         let hash = block.block_hash();
         let txs = block.txdata.clone();
-        self.view
-            .ledger
-            .connect(block)
+        block::connect(&mut self.view.ledger, block)
             .context("a block assembled from the mempool is not valid")?;
         for tx in txs.iter().skip(1) {
             self.view.mempool.remove(&tx.compute_txid());
@@ -222,9 +220,7 @@ impl Sim {
                 self.view.ledger.disconnect();
             }
             for block in old {
-                self.view
-                    .ledger
-                    .connect(block)
+                block::connect(&mut self.view.ledger, block)
                     .context("the blocks before the reorganisation no longer connect")?;
             }
             self.view.mempool = before;

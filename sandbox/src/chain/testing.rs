@@ -10,7 +10,7 @@ use bitcoin::{
 
 use super::sim::Sim;
 use super::{AutoMine, ChainConfig, FeeRates};
-use crate::coins::CoinKey;
+use crate::coin_wallet::CoinKey;
 
 pub(crate) const SAT_PER_VB: FeeRate = FeeRate::from_sat_per_kwu(250);
 

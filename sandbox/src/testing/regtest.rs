@@ -7,7 +7,7 @@ use bitcoin::{Address, Amount, FeeRate, OutPoint, ScriptBuf, Transaction, TxOut,
 
 use super::Bitcoind;
 use crate::chain::{AutoMine, Reorg};
-use crate::coins::CoinKey;
+use crate::coin_wallet::CoinKey;
 use crate::{Sandbox, SandboxHandle};
 
 /// Fee rate of the fixture's own payments: 2 sat/vB.

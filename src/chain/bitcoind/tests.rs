@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
+use arkwalletd_sandbox::testing;
 use bitcoin::Network;
 use bitcoin::constants::genesis_block;
 
 use super::*;
-use crate::chain::lab::{FEE_RATE, NETWORK, Node, PASSWORD, USER, connect};
+use crate::chain::fixture::{FEE_RATE, NETWORK, backend, connect_to, cookie};
 use crate::chain::{BackendConfig, ChainConfig, ChainSource};
 
 async fn failure(backend: BackendConfig, network: Network) -> Error {
@@ -20,58 +21,58 @@ async fn failure(backend: BackendConfig, network: Network) -> Error {
 
 fn password(password: &str) -> BitcoindAuth {
     BitcoindAuth::UserPass {
-        user: USER.into(),
+        user: testing::Bitcoind::USER.into(),
         password: password.to_owned().into(),
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs a real bitcoind: set ARKWALLETD_BITCOIND and run with --include-ignored"]
 async fn both_logins_work_and_wrong_ones_are_named() {
-    let Some(node) = Node::start_bare(&[]).await else {
-        return;
-    };
-    for auth in [node.cookie(), password(PASSWORD)] {
-        let chain = connect(node.backend(auth)).await;
+    let node = testing::Bitcoind::start();
+    for auth in [cookie(&node), password(testing::Bitcoind::PASSWORD)] {
+        let chain = connect_to(backend(&node, auth)).await;
         let genesis = genesis_block(NETWORK).block_hash();
         assert_eq!(chain.tip().await.unwrap().hash, genesis);
     }
-    let error = failure(node.backend(password("wrong")), NETWORK).await;
+    let error = failure(backend(&node, password("wrong")), NETWORK).await;
     assert!(matches!(error, Error::Config(_)), "{error}");
-    assert!(error.to_string().contains("the password of user lab"));
+    assert!(error.to_string().contains("the password of user test"));
     let nowhere = BitcoindAuth::Cookie("/nowhere/.cookie".into());
-    let error = failure(node.backend(nowhere), NETWORK).await;
+    let error = failure(backend(&node, nowhere), NETWORK).await;
     assert!(error.to_string().contains("/nowhere/.cookie"), "{error}");
-    assert!(!format!("{:?}", password(PASSWORD)).contains(PASSWORD));
+    assert!(
+        !format!("{:?}", password(testing::Bitcoind::PASSWORD))
+            .contains(testing::Bitcoind::PASSWORD)
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs a real bitcoind: set ARKWALLETD_BITCOIND and run with --include-ignored"]
 async fn a_node_of_another_network_or_without_index_is_refused_in_a_sentence() {
-    let Some(node) = Node::start_bare(&["-txindex=0"]).await else {
-        return;
-    };
-    let error = failure(node.backend(node.cookie()), Network::Signet).await;
+    let node = testing::Bitcoind::start_with(&["-txindex=0"]);
+    let error = failure(backend(&node, cookie(&node)), Network::Signet).await;
     assert!(error.to_string().contains("is not on signet"), "{error}");
-    let error = failure(node.backend(node.cookie()), NETWORK).await;
+    let error = failure(backend(&node, cookie(&node)), NETWORK).await;
     assert!(error.to_string().contains("put txindex=1"), "{error}");
     assert!(!matches!(error, Error::Unavailable(_) | Error::Invalid(_)));
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs a real bitcoind: set ARKWALLETD_BITCOIND and run with --include-ignored"]
 async fn a_restarted_node_is_found_again_with_its_new_cookie() {
-    let Some(node) = Node::start_bare(&[]).await else {
-        return;
-    };
-    let backend = node.backend(node.cookie());
+    let node = testing::Bitcoind::start();
+    let backend = backend(&node, cookie(&node));
     let BackendConfig::Bitcoind { url, auth, .. } = backend else {
         unreachable!()
     };
     let source = Bitcoind::new(url, auth, None).unwrap();
     let before = source.tip(None).await.unwrap();
-    let BitcoindAuth::Cookie(path) = node.cookie() else {
+    let BitcoindAuth::Cookie(path) = cookie(&node) else {
         unreachable!()
     };
     let first = std::fs::read_to_string(&path).unwrap();
-    node.stop().await;
+    node.stop();
     let away = source.tip(None).await.unwrap_err();
     assert!(matches!(away, Error::Unavailable(_)), "{away}");
     assert!(matches!(
@@ -79,21 +80,20 @@ async fn a_restarted_node_is_found_again_with_its_new_cookie() {
         Err(BroadcastError::Unavailable(_))
     ));
 
-    node.start_again().await;
+    node.start_again();
     assert_ne!(std::fs::read_to_string(&path).unwrap(), first);
     assert_eq!(source.tip(None).await.unwrap(), before);
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs a real bitcoind: set ARKWALLETD_BITCOIND and run with --include-ignored"]
 async fn blocks_are_announced_also_after_a_restart() {
-    let Some(node) = Node::start_bare(&[]).await else {
-        return;
-    };
-    let BackendConfig::Bitcoind { url, auth, .. } = node.backend(node.cookie()) else {
+    let node = testing::Bitcoind::start();
+    let BackendConfig::Bitcoind { url, auth, .. } = backend(&node, cookie(&node)) else {
         unreachable!()
     };
-    let zmq = Some(node.zmq.clone());
-    let chain = connect(BackendConfig::Bitcoind { url, auth, zmq }).await;
+    let zmq = Some(node.zmq());
+    let chain = connect_to(BackendConfig::Bitcoind { url, auth, zmq }).await;
     for _ in 0..2 {
         let before = chain.tip().await.unwrap().height;
         // A subscription takes effect some time after it was sent, so mine until one block is announced.
@@ -107,7 +107,7 @@ async fn blocks_are_announced_also_after_a_restart() {
         };
         let mining = async {
             loop {
-                node.mine(1).await;
+                node.cli(&["generatetodescriptor", "1", "raw(51)"]);
                 tokio::time::sleep(Duration::from_millis(200)).await;
             }
         };
@@ -119,7 +119,7 @@ async fn blocks_are_announced_also_after_a_restart() {
         };
         let patience = Duration::from_secs(60);
         tokio::time::timeout(patience, announced).await.unwrap();
-        node.stop().await;
-        node.start_again().await;
+        node.stop();
+        node.start_again();
     }
 }

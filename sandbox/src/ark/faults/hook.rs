@@ -1,4 +1,4 @@
-//! The points inside the handlers at which a rule can act: the **[F …]** marks of spec §2.
+//! The points inside the handlers at which a fault can act.
 
 use super::Action;
 
@@ -63,7 +63,7 @@ impl Hook {
         Hook::Info,
     ];
 
-    /// The name that rules use.
+    /// The target of faults that act at this point.
     pub fn name(self) -> &'static str {
         match self {
             Hook::BoardCosign => "board.cosign",
@@ -86,7 +86,7 @@ impl Hook {
         }
     }
 
-    /// Whether the handler knows how to do this here.
+    /// Whether the handler implements this action at this point.
     pub fn accepts(self, action: &Action) -> bool {
         match action {
             Action::Crash => true,

@@ -1,58 +1,62 @@
-//! Faults on demand: rules that make the server misbehave in a chosen way at a chosen call (spec §5.1).
+//! Faults of the Ark server: at chosen calls it misbehaves in a chosen way (docs/protocol.md §35.1).
 //!
-//! A rule targets either an RPC by name, and then acts on the transport around the handler, or a [`Hook`] inside a handler. Rules
-//! and counters belong to the test, not to the server: a restart does not touch them.
+//! A fault targets either an RPC by name, and then acts on the transport around the handler, or a [`Hook`] inside a handler. Faults
+//! and call counters belong to the test, so a restart of the server does not touch them.
 
+mod action;
+mod fault;
 mod hook;
-mod rule;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::rules::{self, Rules};
+use crate::faults::{self, FaultList};
 
+pub use action::{Action, InfoFault, OffboardFault, TreeFault};
+pub use fault::Fault;
 pub use hook::Hook;
-pub use rule::{Action, Rule};
 
-/// A rule in force.
-pub type ActiveRule = rules::ActiveRule<Action>;
+/// A fault that was added, and its counters.
+pub type ActiveFault = faults::ActiveFault<Action>;
 
-/// The rules in force and the number of calls so far. Clones share them.
+/// The faults and the number of calls so far. Clones share them.
 #[derive(Debug, Clone, Default)]
 pub struct Faults {
-    rules: Rules<Action>,
+    list: FaultList<Action>,
     calls: Arc<Mutex<BTreeMap<&'static str, u64>>>,
 }
 
 impl Faults {
-    /// Puts a rule in force and returns its id. Fails if the target does not exist or cannot do the action, since such a rule
-    /// would silently never act.
-    pub fn add(&self, rule: Rule) -> anyhow::Result<u64> {
-        rule.check()?;
-        Ok(self.rules.add(rule))
+    /// Adds a fault and returns its id.
+    ///
+    /// # Errors
+    /// If the target does not exist or the action cannot act there, since the fault would silently never act.
+    pub fn add(&self, fault: Fault) -> anyhow::Result<u64> {
+        fault.check()?;
+        Ok(self.list.add(fault))
     }
 
-    /// Withdraws a rule; false if there is none with this id.
+    /// Removes a fault; false if there is none with this id.
     pub fn remove(&self, id: u64) -> bool {
-        self.rules.remove(id)
+        self.list.remove(id)
     }
 
-    /// Withdraws all rules. The call counters stay.
+    /// Removes all faults. The call counters stay.
     pub fn clear(&self) {
-        self.rules.clear();
+        self.list.clear();
     }
 
-    /// The rules, oldest first, spent ones included.
-    pub fn rules(&self) -> Vec<ActiveRule> {
-        self.rules.active()
+    /// All faults, oldest first, including those whose `times` are used up.
+    pub fn active(&self) -> Vec<ActiveFault> {
+        self.list.active()
     }
 
-    /// How often each RPC was called, by name; calls that a fault swallowed count too.
+    /// Number of calls of each RPC, by name, including calls that a fault kept from the handler.
     pub fn calls(&self) -> BTreeMap<&'static str, u64> {
         self.lock_calls().clone()
     }
 
-    /// How often one RPC was called.
+    /// Number of calls of one RPC.
     pub fn calls_of(&self, rpc: &str) -> u64 {
         self.lock_calls().get(rpc).copied().unwrap_or(0)
     }
@@ -62,27 +66,27 @@ impl Faults {
         *self.lock_calls().entry(rpc).or_default() += 1;
     }
 
-    /// What to do to this call of an RPC.
+    /// The action that acts on this call of an RPC.
     pub(super) fn on_call(&self, rpc: &str) -> Option<Action> {
-        self.fire(|rule| rule.targets_rpc(rpc) && !rule.action.cuts_streams())
+        self.fire(|fault| fault.targets_rpc(rpc) && !fault.action.cuts_streams())
     }
 
-    /// After how many messages this stream has to break.
+    /// The number of messages after which this stream breaks.
     pub fn on_stream(&self, rpc: &str) -> Option<usize> {
-        match self.fire(|rule| rule.targets_rpc(rpc) && rule.action.cuts_streams()) {
+        match self.fire(|fault| fault.targets_rpc(rpc) && fault.action.cuts_streams()) {
             Some(Action::CutStreamAfter { messages }) => Some(messages),
             _ => None,
         }
     }
 
-    /// What to do at this point of a handler.
+    /// The action that acts at this point of a handler.
     pub fn on_hook(&self, hook: Hook) -> Option<Action> {
-        self.fire(|rule| rule.target == hook.name())
+        self.fire(|fault| fault.target == hook.name())
     }
 
-    fn fire(&self, matches: impl Fn(&Rule) -> bool) -> Option<Action> {
-        let due = self.rules.fire(matches)?;
-        Some(due.rule.action)
+    fn fire(&self, matches: impl Fn(&Fault) -> bool) -> Option<Action> {
+        let due = self.list.fire(matches)?;
+        Some(due.fault.action)
     }
 
     fn lock_calls(&self) -> MutexGuard<'_, BTreeMap<&'static str, u64>> {
@@ -90,12 +94,19 @@ impl Faults {
     }
 }
 
+/// Changes a signature into one that does not verify.
+pub(super) fn corrupt_signature(signature: &mut [u8]) {
+    if let Some(last) = signature.last_mut() {
+        *last ^= 1;
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn rule(target: &str, skip: u32, times: Option<u32>, action: Action) -> Rule {
-        Rule {
+    fn fault(target: &str, skip: u32, times: Option<u32>, action: Action) -> Fault {
+        Fault {
             target: target.to_owned(),
             skip,
             times,
@@ -104,10 +115,10 @@ mod tests {
     }
 
     #[test]
-    fn a_rule_skips_then_acts_then_is_spent() {
+    fn a_fault_skips_calls_then_acts_then_is_used_up() {
         let faults = Faults::default();
         faults
-            .add(rule("GetVtxo", 1, Some(2), Action::DropAfter))
+            .add(fault("GetVtxo", 1, Some(2), Action::DropAfter))
             .unwrap();
         let acted: Vec<bool> = (0..5)
             .map(|_| faults.on_call("GetVtxo").is_some())
@@ -117,17 +128,17 @@ mod tests {
     }
 
     #[test]
-    fn the_first_due_rule_acts_and_a_star_matches_every_rpc() {
+    fn the_oldest_due_fault_acts_and_a_star_matches_every_rpc() {
         let faults = Faults::default();
         let first = faults
-            .add(rule("*", 0, Some(1), Action::DropBefore))
+            .add(fault("*", 0, Some(1), Action::DropBefore))
             .unwrap();
         faults
-            .add(rule("Handshake", 0, None, Action::DropAfter))
+            .add(fault("Handshake", 0, None, Action::DropAfter))
             .unwrap();
         assert_eq!(faults.on_call("Handshake"), Some(Action::DropBefore));
         assert_eq!(faults.on_call("Handshake"), Some(Action::DropAfter));
-        assert_eq!(faults.rules()[1].seen, 2);
+        assert_eq!(faults.active()[1].seen, 2);
         assert!(faults.remove(first));
         assert!(!faults.remove(first));
         faults.clear();
@@ -135,10 +146,10 @@ mod tests {
     }
 
     #[test]
-    fn streams_and_calls_do_not_use_up_each_others_rules() {
+    fn streams_and_calls_do_not_use_up_each_others_faults() {
         let faults = Faults::default();
         faults
-            .add(rule(
+            .add(fault(
                 "SubscribeMailbox",
                 0,
                 Some(1),

@@ -14,7 +14,7 @@ use super::super::faults::{Action, Hook};
 use super::super::state::Ark;
 use super::super::status::RpcError;
 use super::super::store::{TxKind, VtxoState, tx, vtxo};
-use crate::coins::CoinLock;
+use crate::coin_wallet::CoinLock;
 
 impl Ark {
     /// `FinishOffboard`. Once it is done, it only repeats the signed transaction.

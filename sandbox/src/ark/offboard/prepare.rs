@@ -9,16 +9,16 @@ use ark_lib::fees::VtxoFeeInfo;
 use ark_lib::musig;
 use ark_lib::offboard::OffboardRequest;
 use ark_lib::vtxo::VtxoPolicyKind;
-use bitcoin::{Amount, ScriptBuf, Transaction};
+use bitcoin::{Amount, FeeRate, ScriptBuf, Transaction};
 use bitcoin_ext::BlockHeight;
 use server_rpc::{TryFromBytes, protos};
 use tokio::time::Instant;
 
-use super::super::faults::{Action, Hook};
+use super::super::faults::{Action, Hook, OffboardFault};
 use super::super::state::Ark;
 use super::super::status::RpcError;
 use super::super::store::VtxoRecord;
-use super::{OffboardFault, Session};
+use super::sessions::Session;
 
 impl Ark {
     /// `PrepareOffboard`. The same request again gets the same answer for as long as the session lasts.
@@ -101,7 +101,7 @@ impl Ark {
         sessions.values().find(same).map(Session::answer)
     }
 
-    /// Checks destination, fee rate and amount. Clients read three of the texts (spec §0.4).
+    /// Checks destination, fee rate and amount. Clients read three of the texts (docs/protocol.md §30.4).
     fn check_terms(
         &self,
         offboard: &OffboardRequest,
@@ -170,6 +170,40 @@ impl Ark {
             secret_nonces: Some(secret_nonces),
             deadline: Instant::now() + self.params.offboard_session_timeout,
         })
+    }
+
+    /// Forgets the offboards that were not finished in time, and frees their coins.
+    pub(in super::super) async fn forget_late_offboards(&self) {
+        let now = Instant::now();
+        let mut late = Vec::new();
+        self.offboards.sessions().retain(|_, session| {
+            let in_time = session.deadline > now;
+            if !in_time {
+                late.push(session.lock);
+            }
+            in_time
+        });
+        for lock in late {
+            self.coins.release(lock).await;
+        }
+    }
+
+    /// The current fee rate for offboards, which the caller is about to tell a client.
+    pub(in super::super) async fn announce_offboard_fee_rate(&self) -> Result<FeeRate, RpcError> {
+        let rate = self.chain.fee_rates().await?.regular;
+        let validity = self.params.offboard_fee_rate_validity;
+        self.offboards
+            .announced_rates
+            .note(rate, Instant::now(), validity);
+        Ok(rate)
+    }
+
+    /// Whether clients may still use this rate.
+    fn is_valid_fee_rate(&self, rate: FeeRate) -> bool {
+        let validity = self.params.offboard_fee_rate_validity;
+        self.offboards
+            .announced_rates
+            .holds(rate, Instant::now(), validity)
     }
 }
 

@@ -1,4 +1,4 @@
-//! The fee rates that clients may use because the server has told them.
+//! The fee rates that the server has announced: clients may use one for a while after its last announcement.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -6,44 +6,22 @@ use std::time::Duration;
 use bitcoin::FeeRate;
 use tokio::time::Instant;
 
-use super::super::state::Ark;
-use super::super::status::RpcError;
-
-/// Fee rates and when they were told last.
+/// Announced fee rates, each with the time of its last announcement.
 #[derive(Default)]
-pub struct ToldRates(Mutex<Vec<(FeeRate, Instant)>>);
+pub struct AnnouncedRates(Mutex<Vec<(FeeRate, Instant)>>);
 
-impl ToldRates {
-    fn note(&self, rate: FeeRate, now: Instant, validity: Duration) {
-        let mut told = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        told.retain(|(earlier, when)| *earlier != rate && now - *when < validity);
-        told.push((rate, now));
+impl AnnouncedRates {
+    pub(super) fn note(&self, rate: FeeRate, now: Instant, validity: Duration) {
+        let mut announced = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        announced.retain(|(earlier, when)| *earlier != rate && now - *when < validity);
+        announced.push((rate, now));
     }
 
-    fn holds(&self, rate: FeeRate, now: Instant, validity: Duration) -> bool {
-        let told = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        told.iter()
+    pub(super) fn holds(&self, rate: FeeRate, now: Instant, validity: Duration) -> bool {
+        let announced = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        announced
+            .iter()
             .any(|(earlier, when)| *earlier == rate && now - *when < validity)
-    }
-}
-
-impl Ark {
-    /// The rate for offboards at this moment, which the caller is about to tell.
-    pub(in super::super) async fn tell_offboard_fee_rate(&self) -> Result<FeeRate, RpcError> {
-        let rate = self.chain.fee_rates().await?.regular;
-        let validity = self.params.offboard_fee_rate_validity;
-        self.offboards
-            .told_rates
-            .note(rate, Instant::now(), validity);
-        Ok(rate)
-    }
-
-    /// Whether clients may use this rate.
-    pub(super) fn is_valid_fee_rate(&self, rate: FeeRate) -> bool {
-        let validity = self.params.offboard_fee_rate_validity;
-        self.offboards
-            .told_rates
-            .holds(rate, Instant::now(), validity)
     }
 }
 
@@ -52,8 +30,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_rate_holds_for_a_while_after_it_was_told_last() {
-        let rates = ToldRates::default();
+    fn a_rate_is_valid_for_a_while_after_its_last_announcement() {
+        let rates = AnnouncedRates::default();
         let (one, two) = (
             FeeRate::from_sat_per_kwu(250),
             FeeRate::from_sat_per_kwu(500),

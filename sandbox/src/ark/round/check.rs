@@ -1,4 +1,4 @@
-//! What every participation in a round has to fulfil, interactive or delegated (spec §1.4).
+//! What every participation in a round has to fulfil, interactive or delegated (docs/protocol.md §31.4).
 
 use std::collections::BTreeSet;
 

@@ -1,39 +1,22 @@
-//! After a round: the client gives up its old VTXOs and learns what unlocks the new ones (spec §2.4, step 12).
+//! After a round: the client gives up its old VTXOs and learns what unlocks the new ones (docs/protocol.md §32.4, step 12).
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::collections::BTreeSet;
 
 use anyhow::Context;
 use ark_lib::VtxoId;
 use ark_lib::forfeit::HashLockedForfeitBundle;
-use ark_lib::musig::{self, PublicNonce, SecretNonce};
+use ark_lib::musig::{self, PublicNonce};
 use ark_lib::tree::signed::{LeafVtxoCosignRequest, LeafVtxoCosignResponse, UnlockHash};
 use server_rpc::{MAX_NB_VTXO_IDS, TryFromBytes, protos};
 use tokio::time::Instant;
 
-use super::super::board::spoil;
-use super::super::faults::{Action, Hook};
+use super::super::faults::{Action, Hook, corrupt_signature};
 use super::super::state::Ark;
 use super::super::status::RpcError;
 use super::super::store::{
     Participation, Round, TxKind, VtxoRecord, VtxoState, participation, tx, vtxo,
 };
-
-/// The server's nonces for forfeits that are under way, by input and the hash that the forfeit is bound to.
-#[derive(Default)]
-pub struct ForfeitNonces(Mutex<BTreeMap<(VtxoId, UnlockHash), ForfeitNonce>>);
-
-struct ForfeitNonce {
-    public: PublicNonce,
-    secret: SecretNonce,
-    drawn: Instant,
-}
-
-impl ForfeitNonces {
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<(VtxoId, UnlockHash), ForfeitNonce>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
+use super::nonces::ForfeitNonce;
 
 impl Ark {
     /// `RequestLeafVtxoCosign`. Remembers nothing, so a client may ask as often as it likes.
@@ -59,7 +42,7 @@ impl Ark {
         .map_err(RpcError::bad)?;
         let mut response = protos::LeafVtxoCosignResponse::from(response);
         if self.hook(Hook::RoundLeaf)? == Some(Action::WrongSignature) {
-            spoil(&mut response.partial_signature);
+            corrupt_signature(&mut response.partial_signature);
         }
         Ok(response)
     }

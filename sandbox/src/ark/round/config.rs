@@ -1,13 +1,11 @@
 //! When rounds happen and how long they wait, changeable while the server runs.
 
-use std::sync::PoisonError;
 use std::time::Duration;
 
 use anyhow::ensure;
 use serde::{Deserialize, Serialize};
 
 use super::super::params::Params;
-use super::super::state::Ark;
 
 /// The timing of rounds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,7 +46,7 @@ impl From<&Params> for RoundConfig {
 }
 
 impl RoundConfig {
-    fn changed_by(self, change: RoundConfigChange) -> anyhow::Result<RoundConfig> {
+    pub(super) fn changed_by(self, change: RoundConfigChange) -> anyhow::Result<RoundConfig> {
         ensure!(change.interval_s != Some(0), "interval_s must not be zero");
         Ok(RoundConfig {
             submit_time: change
@@ -62,30 +60,6 @@ impl RoundConfig {
                 expected => expected,
             },
         })
-    }
-}
-
-impl Ark {
-    /// The timing in force.
-    pub(in super::super) fn round_config(&self) -> RoundConfig {
-        *self
-            .round_config
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Changes the timing from the next step of a round on.
-    pub(in super::super) fn change_round_config(
-        &self,
-        change: RoundConfigChange,
-    ) -> anyhow::Result<()> {
-        let mut config = self
-            .round_config
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        *config = config.changed_by(change)?;
-        self.rounds.config_changed.notify_one();
-        Ok(())
     }
 }
 

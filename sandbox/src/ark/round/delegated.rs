@@ -1,4 +1,4 @@
-//! Participations that the server carries out while the client is away, and the state of any participation (spec §1.4, §2.5).
+//! Participations that the server carries out while the client is away, and the state of any participation (docs/protocol.md §31.4, §32.5).
 
 use ark_lib::attestations::DelegatedRoundParticipationAttestation;
 use ark_lib::mailbox::MailboxIdentifier;

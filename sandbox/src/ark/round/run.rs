@@ -1,4 +1,4 @@
-//! The course of a round, from the invitation to the funding transaction (spec §2.4, steps 1 to 11).
+//! The course of a round, from the invitation to the funding transaction (docs/protocol.md §32.4, steps 1 to 11).
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -21,15 +21,14 @@ use server_rpc::protos::mailbox_server::mailbox_message::Message;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until};
 
-use super::super::board::spoil;
-use super::super::faults::{Action, Hook};
+use super::super::faults::{Action, Hook, corrupt_signature};
 use super::super::state::Ark;
 use super::super::store::{
     Participation, Round, TxKind, VtxoState, mailbox, participation, round, tx, vtxo,
 };
+use super::attempt::{Attempt, Participant, Proposal, Stage};
 use super::tree::{ServerNonces, alter_proposal, draw_nonces};
-use super::{Attempt, Participant, Proposal, Stage};
-use crate::coins::CoinLock;
+use crate::coin_wallet::CoinLock;
 
 /// Round numbers start at the seconds since this moment, so that they grow even if the store is lost.
 const ROUND_SEQ_EPOCH: Duration = Duration::from_secs(1_741_015_334);
@@ -58,7 +57,7 @@ pub enum RoundOutcome {
     },
 }
 
-/// Coins that the attempts of one round promise: all spend the first one, so that only one can confirm.
+/// The coins that the attempts of one round lock. All attempts spend the first one, so that only one can confirm.
 #[derive(Clone, Copy)]
 struct Promised {
     lock: CoinLock,
@@ -412,7 +411,7 @@ impl Ark {
             Some(Action::WrongSignature) => {
                 if let Some(signature) = cosign_sigs.first_mut() {
                     let mut bytes = *signature.as_ref();
-                    spoil(&mut bytes);
+                    corrupt_signature(&mut bytes);
                     *signature = schnorr::Signature::from_slice(&bytes)?;
                 }
             }

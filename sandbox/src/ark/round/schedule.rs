@@ -1,5 +1,6 @@
-//! Rounds at fixed times (spec §7.1).
+//! Rounds at fixed times, and changes of their timing (docs/protocol.md §37.1).
 
+use std::sync::PoisonError;
 use std::time::{Duration, SystemTime};
 
 use server_rpc::protos;
@@ -7,9 +8,32 @@ use tokio::time::sleep;
 
 use super::super::state::Ark;
 use super::super::status::RpcError;
+use super::{RoundConfig, RoundConfigChange};
 
 impl Ark {
-    /// Runs a round after every interval, provided that somebody would notice, until this run ends.
+    /// The timing in force.
+    pub(in super::super) fn round_config(&self) -> RoundConfig {
+        *self
+            .round_config
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Changes the timing from the next step of a round on.
+    pub(in super::super) fn change_round_config(
+        &self,
+        change: RoundConfigChange,
+    ) -> anyhow::Result<()> {
+        let mut config = self
+            .round_config
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        *config = config.changed_by(change)?;
+        self.rounds.config_changed.notify_one();
+        Ok(())
+    }
+
+    /// Runs a round after every interval until this run ends; skips it if there is no subscriber and no delegated participation.
     pub(in super::super) async fn schedule_rounds(&self) {
         let rounds = async {
             loop {
@@ -18,7 +42,7 @@ impl Ark {
                     () = self.rounds.config_changed.notified() => continue,
                 }
                 if let Err(error) = self.run_scheduled_round().await {
-                    tracing::warn!(error = %format_args!("{error:#}"), "round not run");
+                    tracing::warn!(error = %format_args!("{error:#}"), "scheduled round failed");
                 }
             }
         };

@@ -1,4 +1,4 @@
-//! What interactive participants send: their wishes, then their signatures (spec §1.4).
+//! What interactive participants send: their wishes, then their signatures (docs/protocol.md §31.4).
 
 use std::collections::BTreeSet;
 
@@ -12,8 +12,8 @@ use server_rpc::{TryFromBytes, protos};
 use super::super::state::Ark;
 use super::super::status::RpcError;
 use super::super::store::VtxoRecord;
+use super::attempt::{Participant, Stage};
 use super::check::{Inputs, decode_inputs};
-use super::{Participant, Stage};
 
 impl Ark {
     /// `SubmitPayment`. The same request again gets the same answer for as long as the attempt lasts.

@@ -1,4 +1,4 @@
-//! The tree of a round, before anybody has signed it (spec §2.4, steps 4 and 6).
+//! The tree of a round, before anybody has signed it (docs/protocol.md §32.4, steps 4 and 6).
 
 use std::collections::HashMap;
 
@@ -8,39 +8,13 @@ use ark_lib::tree::signed::{VtxoLeafSpec, VtxoTreeSpec};
 use ark_lib::{SECP, VtxoPolicy, VtxoRequest};
 use bitcoin::secp256k1::{Keypair, PublicKey, rand::thread_rng};
 use bitcoin_ext::{BlockDelta, BlockHeight, P2TR_DUST};
-use serde::{Deserialize, Serialize};
 
+use super::super::faults::TreeFault;
 use super::super::state::Ark;
-use super::{Attempt, unlock_hash};
+use super::attempt::{Attempt, unlock_hash};
 
 /// A tree needs an inner node, and so at least two leaves.
 const MIN_LEAVES: usize = 2;
-
-/// How a hostile server changes a tree. What concerns a leaf concerns the first one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum TreeFault {
-    /// A leaf is left out.
-    MissingOutput,
-    /// A leaf is worth one satoshi less.
-    WrongAmount,
-    /// A leaf belongs to somebody else.
-    WrongPolicy,
-    /// A leaf is locked with another hash.
-    WrongUnlockHash,
-    /// A leaf is there twice.
-    DuplicateOutput,
-    /// The tree expires after half the time.
-    ShortExpiry,
-    /// The delay of an exit is longer.
-    ExitDelta,
-    /// The tree names another server.
-    ServerKey,
-    /// The transaction puts one satoshi less into the tree than its leaves are worth.
-    Underfunded,
-    /// There is one nonce too few to sign with.
-    MissingNonce,
-}
 
 /// What the server contributes to the signatures of one tree.
 pub struct ServerNonces {

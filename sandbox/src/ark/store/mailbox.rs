@@ -1,4 +1,4 @@
-//! Mailboxes: messages under checkpoints that increase over all mailboxes (spec §1.7).
+//! Mailboxes: messages under checkpoints that increase over all mailboxes (docs/protocol.md §31.7).
 
 use std::collections::BTreeSet;
 

@@ -1,4 +1,4 @@
-//! The server's memory: SQLite, in RAM or in a directory, written through before anything is answered (spec §2.12).
+//! The server's memory: SQLite, in RAM or in a directory, written through before anything is answered (docs/protocol.md §32.12).
 //!
 //! Calls block for as long as SQLite needs. That is microseconds here, and keeps every change a single transaction without an
 //! await inside, so that a request that is cut off halfway has done either all or nothing.

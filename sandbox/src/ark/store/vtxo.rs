@@ -1,4 +1,4 @@
-//! One record per VTXO (spec §0.6).
+//! One record per VTXO (docs/protocol.md §30.6).
 
 use std::fmt;
 use std::str::FromStr;

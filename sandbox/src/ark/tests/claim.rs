@@ -1,4 +1,4 @@
-//! Everything after a round can be asked for again at any time (spec §8, item 9).
+//! Everything after a round can be asked for again at any time (docs/protocol.md §38, item 9).
 
 use ark_lib::forfeit::{HashLockedForfeitBundle, create_hark_forfeit_tx};
 use bitcoin::hashes::Hash;

@@ -14,7 +14,7 @@ async fn about_to_pay() -> (Sandbox, Wallet, Vtxo<Full>) {
 #[tokio::test]
 async fn a_crash_after_persisting_leaves_a_payment_that_can_be_finished() {
     let (sandbox, wallet, input) = about_to_pay().await;
-    let crash = rule("arkoor.persisted", Action::Crash);
+    let crash = fault("arkoor.persisted", Action::Crash);
     sandbox.server.faults().add(crash).unwrap();
     let payment = wallet.payment(&input, &[(wallet.key.public_key(), 20_000)]);
     let status = wallet.cosign(&payment).await.unwrap_err();
@@ -36,7 +36,7 @@ async fn a_lost_answer_hides_work_that_was_done() {
     let faults = sandbox.server.faults();
 
     let id = faults
-        .add(rule("RequestArkoorCosign", Action::DropBefore))
+        .add(fault("RequestArkoorCosign", Action::DropBefore))
         .unwrap();
     let status = wallet.cosign(&payment).await.unwrap_err();
     assert_eq!(status.code(), Code::Unavailable);
@@ -44,7 +44,7 @@ async fn a_lost_answer_hides_work_that_was_done() {
     assert!(faults.remove(id));
 
     faults
-        .add(rule("RequestArkoorCosign", Action::DropAfter))
+        .add(fault("RequestArkoorCosign", Action::DropAfter))
         .unwrap();
     let status = wallet.cosign(&payment).await.unwrap_err();
     assert_eq!(status.code(), Code::Unavailable);
@@ -60,14 +60,16 @@ async fn signatures_can_be_wrong_or_missing_or_refused() {
     let payment = || wallet.payment(&input, &[(wallet.key.public_key(), 20_000)]);
 
     faults
-        .add(rule("arkoor.checked", Action::RefuseInputs))
+        .add(fault("arkoor.checked", Action::RefuseInputs))
         .unwrap();
     let status = wallet.cosign(&payment()).await.unwrap_err();
     assert_eq!(status.rejected_vtxos(), vec![input.id()]);
     assert_eq!(sandbox.server.ledger().unwrap().spent.count, 0);
 
     for action in [Action::WrongSignature, Action::MissingSignature] {
-        faults.add(rule("arkoor.response", action.clone())).unwrap();
+        faults
+            .add(fault("arkoor.response", action.clone()))
+            .unwrap();
         let payment = payment();
         let response = wallet.cosign(&payment).await.unwrap();
         assert!(wallet.finish(payment, response).is_none(), "{action:?}");
@@ -77,7 +79,7 @@ async fn signatures_can_be_wrong_or_missing_or_refused() {
     assert!(wallet.finish(payment, response).is_some());
 
     faults
-        .add(rule("board.cosign", Action::WrongSignature))
+        .add(fault("board.cosign", Action::WrongSignature))
         .unwrap();
     let (builder, funding_tx) = sandbox.prepare_board(&wallet, sat(1_000)).await;
     let request = wallet.board_request(&builder, &funding_tx, sat(1_000));
@@ -91,7 +93,7 @@ async fn signatures_can_be_wrong_or_missing_or_refused() {
 async fn a_forgotten_upload_has_to_be_repeated() {
     let (sandbox, wallet, input) = about_to_pay().await;
     let faults = sandbox.server.faults();
-    faults.add(rule("register", Action::Forget)).unwrap();
+    faults.add(fault("register", Action::Forget)).unwrap();
     wallet.register([&input]).await.unwrap();
     let payment = wallet.payment(&input, &[(wallet.key.public_key(), 20_000)]);
     let status = wallet.cosign(&payment).await.unwrap_err();
@@ -108,7 +110,7 @@ async fn a_rule_can_answer_with_any_status() {
         message: "busy".to_owned(),
         identifiers: vec![input.id().to_string()],
     };
-    let refusal = rule("RegisterVtxoTransactions", refusal);
+    let refusal = fault("RegisterVtxoTransactions", refusal);
     sandbox.server.faults().add(refusal).unwrap();
     let status = wallet.register([&input]).await.unwrap_err();
     assert_eq!(status.message(), "busy");

@@ -249,15 +249,17 @@ async fn posts_can_be_lost_or_doubled_and_streams_cut() {
     let vtxo = sandbox.board(&wallet, sat(1_000)).await;
     let faults = sandbox.server.faults();
 
-    faults.add(rule("mailbox.post", Action::Withhold)).unwrap();
+    faults.add(fault("mailbox.post", Action::Withhold)).unwrap();
     mailbox.post(&wallet, [&vtxo]).await.unwrap();
     assert!(mailbox.read(&wallet, 0).await.messages.is_empty());
-    faults.add(rule("mailbox.post", Action::Duplicate)).unwrap();
+    faults
+        .add(fault("mailbox.post", Action::Duplicate))
+        .unwrap();
     mailbox.post(&wallet, [&vtxo]).await.unwrap();
     assert_eq!(mailbox.read(&wallet, 0).await.messages.len(), 2);
 
     let cut = Action::CutStreamAfter { messages: 1 };
-    faults.add(rule("SubscribeMailbox", cut)).unwrap();
+    faults.add(fault("SubscribeMailbox", cut)).unwrap();
     let mut client = wallet.rpc.mailbox_client.clone();
     let request = mailbox.request(0);
     let mut stream = client

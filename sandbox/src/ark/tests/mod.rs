@@ -34,7 +34,7 @@ use server_rpc::ServerConnection;
 use server_rpc::protos;
 use server_rpc::tonic::Status;
 
-use super::{Action, ArkServer, ArkServerOptions, Params, Rule};
+use super::{Action, ArkServer, ArkServerOptions, Fault, Params};
 use crate::chain::{AutoMine, Chain, ChainConfig, FeeRates, Unspent};
 
 /// Spends of this script need no key, so that a test can pay without a wallet.
@@ -50,8 +50,8 @@ fn new_key() -> Keypair {
     Keypair::new(&*SECP, &mut thread_rng())
 }
 
-fn rule(target: &str, action: Action) -> Rule {
-    Rule {
+fn fault(target: &str, action: Action) -> Fault {
+    Fault {
         target: target.to_owned(),
         skip: 0,
         times: Some(1),

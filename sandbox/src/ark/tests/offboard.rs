@@ -274,7 +274,7 @@ async fn what_is_prepared_can_be_wrong_or_forgotten() {
         OffboardFault::MissingConnector,
         OffboardFault::MissingNonce,
     ] {
-        let fault = rule("offboard.prepared", Action::AlterOffboard { change });
+        let fault = fault("offboard.prepared", Action::AlterOffboard { change });
         faults.add(fault).unwrap();
         let prepared = wallet.prepare(&request, &inputs).await.unwrap();
         let signed = wallet.sign_offboard(&request, &inputs, &prepared);
@@ -298,7 +298,7 @@ async fn the_end_of_an_offboard_can_be_false_or_lost() {
         sandbox
             .server
             .faults()
-            .add(rule(hook, action.clone()))
+            .add(fault(hook, action.clone()))
             .unwrap();
         let request = offboard(20_000 - FEE);
         // A client that lost an answer asks again, and after a loss of the session from the start.
@@ -331,7 +331,7 @@ async fn the_end_of_an_offboard_can_be_false_or_lost() {
         sandbox.server.restart().await;
         let known = sandbox.chain.tx(txid).await.unwrap().is_some();
         assert_eq!(known, !withheld, "{hook} {action:?}");
-        assert_eq!(sandbox.server.faults().rules()[0].fired, 1);
+        assert_eq!(sandbox.server.faults().active()[0].fired, 1);
     }
 }
 

@@ -80,9 +80,9 @@ async fn board_and_pay(sandbox: &Sandbox) {
 async fn with_fault(target: &str, action: Action) {
     let sandbox = Sandbox::start(Params::free()).await;
     let faults = sandbox.server.faults();
-    faults.add(rule(target, action)).unwrap();
+    faults.add(fault(target, action)).unwrap();
     board_and_pay(&sandbox).await;
-    assert_eq!(faults.rules()[0].fired, 1, "{target}");
+    assert_eq!(faults.active()[0].fired, 1, "{target}");
 }
 
 #[tokio::test]

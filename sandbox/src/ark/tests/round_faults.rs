@@ -34,7 +34,7 @@ async fn a_tree_can_be_wrong_in_every_way() {
         TreeFault::Underfunded,
         TreeFault::MissingNonce,
     ] {
-        let fault = rule("round.proposal", Action::AlterTree { change });
+        let fault = fault("round.proposal", Action::AlterTree { change });
         sandbox.server.faults().add(fault).unwrap();
         let mut events = wallet.events().await;
         let (outcome, ()) = tokio::join!(sandbox.server.trigger_round(), async {
@@ -94,7 +94,7 @@ async fn a_crash_after_the_commit_loses_nothing_but_the_event() {
         sandbox
             .server
             .faults()
-            .add(rule(hook, Action::Crash))
+            .add(fault(hook, Action::Crash))
             .unwrap();
         let (joined, outcome, mut events) = take_part(&sandbox, &wallet, &old).await;
         assert!(outcome.is_err(), "{outcome:?}");
@@ -124,7 +124,7 @@ async fn a_crash_before_the_commit_leaves_everything_as_it_was() {
         sandbox
             .server
             .faults()
-            .add(rule(hook, Action::Crash))
+            .add(fault(hook, Action::Crash))
             .unwrap();
         let mut events = wallet.events().await;
         let (outcome, ()) = tokio::join!(sandbox.server.trigger_round(), async {
@@ -149,7 +149,7 @@ async fn the_end_of_a_round_can_be_hidden_or_false() {
     let (sandbox, wallet, old) = about_to_refresh().await;
     let faults = sandbox.server.faults();
     faults
-        .add(rule("round.finished", Action::OtherTxid))
+        .add(fault("round.finished", Action::OtherTxid))
         .unwrap();
     let (joined, _, mut events) = take_part(&sandbox, &wallet, &old).await;
     let finished = events.finished().await;
@@ -160,20 +160,20 @@ async fn the_end_of_a_round_can_be_hidden_or_false() {
     );
 
     faults
-        .add(rule("round.leaf", Action::WrongSignature))
+        .add(fault("round.leaf", Action::WrongSignature))
         .unwrap();
     assert!(!wallet.cosign_leaf(&mut outputs[0], &funding).await);
-    faults.add(rule("round.status", Action::NotFound)).unwrap();
+    faults.add(fault("round.status", Action::NotFound)).unwrap();
     let status = wallet.status(joined.unlock_hash).await.unwrap_err();
     assert_eq!(status.code(), Code::NotFound);
 
     let nonces = wallet.nonces(joined.unlock_hash, &[&old]).await.unwrap();
     let forfeits = wallet.forfeits(joined.unlock_hash, &[&old], &nonces);
     let target = "round.forfeit.persisted";
-    faults.add(rule(target, Action::Withhold)).unwrap();
+    faults.add(fault(target, Action::Withhold)).unwrap();
     let status = wallet.forfeit(forfeits.clone()).await.unwrap_err();
     assert!(!status.is_rejection(), "{status}");
-    faults.add(rule(target, Action::WrongPreimage)).unwrap();
+    faults.add(fault(target, Action::WrongPreimage)).unwrap();
     let wrong = wallet.forfeit(forfeits.clone()).await.unwrap();
     assert!(!outputs[0].provide_unlock_preimage(wrong));
     let right = wallet.forfeit(forfeits).await.unwrap();
@@ -186,7 +186,7 @@ async fn a_crash_after_the_forfeit_still_gives_the_preimage() {
     let (joined, _, _) = take_part(&sandbox, &wallet, &old).await;
     let nonces = wallet.nonces(joined.unlock_hash, &[&old]).await.unwrap();
     let forfeits = wallet.forfeits(joined.unlock_hash, &[&old], &nonces);
-    let crash = rule("round.forfeit.persisted", Action::Crash);
+    let crash = fault("round.forfeit.persisted", Action::Crash);
     sandbox.server.faults().add(crash).unwrap();
     let status = wallet.forfeit(forfeits.clone()).await.unwrap_err();
     assert!(!status.is_rejection(), "{status}");
@@ -203,9 +203,9 @@ async fn a_crash_after_the_forfeit_still_gives_the_preimage() {
 async fn a_withheld_round_is_never_broadcast_by_the_server() {
     let (sandbox, wallet, old) = about_to_refresh().await;
     let faults = sandbox.server.faults();
-    faults.add(rule("round.commit", Action::Withhold)).unwrap();
+    faults.add(fault("round.commit", Action::Withhold)).unwrap();
     faults
-        .add(rule("round.finished", Action::WrongSignature))
+        .add(fault("round.finished", Action::WrongSignature))
         .unwrap();
     let (joined, _, mut events) = take_part(&sandbox, &wallet, &old).await;
     let finished = events.finished().await;
@@ -223,9 +223,9 @@ async fn a_round_can_fail_and_its_stream_can_break() {
     let (sandbox, wallet, _) = about_to_refresh().await;
     let faults = sandbox.server.faults();
     let cut = Action::CutStreamAfter { messages: 1 };
-    faults.add(rule("SubscribeRounds", cut)).unwrap();
+    faults.add(fault("SubscribeRounds", cut)).unwrap();
     faults
-        .add(rule("round.attempt", Action::FailRound))
+        .add(fault("round.attempt", Action::FailRound))
         .unwrap();
     let mut events = wallet.events().await;
     let outcome = sandbox.server.trigger_round().await.unwrap();
@@ -239,7 +239,7 @@ async fn the_server_can_say_anything_about_itself() {
     let (sandbox, wallet, _) = about_to_refresh().await;
     let mut client = wallet.rpc.client.clone();
     let mut told = async |field| {
-        let fault = rule("info", Action::ReplaceArkInfo { field });
+        let fault = fault("info", Action::ReplaceArkInfo { field });
         sandbox.server.faults().add(fault).unwrap();
         let info = client.get_ark_info(protos::Empty {}).await.unwrap();
         info.into_inner()

@@ -126,11 +126,11 @@ async fn the_control_routes_speak_json() {
         (status, serde_json::from_slice(&body).unwrap_or_default())
     };
 
-    let rule = json!({ "target": "GetVtxo", "times": 1, "action": { "type": "drop_after" } });
-    let (status, added) = call("POST", "/faults", rule).await;
+    let fault = json!({ "target": "GetVtxo", "times": 1, "action": { "type": "drop_after" } });
+    let (status, added) = call("POST", "/faults", fault).await;
     assert_eq!((status, &added), (StatusCode::OK, &json!({ "id": 1 })));
-    let (_, rules) = call("GET", "/faults", json!(null)).await;
-    assert_eq!(rules[0]["target"], "GetVtxo");
+    let (_, faults) = call("GET", "/faults", json!(null)).await;
+    assert_eq!(faults[0]["target"], "GetVtxo");
     let (status, _) = call("DELETE", "/faults/1", json!(null)).await;
     assert_eq!(status, StatusCode::NO_CONTENT);
     let wrong = json!({ "target": "GetVtxo", "action": { "type": "crash" } });

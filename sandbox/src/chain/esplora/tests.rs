@@ -9,7 +9,7 @@ use bitcoin::{Address, Amount, FeeRate, Network, OutPoint, Transaction, Txid};
 
 use crate::chain::AutoMine;
 use crate::chain::testing::{SAT_PER_VB, anchor, output_of, unsigned};
-use crate::coins::{CoinKey, Coins};
+use crate::coin_wallet::{CoinKey, CoinWallet};
 use crate::{Sandbox, SandboxHandle};
 
 async fn start() -> (SandboxHandle, AsyncClient) {
@@ -309,7 +309,7 @@ async fn a_refused_transaction_is_a_bad_request_with_the_reason() {
         error.contains("400") && error.contains("bad-txns-inputs-missingorspent"),
         "{error}"
     );
-    let coins = Coins::new(sandbox.chain.clone(), CoinKey::derive(&[8; 32], "exit"));
+    let coins = CoinWallet::new(sandbox.chain.clone(), CoinKey::derive(&[8; 32], "exit"));
     assert_eq!(
         coins.balance().await.unwrap().confirmed,
         Amount::from_sat(110_000)

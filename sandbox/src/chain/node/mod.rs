@@ -3,11 +3,11 @@
 //! What the node is told goes over its RPC; what is asked of it is answered from a view that follows the node, because a
 //! node has no index by script or by spender. A wallet of the node is not needed, nor its transaction index.
 
+#[cfg(test)]
+mod conformance;
 mod follow;
 mod reorg;
 mod rpc;
-#[cfg(test)]
-mod same;
 mod submit;
 #[cfg(test)]
 mod tests;

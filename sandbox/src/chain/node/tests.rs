@@ -7,7 +7,7 @@ use serde_json::json;
 
 use crate::chain::testing::{SAT_PER_VB, anchor, config, output_of, unsigned};
 use crate::chain::{AutoMine, BitcoindConfig, Chain, ChainTx, RejectKind, Reorg};
-use crate::coins::{CoinKey, Coins};
+use crate::coin_wallet::{CoinKey, CoinWallet};
 use crate::testing::Bitcoind;
 use crate::{Sandbox, SandboxHandle};
 
@@ -36,11 +36,11 @@ pub(super) async fn connect(node: &Bitcoind) -> Chain {
 }
 
 /// A chain with coins on a new node.
-async fn start() -> (Bitcoind, Chain, Coins) {
+async fn start() -> (Bitcoind, Chain, CoinWallet) {
     let node = without_index();
     let chain = connect(&node).await;
     chain.mine(120).await.unwrap();
-    let coins = Coins::new(chain.clone(), key());
+    let coins = CoinWallet::new(chain.clone(), key());
     (node, chain, coins)
 }
 
@@ -86,7 +86,7 @@ async fn coins_are_mined_paid_and_spent() {
     let (_node, chain, coins) = start().await;
     let mut tips = chain.subscribe_tips();
     assert_eq!(tips.borrow_and_update().height, 120);
-    let taker = Coins::new(chain.clone(), CoinKey::derive(&[8; 32], "taker"));
+    let taker = CoinWallet::new(chain.clone(), CoinKey::derive(&[8; 32], "taker"));
     let script = taker.key().script();
     let txid = coins
         .pay(script.clone(), Amount::from_sat(100_000), SAT_PER_VB)

@@ -31,7 +31,7 @@ pub(super) struct Answered {
     body: Bytes,
 }
 
-/// Passes a request on, or does what a rule says.
+/// Passes a request on, or does what a fault says.
 pub(super) async fn pass(State(shared): State<Arc<Shared>>, request: Request) -> Response {
     let (head, body) = request.into_parts();
     let Ok(body) = body::to_bytes(body, usize::MAX).await else {
@@ -53,11 +53,11 @@ pub(super) async fn pass(State(shared): State<Arc<Shared>>, request: Request) ->
     };
 
     let ask = || shared.ask(node.unwrap_or(&shared.esplora), &asked, &head.headers);
-    let Some(due) = shared.rules.fire(|rule| rule.targets(path, &methods)) else {
+    let Some(due) = shared.faults.fire(|fault| fault.targets(path, &methods)) else {
         return ask().await.map_or_else(|_| hang_up(), Answered::whole);
     };
-    tracing::debug!(rule = due.id, action = ?due.rule.action, path = asked.path, ?methods, "a chain fault acts");
-    let answer = match due.rule.action {
+    tracing::debug!(fault = due.id, action = ?due.fault.action, path = asked.path, ?methods, "a chain fault acts");
+    let answer = match due.fault.action {
         Action::DropBefore => return hang_up(),
         Action::Answer { code, body } => return made_up(code, &body, rpc.as_ref()),
         Action::DropAfter => ask().await.map(|_| hang_up()),
@@ -102,14 +102,14 @@ impl Shared {
         })
     }
 
-    fn recorded(&self, rule: u64, asked: &Asked) -> Option<Answered> {
+    fn recorded(&self, fault: u64, asked: &Asked) -> Option<Answered> {
         let stale = self.stale.lock().unwrap_or_else(PoisonError::into_inner);
-        stale.get(&(rule, asked.clone())).cloned()
+        stale.get(&(fault, asked.clone())).cloned()
     }
 
-    fn record(&self, rule: u64, asked: Asked, first: Answered) {
+    fn record(&self, fault: u64, asked: Asked, first: Answered) {
         let mut stale = self.stale.lock().unwrap_or_else(PoisonError::into_inner);
-        stale.entry((rule, asked)).or_insert(first);
+        stale.entry((fault, asked)).or_insert(first);
     }
 }
 

@@ -1,10 +1,10 @@
-//! A chain source that misbehaves on demand: an HTTP proxy between a wallet and its chain (spec §5.2, row "chain").
+//! A chain source that misbehaves on demand: an HTTP proxy between a wallet and its chain (docs/protocol.md §35.2, row "chain").
 //!
 //! It stands before the sandbox's Esplora API and, where the sandbox runs on a real node, before that node's RPC too: what is
-//! posted to `/` or below `/wallet/` goes to the node, everything else to Esplora. Without a rule it passes everything on.
+//! posted to `/` or below `/wallet/` goes to the node, everything else to Esplora. Without a fault it passes everything on.
 
+mod fault;
 mod proxy;
-mod rule;
 #[cfg(test)]
 mod tests;
 
@@ -21,10 +21,10 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::task::AbortHandle;
 
+pub use self::fault::{Action, ActiveFault, Fault};
 use self::proxy::{Answered, Asked};
-pub use self::rule::{Action, ActiveRule, Rule};
 use super::control::{Body, ControlError};
-use super::rules::Rules;
+use super::faults::FaultList;
 
 /// A running proxy, without a slash at the end of any URL. Clones share it; it ends with [`stop`](Self::stop).
 #[derive(Clone)]
@@ -38,8 +38,8 @@ struct Shared {
     http: reqwest::Client,
     esplora: String,
     node: Option<String>,
-    rules: Rules<Action>,
-    /// What stale rules answer, by the rule's id and the request.
+    faults: FaultList<Action>,
+    /// What stale faults answer, by the fault's id and the request.
     stale: Mutex<HashMap<(u64, Asked), Answered>>,
 }
 
@@ -59,7 +59,7 @@ impl ChainProxy {
             http: reqwest::Client::builder().no_proxy().build()?,
             esplora,
             node: node.map(|url| url.trim_end_matches('/').to_owned()),
-            rules: Rules::default(),
+            faults: FaultList::default(),
             stale: Mutex::default(),
         });
         let router = Router::new()
@@ -78,27 +78,27 @@ impl ChainProxy {
         &self.url
     }
 
-    /// Puts a rule in force and returns its id. Fails for one that could never act.
-    pub fn add(&self, rule: Rule) -> anyhow::Result<u64> {
-        rule.check(self.shared.node.is_some())?;
-        Ok(self.shared.rules.add(rule))
+    /// Puts a fault in force and returns its id. Fails for one that could never act.
+    pub fn add(&self, fault: Fault) -> anyhow::Result<u64> {
+        fault.check(self.shared.node.is_some())?;
+        Ok(self.shared.faults.add(fault))
     }
 
-    /// Withdraws a rule; false if there is none with this id.
+    /// Withdraws a fault; false if there is none with this id.
     pub fn remove(&self, id: u64) -> bool {
-        self.shared.forget(|rule| rule == id);
-        self.shared.rules.remove(id)
+        self.shared.forget(|fault| fault == id);
+        self.shared.faults.remove(id)
     }
 
-    /// Withdraws all rules.
+    /// Withdraws all faults.
     pub fn clear(&self) {
-        self.shared.rules.clear();
+        self.shared.faults.clear();
         self.shared.forget(|_| true);
     }
 
-    /// The rules, oldest first, spent ones included.
-    pub fn rules(&self) -> Vec<ActiveRule> {
-        self.shared.rules.active()
+    /// The faults, oldest first, spent ones included.
+    pub fn active(&self) -> Vec<ActiveFault> {
+        self.shared.faults.active()
     }
 
     /// Stops listening.
@@ -118,22 +118,22 @@ impl ChainProxy {
 impl Shared {
     fn forget(&self, of: impl Fn(u64) -> bool) {
         let mut stale = self.stale.lock().unwrap_or_else(PoisonError::into_inner);
-        stale.retain(|(rule, _), _| !of(*rule));
+        stale.retain(|(fault, _), _| !of(*fault));
     }
 }
 
 async fn add(
     State(proxy): State<ChainProxy>,
-    Body(rule): Body<Rule>,
+    Body(fault): Body<Fault>,
 ) -> Result<Json<Value>, ControlError> {
     let id = proxy
-        .add(rule)
+        .add(fault)
         .map_err(|error| ControlError::bad_request(error.to_string()))?;
     Ok(Json(json!({ "id": id })))
 }
 
-async fn list(State(proxy): State<ChainProxy>) -> Json<Vec<ActiveRule>> {
-    Json(proxy.rules())
+async fn list(State(proxy): State<ChainProxy>) -> Json<Vec<ActiveFault>> {
+    Json(proxy.active())
 }
 
 async fn clear(State(proxy): State<ChainProxy>) -> StatusCode {

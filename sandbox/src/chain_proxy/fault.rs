@@ -1,18 +1,18 @@
-//! What a rule about the chain says.
+//! What a fault about the chain says.
 
 use anyhow::ensure;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::rules;
+use crate::faults;
 
-/// A rule whose target is a path of the Esplora API (`/tx/*/outspend/*`, where `*` stands for one segment), a method of the node's
+/// A fault whose target is a path of the Esplora API (`/tx/*/outspend/*`, where `*` stands for one segment), a method of the node's
 /// RPC (`getrawtransaction`), or `*` for everything.
-pub type Rule = rules::Rule<Action>;
-/// A rule in force.
-pub type ActiveRule = rules::ActiveRule<Action>;
+pub type Fault = faults::Fault<Action>;
+/// A fault in force.
+pub type ActiveFault = faults::ActiveFault<Action>;
 
-/// What a rule does.
+/// What a fault does.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Action {
@@ -27,7 +27,7 @@ pub enum Action {
     DropAfter,
     /// The connection breaks in the middle of the answer's body.
     Cut,
-    /// The answer is the one that the same request got when it came first after the rule was added: time stands still.
+    /// The answer is the one that the same request got when it came first after the fault was added: time stands still.
     Stale,
     /// The request is not passed on and this is the answer.
     Answer {
@@ -45,8 +45,8 @@ fn ok() -> u16 {
     200
 }
 
-impl Rule {
-    /// Whether the rule can ever act; `has_node` says whether there is an RPC to act on.
+impl Fault {
+    /// Whether the fault can ever act; `has_node` says whether there is an RPC to act on.
     pub(super) fn check(&self, has_node: bool) -> anyhow::Result<()> {
         let target = self.target.as_str();
         if target != "*" && !target.starts_with('/') {
@@ -65,7 +65,7 @@ impl Rule {
         Ok(())
     }
 
-    /// Whether the rule is about this call: a path without methods, or the RPC methods of a request.
+    /// Whether the fault is about this call: a path without methods, or the RPC methods of a request.
     pub(super) fn targets(&self, path: &str, methods: &[String]) -> bool {
         if self.target == "*" {
             return true;
@@ -94,7 +94,7 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    fn rule(target: &str, action: Value) -> Rule {
+    fn fault(target: &str, action: Value) -> Fault {
         serde_json::from_value(json!({ "target": target, "action": action })).unwrap()
     }
 
@@ -117,21 +117,21 @@ mod tests {
     fn methods_and_paths_do_not_mix() {
         let cut = || json!({"type": "cut"});
         let batch = ["getblock".to_owned(), "gettxout".to_owned()];
-        assert!(rule("gettxout", cut()).targets("/", &batch));
-        assert!(!rule("/", cut()).targets("/", &batch));
-        assert!(!rule("gettxout", cut()).targets("/gettxout", &[]));
-        assert!(rule("*", cut()).targets("/", &batch) && rule("*", cut()).targets("/tx", &[]));
+        assert!(fault("gettxout", cut()).targets("/", &batch));
+        assert!(!fault("/", cut()).targets("/", &batch));
+        assert!(!fault("gettxout", cut()).targets("/gettxout", &[]));
+        assert!(fault("*", cut()).targets("/", &batch) && fault("*", cut()).targets("/tx", &[]));
     }
 
     #[test]
     fn a_rule_that_could_never_act_is_refused() {
         let cut = || json!({"type": "cut"});
-        assert!(rule("/tx", cut()).check(false).is_ok());
-        assert!(rule("getblock", cut()).check(true).is_ok());
-        assert!(rule("getblock", cut()).check(false).is_err());
-        assert!(rule("GET /tx", cut()).check(true).is_err());
-        assert!(rule("", cut()).check(true).is_err());
-        let answer = |code: u16| rule("*", json!({"type": "answer", "code": code}));
+        assert!(fault("/tx", cut()).check(false).is_ok());
+        assert!(fault("getblock", cut()).check(true).is_ok());
+        assert!(fault("getblock", cut()).check(false).is_err());
+        assert!(fault("GET /tx", cut()).check(true).is_err());
+        assert!(fault("", cut()).check(true).is_err());
+        let answer = |code: u16| fault("*", json!({"type": "answer", "code": code}));
         assert!(answer(503).check(false).is_ok());
         assert!(answer(7).check(false).is_err());
     }

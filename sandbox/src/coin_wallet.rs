@@ -128,16 +128,16 @@ struct Locks {
 }
 
 /// The wallet.
-pub struct Coins {
+pub struct CoinWallet {
     chain: Chain,
     key: CoinKey,
     locks: Mutex<Locks>,
 }
 
-impl Coins {
+impl CoinWallet {
     /// The wallet of a key on a chain.
-    pub fn new(chain: Chain, key: CoinKey) -> Coins {
-        Coins {
+    pub fn new(chain: Chain, key: CoinKey) -> CoinWallet {
+        CoinWallet {
             chain,
             key,
             locks: Mutex::default(),
@@ -178,7 +178,7 @@ impl Coins {
         self.fund_including(None, outputs, fee_rate).await
     }
 
-    /// Like [`Coins::fund`], but spends a given coin of the wallet in any case, so that of several transactions that
+    /// Like [`CoinWallet::fund`], but spends a given coin of the wallet in any case, so that of several transactions that
     /// include the same coin only one can be mined.
     pub async fn fund_including(
         &self,
@@ -376,11 +376,11 @@ mod tests {
     use super::*;
     use crate::chain::testing::{SAT_PER_VB, config};
 
-    async fn rich() -> Coins {
+    async fn rich() -> CoinWallet {
         let key = CoinKey::derive(&[3; 32], "coins");
         let chain = Chain::start(config(None, key.script())).unwrap();
         chain.mine(101).await.unwrap();
-        Coins::new(chain, key)
+        CoinWallet::new(chain, key)
     }
 
     fn pay(sat: u64) -> TxOut {
@@ -455,7 +455,7 @@ mod tests {
     #[tokio::test]
     async fn a_foreign_payment_is_not_trusted_before_it_confirms() {
         let giver = rich().await;
-        let taker = Coins::new(giver.chain.clone(), CoinKey::derive(&[5; 32], "taker"));
+        let taker = CoinWallet::new(giver.chain.clone(), CoinKey::derive(&[5; 32], "taker"));
         giver
             .pay(taker.key().script(), Amount::from_sat(100_000), SAT_PER_VB)
             .await

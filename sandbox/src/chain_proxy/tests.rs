@@ -43,9 +43,9 @@ impl Bench {
         }
     }
 
-    fn rule(&self, rule: Value) -> u64 {
+    fn fault(&self, fault: Value) -> u64 {
         self.proxy
-            .add(serde_json::from_value(rule).unwrap())
+            .add(serde_json::from_value(fault).unwrap())
             .unwrap()
     }
 
@@ -97,7 +97,7 @@ async fn a_connection_breaks_before_or_after_the_request_or_within_the_answer() 
     let bench = Bench::new().await;
     for (action, passes) in [("drop_before", 0), ("drop_after", 1), ("cut", 1)] {
         let before = bench.passed();
-        let id = bench.rule(json!({"target": "/tx", "times": 1, "action": {"type": action}}));
+        let id = bench.fault(json!({"target": "/tx", "times": 1, "action": {"type": action}}));
         let lost = bench.get("/tx").await.unwrap_err();
         assert_eq!(
             lost.is_body() || lost.is_decode(),
@@ -105,7 +105,7 @@ async fn a_connection_breaks_before_or_after_the_request_or_within_the_answer() 
             "{action}: {lost:?}"
         );
         assert_eq!(bench.passed() - before, passes, "{action}");
-        assert_eq!(bench.proxy.rules()[0].fired, 1);
+        assert_eq!(bench.proxy.active()[0].fired, 1);
         bench.get("/tx").await.unwrap();
         assert!(bench.proxy.remove(id) && !bench.proxy.remove(id));
     }
@@ -115,7 +115,7 @@ async fn a_connection_breaks_before_or_after_the_request_or_within_the_answer() 
 async fn a_stale_answer_is_the_first_since_the_rule() {
     let bench = Bench::new().await;
     assert_eq!(bench.number("/tip").await, 1);
-    let id = bench.rule(json!({"target": "/tip", "action": {"type": "stale"}}));
+    let id = bench.fault(json!({"target": "/tip", "action": {"type": "stale"}}));
     assert_eq!(
         (bench.number("/tip").await, bench.number("/tip").await),
         (2, 2)
@@ -124,7 +124,7 @@ async fn a_stale_answer_is_the_first_since_the_rule() {
     assert_eq!(bench.number("/tip?x").await, 4, "another request");
     bench.proxy.remove(id);
     assert_eq!(bench.number("/tip").await, 5);
-    bench.rule(json!({"target": "/tip", "action": {"type": "stale"}}));
+    bench.fault(json!({"target": "/tip", "action": {"type": "stale"}}));
     assert_eq!(
         (bench.number("/tip").await, bench.number("/tip").await),
         (6, 6)
@@ -134,16 +134,17 @@ async fn a_stale_answer_is_the_first_since_the_rule() {
 #[tokio::test]
 async fn made_up_answers_fit_the_question() {
     let bench = Bench::new().await;
-    bench.rule(
+    bench.fault(
         json!({"target": "/fees", "action": {"type": "answer", "code": 429, "body": "slow down"}}),
     );
     let url = format!("{}/fees", bench.proxy.url());
     let answer = bench.http.get(url).send().await.unwrap();
     assert_eq!(answer.status(), 429);
     assert_eq!(answer.text().await.unwrap(), "slow down");
-    bench.rule(json!({"target": "/list", "action": {"type": "answer", "body": []}}));
+    bench.fault(json!({"target": "/list", "action": {"type": "answer", "body": []}}));
     assert_eq!(bench.get("/list").await.unwrap(), "[]");
-    bench.rule(json!({"target": "estimate", "action": {"type": "answer", "body": {"result": {}}}}));
+    bench
+        .fault(json!({"target": "estimate", "action": {"type": "answer", "body": {"result": {}}}}));
     let call = |id: u32| json!({"id": id, "method": "estimate"});
     let reply = |id: u32| json!({"jsonrpc": "2.0", "id": id, "result": {}});
     assert_eq!(bench.call(&call(7)).await.unwrap(), reply(7));
@@ -155,7 +156,7 @@ async fn made_up_answers_fit_the_question() {
 #[tokio::test]
 async fn a_delayed_request_is_passed_on_in_the_end() {
     let bench = Bench::new().await;
-    bench.rule(json!({"target": "*", "action": {"type": "delay", "ms": 30}}));
+    bench.fault(json!({"target": "*", "action": {"type": "delay", "ms": 30}}));
     let before = std::time::Instant::now();
     bench.get("/tx").await.unwrap();
     assert!(before.elapsed() >= std::time::Duration::from_millis(30));
@@ -168,7 +169,7 @@ async fn rules_come_and_go_over_http() {
     let base = format!("http://{}/chain-faults", listener.local_addr().unwrap());
     let routes = bench.proxy.control_router();
     tokio::spawn(async move { axum::serve(listener, routes).await });
-    let add = |rule: Value| bench.http.post(&base).json(&rule).send();
+    let add = |fault: Value| bench.http.post(&base).json(&fault).send();
     let added = add(json!({"target": "*", "times": 1, "action": {"type": "drop_before"}})).await;
     let id = added.unwrap().json::<Value>().await.unwrap()["id"].clone();
     let wrong = add(json!({"target": "GET /tx", "action": {"type": "cut"}}))
@@ -178,8 +179,8 @@ async fn rules_come_and_go_over_http() {
     assert!(wrong.json::<Value>().await.unwrap()["message"].is_string());
     bench.get("/tx").await.unwrap_err();
     let listed = bench.http.get(&base).send().await.unwrap();
-    let rule = json!({"id": id, "target": "*", "skip": 0, "times": 1, "action": {"type": "drop_before"}, "seen": 1, "fired": 1});
-    assert_eq!(listed.json::<Value>().await.unwrap(), json!([rule]));
+    let fault = json!({"id": id, "target": "*", "skip": 0, "times": 1, "action": {"type": "drop_before"}, "seen": 1, "fired": 1});
+    assert_eq!(listed.json::<Value>().await.unwrap(), json!([fault]));
     let gone = || bench.http.delete(format!("{base}/{id}")).send();
     assert_eq!(gone().await.unwrap().status(), 204);
     assert_eq!(gone().await.unwrap().status(), 404);

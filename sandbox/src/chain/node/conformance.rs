@@ -14,7 +14,7 @@ use super::Node;
 use super::tests::{COIN, coinbase, connect, exit, key, own, spend, without_index};
 use crate::chain::testing::{SAT_PER_VB, anchor, config, output_of, unsigned};
 use crate::chain::{Chain, Kind, Reorg, esplora};
-use crate::coins::Coins;
+use crate::coin_wallet::CoinWallet;
 use crate::testing::Bitcoind;
 
 fn node_of(chain: &Chain) -> &Node {
@@ -42,7 +42,7 @@ async fn simulation() -> Chain {
 }
 
 async fn pay(sim: &Chain, sat: u64) -> bitcoin::Txid {
-    let coins = Coins::new(sim.clone(), key());
+    let coins = CoinWallet::new(sim.clone(), key());
     let amount = Amount::from_sat(sat);
     coins.pay(key().script(), amount, SAT_PER_VB).await.unwrap()
 }

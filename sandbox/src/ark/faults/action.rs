@@ -1,0 +1,149 @@
+//! What a fault of the Ark server does.
+
+use serde::{Deserialize, Serialize};
+
+/// The RPCs whose handlers ask whether their stream has to break.
+const STREAMS: [&str; 2] = ["SubscribeMailbox", "SubscribeRounds"];
+
+/// What a fault does. Each action says whether it acts on an RPC or at a hook.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Action {
+    /// RPC: the handler runs after a delay.
+    Delay {
+        /// Milliseconds.
+        ms: u64,
+    },
+    /// RPC: the handler does not run and the connection breaks. With target `*` and unlimited, the server is down.
+    DropBefore,
+    /// RPC: the handler runs and its answer is lost.
+    DropAfter,
+    /// RPC: the handler does not run and the caller sees this status.
+    Status {
+        /// Number of the gRPC code, such as 3 for `InvalidArgument`.
+        code: i32,
+        /// The text.
+        message: String,
+        /// Ids to attach, if any.
+        #[serde(default)]
+        identifiers: Vec<String>,
+    },
+    /// Streaming RPC: the stream breaks after a number of messages.
+    CutStreamAfter {
+        /// Messages that arrive before the break.
+        messages: usize,
+    },
+    /// Hook: the server restarts, and the call ends with `Internal`.
+    Crash,
+    /// Hook: one partial signature does not verify.
+    WrongSignature,
+    /// Hook: the last partial signature is left out.
+    MissingSignature,
+    /// Hook: the inputs are refused, with their ids.
+    RefuseInputs,
+    /// Hook: the server acknowledges an upload but deletes it, with all uploads before it; or it forgets a prepared offboard.
+    Forget,
+    /// Hook: the next step does not happen: a post is acknowledged but not delivered, a transaction is stored but not broadcast,
+    /// an event is not sent, or a preimage is not returned.
+    Withhold,
+    /// Hook: the post is delivered twice; or each output of a round is reported as the first one.
+    Duplicate,
+    /// Hook: the round fails.
+    FailRound,
+    /// Hook: the tree of the round is not what the clients asked for.
+    AlterTree {
+        /// The change.
+        change: TreeFault,
+    },
+    /// Hook: the transaction differs from the announced one, so its id does too.
+    OtherTxid,
+    /// Hook: the prepared offboard is not what the client asked for.
+    AlterOffboard {
+        /// The change.
+        change: OffboardFault,
+    },
+    /// Hook: a field of `ArkInfo` is wrong.
+    ReplaceArkInfo {
+        /// The field.
+        field: InfoFault,
+    },
+    /// Hook: the server answers `NotFound`.
+    NotFound,
+    /// Hook: the preimage does not fit the hash.
+    WrongPreimage,
+}
+
+impl Action {
+    /// Whether it acts on the messages of a stream rather than on the call.
+    pub(super) fn cuts_streams(&self) -> bool {
+        matches!(self, Action::CutStreamAfter { .. })
+    }
+
+    /// Whether it can act on this RPC.
+    pub(super) fn acts_on_rpc(&self, rpc: &str) -> bool {
+        match self {
+            Action::CutStreamAfter { .. } => STREAMS.contains(&rpc),
+            Action::Delay { .. }
+            | Action::DropBefore
+            | Action::DropAfter
+            | Action::Status { .. } => true,
+            _ => false,
+        }
+    }
+}
+
+/// A wrong field of `ArkInfo`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum InfoFault {
+    /// The exit delta is zero.
+    ExitDelta,
+    /// `nb_round_nonces` is 2^32 - 1.
+    NonceCount,
+    /// The server's public key is a random one.
+    ServerKey,
+    /// The mailbox public key is a random one.
+    MailboxKey,
+    /// The refresh fee table is not in ascending order.
+    FeeTable,
+}
+
+/// A change to what the server prepares for an offboard.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OffboardFault {
+    /// The client gets one satoshi less.
+    WrongAmount,
+    /// The output pays to another script.
+    WrongScript,
+    /// The connector output that the forfeits spend is missing.
+    MissingConnector,
+    /// One nonce is missing.
+    MissingNonce,
+}
+
+/// A change to the tree of a round. A change to a leaf applies to the first one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TreeFault {
+    /// A leaf is left out.
+    MissingOutput,
+    /// A leaf is worth one satoshi less.
+    WrongAmount,
+    /// A leaf belongs to another key.
+    WrongPolicy,
+    /// A leaf is locked with another hash.
+    WrongUnlockHash,
+    /// A leaf occurs twice.
+    DuplicateOutput,
+    /// The tree expires after half the time.
+    ShortExpiry,
+    /// The exit delta is one block longer.
+    ExitDelta,
+    /// The tree's server key is a random one.
+    ServerKey,
+    /// The transaction puts one satoshi less into the tree than its leaves are worth.
+    Underfunded,
+    /// One aggregated nonce is missing.
+    MissingNonce,
+}
