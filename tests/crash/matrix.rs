@@ -147,10 +147,10 @@ where
         .unwrap_or_else(|panic| resume_unwind(panic.into_panic()));
 }
 
-/// Runs a story without any fault, with a kill at each of its failpoints, and both again with the loss of the answer to each call
-/// that any run has made, until there is no call left whose answer was not lost.
+/// Runs a story without any fault, then with a kill at each of its failpoints, then with each kill and the loss of the answer to
+/// each call that was seen in any run, until there is no call left whose answer was not lost.
 ///
-/// A call that is only made because another answer was lost is lost together with that one.
+/// If a call is only made because another answer was lost, both answers are lost together.
 pub async fn visit_kills_and_losses<F>(story: Story, visit: F)
 where
     F: AsyncFn(&mut Run) + Copy + Send + 'static,
