@@ -6,6 +6,7 @@ mod money;
 mod published;
 mod rounds;
 mod wait;
+mod wallet;
 mod world;
 
 pub use daemon::{Daemon, creation, program};
