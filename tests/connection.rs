@@ -1,11 +1,11 @@
-//! The Ark server comes and goes, and the daemon says so.
+//! The connection to the Ark server is lost and restored, and the daemon reports it.
 
 use serde_json::json;
 
 use crate::support::{Daemon, World};
 
 #[tokio::test]
-async fn connected_tells_the_truth_in_both_directions() {
+async fn connected_follows_the_connection_in_both_directions() {
     let world = World::new().await;
     let daemon = Daemon::with_wallet(&world).await;
     assert_eq!(
@@ -14,7 +14,7 @@ async fn connected_tells_the_truth_in_both_directions() {
     );
     world.fault(json!({"target": "*", "action": {"type": "drop_before"}}));
     daemon.wait_for_connected(false).await;
-    // What is known stays known; what needs the server says so, and nothing is started.
+    // Known state is still served; requests that need the server are refused, and nothing is started.
     daemon.get("/wallet/ark-info").await.ok();
     daemon.get("/wallet/balance").await.ok();
     daemon.address().await;
@@ -39,7 +39,7 @@ async fn connected_tells_the_truth_in_both_directions() {
 }
 
 #[tokio::test]
-async fn ark_info_is_what_the_server_says() {
+async fn ark_info_is_that_of_the_server() {
     let world = World::new().await;
     let daemon = Daemon::with_wallet(&world).await;
     let info = daemon.get("/wallet/ark-info").await.ok();
@@ -60,7 +60,7 @@ async fn ark_info_is_what_the_server_says() {
 }
 
 #[tokio::test]
-async fn the_daemon_starts_while_the_server_is_away_and_connects_when_it_is_back() {
+async fn the_daemon_starts_without_its_server_and_connects_later() {
     let world = World::new().await;
     let mut daemon = Daemon::with_wallet(&world).await;
     let before = daemon.address().await;

@@ -1,6 +1,6 @@
 //! The published contract: barkd's generated client reads every answer, and the published documents describe it.
 //!
-//! Every other test is part of this one: the harness holds each successful answer against the documents.
+//! All other tests take part: the harness validates each successful answer against the documents.
 
 use std::collections::BTreeSet;
 use std::fmt::Debug;
@@ -90,7 +90,7 @@ async fn the_generated_client_reads_every_answer() {
     call!(wallet_api::balance());
 
     let movements = json!(call!(history_api::list(None, None)));
-    let mut told: Vec<_> = movements
+    let mut listed: Vec<_> = movements
         .as_array()
         .unwrap()
         .iter()
@@ -101,9 +101,9 @@ async fn the_generated_client_reads_every_answer() {
             )
         })
         .collect();
-    told.reverse();
+    listed.reverse();
     assert_eq!(
-        told,
+        listed,
         [
             (Some("board"), Some("successful")),
             (Some("send"), Some("successful")),
@@ -238,7 +238,7 @@ async fn the_documentation_s_keys_are_served_too() {
 }
 
 #[tokio::test]
-async fn an_answer_that_breaks_the_contract_is_noticed() {
+async fn an_answer_that_does_not_fit_the_documents_is_noticed() {
     let reply = |status: u16, body: Value| {
         let kind = reqwest::header::HeaderValue::from_static("application/json");
         let headers = [(reqwest::header::CONTENT_TYPE, kind)]

@@ -1,4 +1,4 @@
-//! Clients that go away in the middle: what they began is finished (W18).
+//! Clients that disconnect before the answer: the operation that they started is completed (docs/protocol.md §23.0).
 
 use std::io::Write;
 use std::net::TcpStream;
@@ -27,7 +27,7 @@ async fn cut_off(daemon: &Daemon, path: &str, body: &Value) {
 }
 
 #[tokio::test]
-async fn a_payment_whose_client_is_gone_arrives() {
+async fn a_payment_whose_client_disconnects_arrives() {
     let world = World::new().await;
     let (payer, payee) = (
         Daemon::with_wallet(&world).await,
@@ -47,7 +47,7 @@ async fn a_payment_whose_client_is_gone_arrives() {
 }
 
 #[tokio::test]
-async fn a_board_whose_client_is_gone_is_broadcast_and_registered() {
+async fn a_board_whose_client_disconnects_is_completed() {
     let world = World::new().await;
     let daemon = Daemon::with_wallet(&world).await;
     daemon.fund(&world, 50_000).await;

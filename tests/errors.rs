@@ -1,4 +1,4 @@
-//! What a caller does wrong, and what it is told (docs/protocol.md §22, §23.0; acceptance line 4 of "First light").
+//! Mistakes of a caller, and the answers to them (docs/protocol.md §22, §23.0).
 
 use serde_json::{Value, json};
 
@@ -47,7 +47,7 @@ async fn a_request_without_the_right_token_is_401_on_everything_but_ping() {
 }
 
 #[tokio::test]
-async fn bodies_that_are_no_request_are_told_so_in_json() {
+async fn invalid_bodies_are_refused_in_json() {
     let daemon = Daemon::start().await;
     let json_body = |text: &'static str| {
         move |request: reqwest::RequestBuilder| {
@@ -92,7 +92,7 @@ async fn bodies_that_are_no_request_are_told_so_in_json() {
 }
 
 #[tokio::test]
-async fn unknown_routes_and_methods_are_told_so_in_json() {
+async fn unknown_routes_and_methods_are_refused_in_json() {
     let daemon = Daemon::start().await;
     daemon
         .get("/no/such/route")

@@ -1,4 +1,4 @@
-//! What the fee estimates promise for boards and Lightning; those for offboards are held against offboards, beside those.
+//! Fee estimates for boards and Lightning. `offboards.rs` compares the estimates for offboards with what offboards cost.
 
 use serde_json::{Value, json};
 
@@ -45,7 +45,7 @@ async fn lightning_is_estimated_by_the_servers_table() {
     let pay = ask("pay", 10_000).await;
     assert_eq!(parts(&pay), [10_115, 115, 10_000]);
     assert_eq!(pay["vtxos_spent"], json!(daemon.vtxos().await));
-    // Nothing can pay this: 75 sat and the dearest rate, 0.8 %.
+    // No VTXO can pay this: 75 sat and the highest rate, 0.8 %.
     let pay = ask("pay", 1_000_000).await;
     assert_eq!(parts(&pay), [1_008_075, 8_075, 1_000_000]);
     assert_eq!(pay["vtxos_spent"], json!([]));
@@ -56,7 +56,7 @@ async fn lightning_is_estimated_by_the_servers_table() {
 }
 
 #[tokio::test]
-async fn amounts_that_make_no_sense_are_not_estimated() {
+async fn invalid_amounts_are_not_estimated() {
     let world = World::with(charging_rounds_of(1)).await;
     let daemon = Daemon::with_wallet(&world).await;
     let to = world.sandbox.faucet.address().to_string();

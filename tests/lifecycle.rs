@@ -1,11 +1,11 @@
-//! A wallet's life: made, closed, opened, deleted, made again (docs/protocol.md §21.5, §23.3).
+//! A wallet is created, closed, opened, deleted and created again (docs/protocol.md §21.5, §23.3).
 
 use serde_json::{Value, json};
 
 use crate::support::{Daemon, World, assert_conserved};
 
 #[tokio::test]
-async fn a_wallet_outlives_its_daemon() {
+async fn a_wallet_survives_a_restart() {
     let world = World::new().await;
     let mut daemon = Daemon::with_wallet(&world).await;
     daemon.fund_and_board(&world, 40_000).await;
@@ -37,7 +37,7 @@ async fn only_one_wallet_at_a_time() {
 }
 
 #[tokio::test]
-async fn a_wallet_is_deleted_only_on_purpose_and_can_be_made_again() {
+async fn a_wallet_is_deleted_only_with_confirmation_and_can_be_created_again() {
     let world = World::new().await;
     let daemon = Daemon::with_wallet(&world).await;
     let first = daemon.get("/wallet").await.ok()["fingerprint"].clone();
@@ -136,7 +136,7 @@ async fn an_existing_configuration_is_used_with_nulls() {
 }
 
 #[tokio::test]
-async fn a_wallet_is_not_made_without_its_server_unless_forced() {
+async fn a_wallet_is_not_created_without_its_server_unless_forced() {
     let world = World::new().await;
     let daemon = Daemon::start().await;
     let mut request = json!({

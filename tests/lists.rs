@@ -69,7 +69,7 @@ async fn pages_make_up_the_whole_list() {
 }
 
 #[tokio::test]
-async fn pages_that_make_no_sense_are_refused() {
+async fn invalid_pages_are_refused() {
     let world = World::new().await;
     let daemon = Daemon::with_wallet(&world).await;
     for path in [

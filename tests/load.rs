@@ -1,4 +1,4 @@
-//! Many payments at once, from a wallet of many coins.
+//! Many concurrent payments from a wallet with many VTXOs.
 
 use std::collections::HashSet;
 
@@ -7,15 +7,15 @@ use serde_json::{Value, json};
 
 use crate::support::{Daemon, World, assert_conserved, eventually};
 
-/// Coins that the payer has at least.
+/// How many VTXOs the payer has at least.
 const COINS: u64 = 1_000;
-/// What each of them is worth, in sat.
+/// The amount of each of them, in sat.
 const COIN: u64 = 400;
-/// Payments at once.
+/// Concurrent payments.
 const PAYMENTS: u64 = 200;
 
 #[tokio::test]
-async fn two_hundred_payments_at_once_from_a_thousand_coins() {
+async fn two_hundred_concurrent_payments_from_a_thousand_vtxos() {
     let world = World::new().await;
     let pieces = [("BARK_CHANGE_VTXO_SPLIT_FACTOR", "3")];
     let payer = Daemon::start_with(&[], &pieces).await;
@@ -52,11 +52,11 @@ async fn two_hundred_payments_at_once_from_a_thousand_coins() {
     assert_conserved(&world, &[&payer, &payee]).await;
 }
 
-/// Gives the payer its coins, and answers what they are worth together.
+/// Gives the payer its VTXOs, and answers their sum in sat.
 ///
-/// A board is paid to the payer itself in quarters: a quarter is the payment, the others are the change; then each of these
-/// in the same way, until there are enough. The server keeps its first answer back until all payments of a generation have
-/// picked their coins, so that none picks the quarters of its neighbour.
+/// The payer pays a quarter of its board to itself, which leaves three quarters as change; then a quarter of each of these, until
+/// there are enough. The server delays its answers until all payments of a generation have selected their inputs, so that none
+/// selects the outputs of another.
 async fn fill(world: &World, payer: &Daemon) -> u64 {
     let mut coins = 1;
     while coins < COINS {

@@ -1,4 +1,4 @@
-//! What only a real node can do to a daemon: end, change its cookie, announce blocks. Told only where the world has one.
+//! What only a real node does: it restarts, changes its cookie, announces blocks.
 
 use arkwalletd_sandbox::chain::Reorg;
 use serde_json::{Value, json};
@@ -17,17 +17,16 @@ async fn wallet(world: &World, source: Value, zmq: bool) -> Daemon {
 }
 
 #[tokio::test]
+#[ignore = "needs a real node; ./tests/run has one"]
 async fn a_node_may_restart_and_change_its_cookie() {
-    let mut world = World::new().await;
-    let Some(node) = &world.node else {
-        println!("skipped: the chain is simulated");
-        return;
-    };
-    let source = node.chain_source(true);
+    let world = World::on_node().await;
+    let source = world.chain_source_with_cookie();
     let daemon = wallet(&world, source, false).await;
     daemon.fund_and_board(&world, 50_000).await;
-    world.node.as_mut().expect("a node").restart();
-    eventually("the tip is told again", async || {
+    let node = world.node.as_ref().expect("a node");
+    node.stop();
+    node.start_again();
+    eventually("the tip is known again", async || {
         (daemon.get("/bitcoin/tip").await.status == 200).then_some(())
     })
     .await;
@@ -38,13 +37,10 @@ async fn a_node_may_restart_and_change_its_cookie() {
 }
 
 #[tokio::test]
+#[ignore = "needs a real node; ./tests/run has one"]
 async fn blocks_that_the_node_announces_are_noticed() {
-    let world = World::new().await;
-    let Some(node) = &world.node else {
-        println!("skipped: the chain is simulated");
-        return;
-    };
-    let source = node.chain_source(false);
+    let world = World::on_node().await;
+    let source = world.chain_source();
     let daemon = wallet(&world, source, true).await;
     daemon.fund_and_board(&world, 50_000).await;
     daemon.wait_for_spendable(50_000).await;

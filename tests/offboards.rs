@@ -26,7 +26,7 @@ async fn scene_at(params: Params, boards: &[u64]) -> (World, Daemon) {
     (world, daemon)
 }
 
-/// Addresses of somebody else, one of each kind.
+/// Addresses that do not belong to the wallet, one of each kind.
 fn addresses() -> [String; 4] {
     let secp = &ark_lib::SECP;
     let key = PrivateKey::from_slice(&[7; 32], Network::Regtest).unwrap();
@@ -65,7 +65,7 @@ async fn assert_pays(world: &World, done: &Value, to: &str, sats: u64) {
     assert_eq!(paid, [sats]);
 }
 
-/// The movement says what the estimate did.
+/// Asserts that the movement reports what was estimated.
 async fn assert_booked(daemon: &Daemon, kind: &str, estimate: &Value) {
     daemon.settled().await;
     let movement = daemon.movement(kind).await;
@@ -175,7 +175,7 @@ async fn an_exact_amount_arrives_and_costs_the_estimated_fee() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_paid_is_estimated_at_the_worst_price() {
+async fn an_amount_that_cannot_be_paid_is_estimated_at_the_highest_fee() {
     let (world, daemon) = scene(&[20_000]).await;
     let to = foreign_address();
     let path = format!("/fees/send-onchain?amount_sat=1000000&address={to}");
@@ -200,9 +200,9 @@ async fn what_cannot_be_paid_is_estimated_at_the_worst_price() {
     assert_conserved(&world, &[&daemon]).await;
 }
 
-/// While the transaction is not confirmed, if the daemon is told to wait for that.
+/// The daemon is configured to wait until the transaction is confirmed.
 #[tokio::test]
-async fn coins_on_their_way_on_chain_are_shown_as_such() {
+async fn unconfirmed_offboards_are_shown_as_pending() {
     let world = World::with(charging_rounds_of(1)).await;
     let deep = [("BARK_OFFBOARD_REQUIRED_CONFIRMATIONS", "1")];
     let daemon = Daemon::start_with(&[], &deep).await;
@@ -240,7 +240,7 @@ async fn coins_on_their_way_on_chain_are_shown_as_such() {
     assert_conserved(&world, &[&daemon]).await;
 }
 
-/// H29: the server does nothing for it; the daemon brings it back.
+/// H29: the server does not broadcast it; the daemon does, again and again.
 #[tokio::test]
 async fn a_payment_that_a_reorganisation_removes_comes_back() {
     let world = World::with(charging_rounds_of(1)).await;
@@ -248,8 +248,8 @@ async fn a_payment_that_a_reorganisation_removes_comes_back() {
     let daemon = Daemon::start_with(&[], &deep).await;
     daemon.create_wallet(&world).await;
     daemon.fund_and_board(&world, 60_000).await;
-    let lie = json!({"type": "withhold"});
-    world.fault(json!({"target": "offboard.persisted", "action": lie}));
+    let withhold = json!({"type": "withhold"});
+    world.fault(json!({"target": "offboard.persisted", "action": withhold}));
     let (to, before) = (foreign_address(), daemon.balance("spendable_sat").await);
     let body = json!({"address": to});
     let done = daemon.post("/wallet/offboard/all", body).await.ok();
@@ -267,7 +267,7 @@ async fn a_payment_that_a_reorganisation_removes_comes_back() {
     assert_conserved(&world, &[&daemon]).await;
 }
 
-/// Lists of VTXOs that no request can be about, and what is said to them.
+/// Lists of VTXOs that are refused, with status and code.
 async fn bad_lists(daemon: &Daemon, unknown: &str) -> Vec<(Value, u16, &'static str)> {
     let own = daemon.vtxos().await.remove(0);
     vec![
@@ -366,9 +366,9 @@ async fn onchain_payments_that_cannot_be_made_are_refused_and_lock_nothing() {
     assert_conserved(&world, &[&daemon]).await;
 }
 
-/// What is too little for the fee by itself can still go along with others.
+/// A VTXO that is worth less than the fee can still be offboarded with others.
 #[tokio::test]
-async fn a_vtxo_that_the_fee_would_eat_up_is_refused_and_stays() {
+async fn a_vtxo_below_its_fee_is_refused_and_stays_spendable() {
     let (world, daemon) = scene(&[800]).await;
     let (spendable, movements) = (
         daemon.balance("spendable_sat").await,
@@ -442,7 +442,7 @@ async fn more_vtxos_than_the_server_offboards_at_once_are_refused_before_anythin
 }
 
 #[tokio::test]
-async fn an_address_that_the_server_blocks_is_told_of_and_the_coins_are_free() {
+async fn a_payment_to_a_blocked_address_is_refused_and_locks_nothing() {
     let to = foreign_address();
     let script = Address::from_str(&to).unwrap().assume_checked();
     let params = Params {

@@ -1,4 +1,4 @@
-//! Rounds and offboards while requests and answers get lost, streams break, and the server or another participant dies.
+//! Rounds and offboards while requests and answers are lost, streams break, and the server or another participant is killed.
 
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ async fn scene(interactive: usize) -> (World, Daemon) {
     (world, daemon)
 }
 
-/// Rounds until there is one with the daemon, and a block to confirm it.
+/// Runs rounds until one includes the daemon's refresh, and mines the block that confirms it.
 async fn drive_rounds(world: &World, daemon: &Daemon, what: &str) {
     eventually(&format!("{what}: the refresh is made"), async || {
         let Some(round) = daemon.rounds().await.pop() else {
@@ -43,17 +43,16 @@ async fn until_refreshed(world: &World, daemon: &Daemon, old: &[String], what: &
     let held = daemon.vtxos().await;
     assert!(held.iter().all(|id| !old.contains(id)), "{what}");
     assert_eq!(daemon.balance("spendable_sat").await, 80_000, "{what}");
-    let told = daemon.movement("refresh").await;
-    assert_eq!(told["status"], "successful", "{what}: {told:#}");
+    let movement = daemon.movement("refresh").await;
+    assert_eq!(movement["status"], "successful", "{what}: {movement:#}");
 }
 
-/// Refreshes everything, again and again, each time with another of these mishaps, in the round or left with the server.
-async fn refresh_through(mishaps: &[Value], delegated: bool) {
+/// Refreshes everything once for each of these faults, interactively or delegated.
+async fn refresh_through(faults: &[Value], delegated: bool) {
     let (world, daemon) = scene(usize::from(!delegated)).await;
-    for mishap in mishaps {
+    for fault in faults {
         let old = daemon.vtxos().await;
-        let fired = world.sandbox.ark.faults();
-        world.fault(mishap.clone());
+        world.fault(fault.clone());
         if delegated {
             let body = json!({"vtxos": old});
             let path = "/wallet/refresh/delegated/vtxos";
@@ -61,8 +60,11 @@ async fn refresh_through(mishaps: &[Value], delegated: bool) {
         } else {
             daemon.refresh_all().await;
         }
-        until_refreshed(&world, &daemon, &old, &mishap.to_string()).await;
-        assert!(fired.active()[0].fired > 0, "{mishap} did not happen");
+        until_refreshed(&world, &daemon, &old, &fault.to_string()).await;
+        assert!(
+            world.sandbox.ark.faults().active()[0].fired > 0,
+            "{fault} did not happen"
+        );
         world.no_faults();
         daemon.wait_for_connected(true).await;
     }
@@ -70,7 +72,7 @@ async fn refresh_through(mishaps: &[Value], delegated: bool) {
     assert_conserved(&world, &[&daemon]).await;
 }
 
-/// The first call of each RPC does not arrive, then the first answer does not.
+/// For each RPC, the first request is lost, then the first answer.
 fn lost(rpcs: &[&str]) -> Vec<Value> {
     let both = rpcs.iter().flat_map(|rpc| {
         ["drop_before", "drop_after"]
@@ -79,6 +81,7 @@ fn lost(rpcs: &[&str]) -> Vec<Value> {
     both.collect()
 }
 
+/// The server crashes once at each of these points.
 fn crashes(hooks: &[&str]) -> Vec<Value> {
     let rules = hooks
         .iter()
@@ -87,8 +90,8 @@ fn crashes(hooks: &[&str]) -> Vec<Value> {
 }
 
 #[tokio::test]
-async fn a_refresh_outlasts_each_request_and_each_answer_that_gets_lost() {
-    let mishaps = lost(&[
+async fn a_refresh_survives_the_loss_of_each_request_and_each_answer() {
+    let faults = lost(&[
         "SubmitPayment",
         "ProvideVtxoSignatures",
         "RoundParticipationStatus",
@@ -97,12 +100,12 @@ async fn a_refresh_outlasts_each_request_and_each_answer_that_gets_lost() {
         "ForfeitVtxos",
         "RegisterVtxoTransactions",
     ]);
-    refresh_through(&mishaps, false).await;
+    refresh_through(&faults, false).await;
 }
 
-/// Before it has told of a round, and in the middle of one.
+/// The stream breaks before the first event of a round, and in the middle of one.
 #[tokio::test]
-async fn a_refresh_outlasts_a_stream_of_events_that_breaks() {
+async fn a_refresh_survives_a_broken_stream_of_events() {
     let (world, daemon) = scene(1).await;
     for messages in [1, 2] {
         let old = daemon.vtxos().await;
@@ -119,20 +122,20 @@ async fn a_refresh_outlasts_a_stream_of_events_that_breaks() {
 }
 
 #[tokio::test]
-async fn a_delegated_refresh_outlasts_each_request_and_each_answer_that_gets_lost() {
-    let mishaps = lost(&[
+async fn a_delegated_refresh_survives_the_loss_of_each_request_and_each_answer() {
+    let faults = lost(&[
         "SubmitRoundParticipation",
         "RoundParticipationStatus",
         "RequestLeafVtxoCosign",
         "RequestForfeitNonces",
         "ForfeitVtxos",
     ]);
-    refresh_through(&mishaps, true).await;
+    refresh_through(&faults, true).await;
 }
 
 #[tokio::test]
-async fn a_refresh_outlasts_a_server_that_crashes_anywhere_in_the_round() {
-    let mishaps = crashes(&[
+async fn a_refresh_survives_a_crash_of_the_server_anywhere_in_the_round() {
+    let faults = crashes(&[
         "round.attempt",
         "round.proposal",
         "round.commit",
@@ -141,24 +144,24 @@ async fn a_refresh_outlasts_a_server_that_crashes_anywhere_in_the_round() {
         "round.leaf",
         "round.forfeit.persisted",
     ]);
-    refresh_through(&mishaps, false).await;
+    refresh_through(&faults, false).await;
 }
 
 #[tokio::test]
-async fn a_delegated_refresh_outlasts_a_server_that_crashes_anywhere_in_the_round() {
-    let mishaps = crashes(&[
+async fn a_delegated_refresh_survives_a_crash_of_the_server_anywhere_in_the_round() {
+    let faults = crashes(&[
         "round.proposal",
         "round.commit",
         "round.status",
         "round.leaf",
         "round.forfeit.persisted",
     ]);
-    refresh_through(&mishaps, true).await;
+    refresh_through(&faults, true).await;
 }
 
-/// The server begins the round anew without the one who does not sign.
+/// The server restarts the round without the participant that does not sign.
 #[tokio::test]
-async fn a_round_goes_on_when_another_participant_dies_in_it() {
+async fn a_round_continues_when_another_participant_is_killed_in_it() {
     let world = World::with(rounds_of(2)).await;
     let one = Daemon::with_wallet(&world).await;
     let mut other = Daemon::with_wallet(&world).await;
@@ -172,7 +175,7 @@ async fn a_round_goes_on_when_another_participant_dies_in_it() {
     one.refresh_all().await;
     other.refresh_all().await;
     assert!(world.round().await, "with one of them");
-    assert_killed(other.death().await);
+    assert_killed(other.wait_for_exit().await);
     one.finish_round(&world).await;
     assert!(!one.vtxos().await.contains(&mine[0]));
     assert_eq!(world.calls_of("SubmitPayment"), 3, "one joined twice");
@@ -185,34 +188,34 @@ async fn a_round_goes_on_when_another_participant_dies_in_it() {
     assert_conserved(&world, &[&one, &other]).await;
 }
 
-/// Pays on chain, again and again, each time with another of these mishaps.
-async fn pay_through(mishaps: &[Value]) {
+/// Pays an on-chain address once for each of these faults.
+async fn pay_through(faults: &[Value]) {
     let (world, daemon) = scene(1).await;
     let to = daemon.post_empty("/onchain/addresses/next").await.ok()["address"].clone();
     let to = to.as_str().unwrap();
     let (mut left, mut arrived) = (80_000, 0);
-    for mishap in mishaps {
-        world.fault(mishap.clone());
+    for fault in faults {
+        world.fault(fault.clone());
         let body = json!({"destination": to, "amount_sat": 2_000});
         let reply = daemon.post("/wallet/send-onchain", body).await;
-        assert!([200, 202].contains(&reply.status), "{mishap}: {reply:#?}");
+        assert!([200, 202].contains(&reply.status), "{fault}: {reply:#?}");
         assert!(
             world.sandbox.ark.faults().active()[0].fired > 0,
-            "{mishap} did not happen"
+            "{fault} did not happen"
         );
         world.no_faults();
-        eventually(&format!("{mishap}: it is paid"), async || {
+        eventually(&format!("{fault}: it is paid"), async || {
             daemon.post_empty("/wallet/sync").await.ok();
             (daemon.movement("send_onchain").await["status"] == "successful").then_some(())
         })
         .await;
-        let told = daemon.movement("send_onchain").await;
-        left -= told["effective_balance_sat"]
+        let movement = daemon.movement("send_onchain").await;
+        left -= movement["effective_balance_sat"]
             .as_i64()
             .unwrap()
             .unsigned_abs();
         arrived += 2_000;
-        assert_eq!(world.received(to).await, arrived, "{mishap}: paid once");
+        assert_eq!(world.received(to).await, arrived, "{fault}: paid once");
         daemon.wait_for_spendable(left).await;
         world.mine(1).await;
         daemon.wait_for_connected(true).await;
@@ -221,30 +224,30 @@ async fn pay_through(mishaps: &[Value]) {
 }
 
 #[tokio::test]
-async fn an_onchain_payment_outlasts_each_request_and_each_answer_that_gets_lost() {
-    let mishaps = lost(&[
+async fn an_onchain_payment_survives_the_loss_of_each_request_and_each_answer() {
+    let faults = lost(&[
         "RequestArkoorCosign",
         "RegisterVtxoTransactions",
         "PrepareOffboard",
         "FinishOffboard",
     ]);
-    pay_through(&mishaps).await;
+    pay_through(&faults).await;
 }
 
 #[tokio::test]
-async fn an_onchain_payment_outlasts_a_server_that_crashes_anywhere_in_it() {
-    let mishaps = crashes(&[
+async fn an_onchain_payment_survives_a_crash_of_the_server_anywhere_in_it() {
+    let faults = crashes(&[
         "arkoor.checked",
         "arkoor.persisted",
         "arkoor.response",
         "register",
         "offboard.persisted",
     ]);
-    pay_through(&mishaps).await;
+    pay_through(&faults).await;
 }
 
 #[tokio::test]
-async fn nothing_is_started_while_the_server_is_away() {
+async fn nothing_is_started_while_the_server_is_unreachable() {
     let (world, daemon) = scene(1).await;
     let (old, movements) = (daemon.vtxos().await, daemon.history().await.len());
     let to = world.sandbox.faucet.address().to_string();

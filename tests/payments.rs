@@ -14,7 +14,7 @@ async fn pair(world: &World, sats: u64) -> (Daemon, Daemon) {
 }
 
 #[tokio::test]
-async fn a_payment_arrives_and_both_histories_tell_it() {
+async fn a_payment_arrives_and_both_histories_show_it() {
     let world = World::new().await;
     let (payer, payee) = pair(&world, 100_000).await;
     let to = payee.address().await;
@@ -74,7 +74,7 @@ async fn a_payment_arrives_and_both_histories_tell_it() {
 }
 
 #[tokio::test]
-async fn money_goes_back_and_forth_until_the_last_sat() {
+async fn payments_go_back_and_forth_down_to_the_last_sat() {
     let world = World::new().await;
     let (one, other) = pair(&world, 10_000).await;
     let (to_one, to_other) = (one.address().await, other.address().await);
@@ -91,7 +91,7 @@ async fn money_goes_back_and_forth_until_the_last_sat() {
 }
 
 #[tokio::test]
-async fn one_payment_may_take_many_coins() {
+async fn one_payment_may_take_many_vtxos() {
     let world = World::new().await;
     let (payer, payee) = pair(&world, 10_000).await;
     let own = payer.address().await;
@@ -116,7 +116,7 @@ async fn one_payment_may_take_many_coins() {
 }
 
 #[tokio::test]
-async fn payments_at_once_never_use_a_coin_twice() {
+async fn concurrent_payments_never_use_a_vtxo_twice() {
     let world = World::new().await;
     let (payer, payee) = pair(&world, 100_000).await;
     // Many coins, so that many payments find one each.
@@ -155,7 +155,7 @@ async fn payments_at_once_never_use_a_coin_twice() {
 }
 
 #[tokio::test]
-async fn a_client_that_hangs_up_changes_nothing() {
+async fn a_client_that_disconnects_changes_nothing() {
     let world = World::new().await;
     let (payer, payee) = pair(&world, 50_000).await;
     let to = payee.address().await;
@@ -192,7 +192,7 @@ async fn a_lost_reply_is_asked_for_again_and_nothing_is_paid_twice() {
 }
 
 #[tokio::test]
-async fn a_server_that_crashes_half_way_is_asked_again() {
+async fn a_request_is_repeated_after_a_crash_of_the_server() {
     let world = World::new().await;
     let (payer, payee) = pair(&world, 100_000).await;
     let to = payee.address().await;
@@ -214,7 +214,7 @@ async fn a_server_that_crashes_half_way_is_asked_again() {
 }
 
 #[tokio::test]
-async fn signatures_that_do_not_fit_are_not_taken() {
+async fn invalid_signatures_are_refused() {
     let world = World::new().await;
     let (payer, payee) = pair(&world, 50_000).await;
     for action in ["wrong_signature", "missing_signature"] {
@@ -226,7 +226,7 @@ async fn signatures_that_do_not_fit_are_not_taken() {
 }
 
 #[tokio::test]
-async fn a_payment_that_the_server_refuses_leaves_the_coins_free() {
+async fn a_payment_that_the_server_refuses_releases_its_inputs() {
     let world = World::new().await;
     let (payer, payee) = pair(&world, 50_000).await;
     world.fault(json!({"target": "RequestArkoorCosign", "action": {"type": "status", "code": 3, "message": "not today"}}));
@@ -247,9 +247,9 @@ async fn a_payment_that_the_server_refuses_leaves_the_coins_free() {
     assert_conserved(&world, &[&payer, &payee]).await;
 }
 
-/// H3: the first try succeeds but its reply is lost, and the retry is told that the inputs cannot be used.
+/// H3: the first try succeeds but its reply is lost, and the retry is refused because of its inputs.
 #[tokio::test]
-async fn a_refusal_after_a_lost_reply_frees_nothing() {
+async fn a_refusal_after_a_lost_reply_releases_nothing() {
     let world = World::new().await;
     let (payer, payee) = pair(&world, 50_000).await;
     world.fault(

@@ -1,4 +1,4 @@
-//! The third-party barkd 0.8.0, unchanged, in the same world: the sandbox is genuine, and both wallets tell the same story.
+//! The third-party barkd 0.8.0, unchanged, in the same world: the sandbox is genuine, and both wallets report the same movements.
 
 use serde_json::{Value, json};
 
@@ -19,7 +19,7 @@ async fn barkd_boards_pays_us_and_is_paid_by_us() {
         daemon.fund_and_board(&world, 60_000).await;
         daemon.wait_for_spendable(60_000).await;
     }
-    assert_same_story(&ours.history().await[0], &barkd.history().await[0]);
+    assert_same_form(&ours.history().await[0], &barkd.history().await[0]);
 
     let to_ours = ours.address().await;
     barkd.send(&to_ours, 25_000).await.ok();
@@ -30,9 +30,9 @@ async fn barkd_boards_pays_us_and_is_paid_by_us() {
     barkd.wait_for_spendable(40_000).await;
     barkd.settled().await;
 
-    // What one sent the other received, and each tells it as the other would.
-    assert_same_story(&ours.movement("send").await, &barkd.movement("send").await);
-    assert_same_story(
+    // What one sent, the other received, and both report it in the same way.
+    assert_same_form(&ours.movement("send").await, &barkd.movement("send").await);
+    assert_same_form(
         &ours.movement("receive").await,
         &barkd.movement("receive").await,
     );
@@ -43,7 +43,7 @@ async fn barkd_boards_pays_us_and_is_paid_by_us() {
 }
 
 #[tokio::test]
-async fn barkd_takes_the_last_sat_and_gives_it_back() {
+async fn barkd_receives_the_last_sat_and_sends_it_back() {
     let world = World::new().await;
     let (ours, barkd) = (
         Daemon::with_wallet(&world).await,
@@ -114,7 +114,7 @@ async fn refresh_together(route: &str, named: usize, interactive: usize) {
         ours.movement("refresh").await,
         barkd.movement("refresh").await,
     );
-    assert_same_story(&mine, &theirs);
+    assert_same_form(&mine, &theirs);
     assert!(mine["offchain_fee_sat"].as_u64().unwrap() > 0, "{mine:#}");
     assert!(mine["metadata"]["funding_txid"].is_string(), "{mine:#}");
     assert_eq!(
@@ -157,7 +157,7 @@ async fn go_on_chain_together(route: &str, kind: &str) {
     let world = World::with(charging_rounds_of(1)).await;
     let (ours, barkd) = twins(&world).await;
     let before = ours.balance("spendable_sat").await;
-    let mut told = Vec::new();
+    let mut movements = Vec::new();
     for daemon in [&ours, &barkd] {
         let address = daemon.post_empty("/onchain/addresses/next").await.ok()["address"].clone();
         let to = address.as_str().expect("an address");
@@ -193,14 +193,14 @@ async fn go_on_chain_together(route: &str, kind: &str) {
         daemon.wait_for_spendable(left).await;
         let movement = daemon.movement(kind).await;
         assert_eq!(movement["offchain_fee_sat"], estimate["fee_sat"]);
-        told.push(movement);
+        movements.push(movement);
     }
-    assert_same_story(&told[0], &told[1]);
+    assert_same_form(&movements[0], &movements[1]);
     let fields = |movement: &Value| -> Vec<String> {
         let metadata = movement["metadata"].as_object().expect("an object");
         metadata.keys().cloned().collect()
     };
-    assert_eq!(fields(&told[0]), fields(&told[1]), "metadata");
+    assert_eq!(fields(&movements[0]), fields(&movements[1]), "metadata");
     assert_conserved(&world, &[&ours, &barkd]).await;
 }
 
@@ -221,7 +221,7 @@ async fn barkd_pays_an_onchain_address_as_we_do() {
 
 /// Compares the fields that do not depend on amounts, keys and times, and the names of all fields.
 #[track_caller]
-fn assert_same_story(ours: &Value, theirs: &Value) {
+fn assert_same_form(ours: &Value, theirs: &Value) {
     for field in ["status", "subsystem", "offchain_fee_sat", "exited_vtxos"] {
         assert_eq!(
             ours[field], theirs[field],

@@ -76,7 +76,7 @@ async fn secrets_are_shown_and_renewed() {
 }
 
 #[tokio::test]
-async fn wrong_flags_are_told_and_end_it() {
+async fn wrong_flags_are_reported_and_end_the_process() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path().to_str().unwrap();
     for (flags, code, phrase) in [
@@ -114,7 +114,7 @@ async fn no_auth_is_a_flag_and_not_a_variable() {
 }
 
 #[tokio::test]
-async fn an_open_daemon_does_not_obey_web_pages() {
+async fn a_daemon_without_auth_refuses_web_pages() {
     let mut open = Daemon::start_with(&["--no-auth"], &[]).await;
     open.use_token(None);
     let rebound = open.raw("POST", "/api/v1/wallet/sync", |request| {
@@ -188,7 +188,7 @@ async fn allowed_web_pages_may_call_and_others_may_not() {
 }
 
 #[tokio::test]
-async fn without_allowed_origins_no_page_is_let_in_and_options_is_still_answered() {
+async fn without_allowed_origins_no_page_is_allowed_and_options_is_still_answered() {
     let daemon = Daemon::start().await;
     for method in ["OPTIONS", "GET"] {
         let answer = daemon
@@ -207,7 +207,7 @@ async fn without_allowed_origins_no_page_is_let_in_and_options_is_still_answered
 }
 
 #[tokio::test]
-async fn an_open_daemon_obeys_allowed_pages_only() {
+async fn a_daemon_without_auth_serves_allowed_web_pages_only() {
     let flags = ["--no-auth", "--allowed-origins", "https://shop.example"];
     let mut open = Daemon::start_with(&flags, &[]).await;
     open.use_token(None);
@@ -238,7 +238,7 @@ async fn the_mnemonic_is_shown_only_when_the_operator_says_so() {
 }
 
 #[tokio::test]
-async fn it_says_where_it_serves_and_stops_when_told() {
+async fn it_prints_its_address_and_stops_on_a_signal() {
     let mut daemon = Daemon::start().await;
     let port = daemon.port();
     assert!(daemon.stop().await.success());
@@ -250,7 +250,7 @@ async fn it_says_where_it_serves_and_stops_when_told() {
 }
 
 #[tokio::test]
-async fn somebody_elses_database_is_refused_and_left_alone() {
+async fn a_foreign_database_is_refused_and_left_unchanged() {
     let world = World::new().await;
     let daemon = Daemon::start().await;
     let theirs = daemon.folder().join("db.sqlite");

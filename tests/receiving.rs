@@ -16,7 +16,7 @@ async fn pair(world: &World) -> (Daemon, Daemon) {
 }
 
 #[tokio::test]
-async fn what_comes_twice_counts_once() {
+async fn a_message_that_arrives_twice_counts_once() {
     let world = World::new().await;
     let (payer, payee) = pair(&world).await;
     world.fault(json!({"target": "mailbox.post", "times": 1, "action": {"type": "duplicate"}}));
@@ -31,7 +31,7 @@ async fn what_comes_twice_counts_once() {
 }
 
 #[tokio::test]
-async fn what_came_while_the_daemon_was_away_is_there_when_it_is_back() {
+async fn payments_to_a_stopped_daemon_arrive_when_it_starts() {
     let world = World::with(Params {
         max_read_mailbox_items: 2,
         ..Params::free()
@@ -64,7 +64,7 @@ async fn a_stream_that_breaks_is_opened_again() {
     assert_conserved(&world, &[&payer, &payee]).await;
 }
 
-/// W1: an anchor that is not confirmed decides nothing. The payment waits, and nothing of it is lost.
+/// W1: a payment whose anchor is not confirmed is neither accepted nor refused; it waits.
 #[tokio::test]
 async fn a_payment_whose_anchor_is_not_confirmed_waits_for_the_block() {
     let world = World::new().await;

@@ -1,7 +1,6 @@
-//! Refreshes over HTTP: each way to ask for one, what is shown of it meanwhile, what it costs, and the rounds that fail before
-//! one succeeds.
+//! Refreshes: each way to request one, its state until it is done, its fee, and rounds that fail before one succeeds.
 
-use arkwalletd_sandbox::ark::{Params, VtxoState};
+use arkwalletd_sandbox::ark::Params;
 use serde_json::{Value, json};
 
 use crate::support::{Daemon, World, assert_conserved, charging_rounds_of, eventually, rounds_of};
@@ -15,7 +14,7 @@ async fn boarded(world: &World, boards: &[u64]) -> Daemon {
     daemon
 }
 
-/// What the server of [`charging_rounds_of`] takes for a refresh of one VTXO, by its age.
+/// The fee of the server of [`charging_rounds_of`] for a refresh of one VTXO, by its time to expiry, in sat.
 fn refresh_fee(sats: u64, blocks_to_expiry: u64) -> u64 {
     let ppm = match blocks_to_expiry {
         0..97 => 0,
@@ -38,13 +37,8 @@ async fn expiry(daemon: &Daemon, id: &str) -> u32 {
     height.unwrap().try_into().unwrap()
 }
 
-/// The round's transaction, by the newest refresh in the history.
-async fn funding_txid(daemon: &Daemon) -> Value {
-    daemon.movement("refresh").await["metadata"]["funding_txid"].clone()
-}
-
 #[tokio::test]
-async fn named_vtxos_are_refreshed_at_their_price_and_others_are_left_alone() {
+async fn named_vtxos_are_refreshed_for_their_fee_and_others_are_left_alone() {
     let world = World::with(charging_rounds_of(1)).await;
     let daemon = boarded(&world, &[60_000, 40_000]).await;
     let ids = daemon.vtxos().await;
@@ -79,7 +73,7 @@ async fn named_vtxos_are_refreshed_at_their_price_and_others_are_left_alone() {
     assert_conserved(&world, &[&daemon]).await;
 }
 
-/// What `/wallet/rounds`, `/wallet/next-round` and `/wallet/balance` say before, during and after the round.
+/// `/wallet/rounds`, `/wallet/next-round` and `/wallet/balance` before, during and after the round.
 #[tokio::test]
 async fn a_refresh_of_everything_can_be_followed_until_it_is_done() {
     let world = World::with(rounds_of(1)).await;
@@ -117,12 +111,12 @@ async fn a_refresh_of_everything_can_be_followed_until_it_is_done() {
     assert_eq!(daemon.balance("pending_in_round_sat").await, 0);
     assert_eq!(daemon.balance("spendable_sat").await, 100_000);
     assert_eq!(daemon.vtxos().await.len(), 1);
-    assert_eq!(funding_txid(&daemon).await, txid);
+    assert_eq!(daemon.funding_txid().await, txid);
     assert_conserved(&world, &[&daemon]).await;
 }
 
 #[tokio::test]
-async fn what_came_from_others_is_refreshed_and_what_was_boarded_is_not() {
+async fn received_vtxos_are_refreshed_and_boarded_ones_are_not() {
     let world = World::with(rounds_of(1)).await;
     let (payer, payee) = (
         boarded(&world, &[50_000]).await,
@@ -166,7 +160,7 @@ async fn a_delegated_refresh_happens_in_the_next_round() {
     assert_conserved(&world, &[&daemon]).await;
 }
 
-/// No earlier round takes it, and it costs what it costs then.
+/// No earlier round includes it, and its fee is that of the scheduled height.
 #[tokio::test]
 async fn a_scheduled_refresh_waits_for_its_height_and_is_cheaper_then() {
     let world = World::with(charging_rounds_of(0)).await;
@@ -193,7 +187,7 @@ async fn a_scheduled_refresh_waits_for_its_height_and_is_cheaper_then() {
 }
 
 #[tokio::test]
-async fn two_wallets_sit_in_one_round() {
+async fn two_wallets_join_one_round() {
     let world = World::with(rounds_of(2)).await;
     let (one, other) = (
         boarded(&world, &[50_000, 30_000]).await,
@@ -207,8 +201,8 @@ async fn two_wallets_sit_in_one_round() {
     for daemon in [&one, &other] {
         daemon.wait_without_rounds().await;
     }
-    assert_eq!(funding_txid(&one).await, funding_txid(&other).await);
-    assert!(funding_txid(&one).await.is_string());
+    assert_eq!(one.funding_txid().await, other.funding_txid().await);
+    assert!(one.funding_txid().await.is_string());
     assert_ne!(one.vtxos().await, other.vtxos().await);
     assert_eq!(one.balance("spendable_sat").await, 80_000);
     assert_eq!(other.balance("spendable_sat").await, 40_000);
@@ -232,7 +226,7 @@ async fn fifty_vtxos_become_one_in_one_round() {
         payer.send(&to, 1_000).await.ok();
     }
     payee.wait_for_spendable(PAYMENTS * 1_000).await;
-    // A payment out of several inputs brings several.
+    // A payment with several inputs creates several VTXOs.
     let (mut fifty, all) = (payee.vtxos().await, payee.vtxos().await.len());
     fifty.truncate(50);
     let pending = payee.refresh(&fifty).await;
@@ -250,7 +244,7 @@ async fn fifty_vtxos_become_one_in_one_round() {
 
 /// The first round fails before anybody can join, the second because the signatures do not reach the server.
 #[tokio::test]
-async fn a_refresh_outlasts_two_rounds_that_fail() {
+async fn a_refresh_survives_two_rounds_that_fail() {
     let world = World::with(rounds_of(1)).await;
     let daemon = boarded(&world, &[50_000]).await;
     let old = daemon.vtxos().await;
@@ -284,8 +278,8 @@ async fn a_refresh_outlasts_two_rounds_that_fail() {
     assert_conserved(&world, &[&daemon]).await;
 }
 
-/// The server has carried out a delegated refresh, but the daemon does not know yet and spends the coins. Neither waits for the
-/// other for ever: the payment is refused, and the refresh is made.
+/// The server has carried out a delegated refresh, but the daemon does not know yet and spends its inputs: the payment is refused,
+/// and the refresh succeeds.
 #[tokio::test]
 async fn a_payment_with_coins_that_a_round_has_just_taken_fails_and_costs_nothing() {
     for kind in ["send", "send_onchain", "offboard"] {
@@ -316,7 +310,7 @@ async fn a_payment_with_coins_that_a_round_has_just_taken_fails_and_costs_nothin
             ),
             _ => ("/wallet/offboard/all", "PrepareOffboard", json!({})),
         };
-        // The first request gets lost, so that the refusal of the second proves nothing.
+        // The first request is lost, so that the refusal of the second proves nothing.
         world.fault(json!({"target": rpc, "times": 1, "action": {"type": "drop_before"}}));
         let (reply, ()) = tokio::join!(daemon.post(path, body), async {
             eventually("the server refuses it", async || {
@@ -337,9 +331,9 @@ async fn a_payment_with_coins_that_a_round_has_just_taken_fails_and_costs_nothin
     }
 }
 
-/// Whoever asks twice for the same gets it once, and neither stands in the way of the other.
+/// Of two requests for the same refresh, one succeeds, and the other fails without cost.
 #[tokio::test]
-async fn the_same_vtxos_are_refreshed_once_however_often_it_is_asked_for() {
+async fn two_requests_refresh_the_same_vtxos_once() {
     for routes in [
         ["vtxos", "vtxos"],
         ["delegated/vtxos", "delegated/vtxos"],
@@ -362,13 +356,13 @@ async fn the_same_vtxos_are_refreshed_once_however_often_it_is_asked_for() {
             daemon.rounds().await.is_empty().then_some(())
         })
         .await;
-        let mut told = Vec::new();
+        let mut refreshes = Vec::new();
         for movement in daemon.history().await {
             if movement["subsystem"]["kind"] == "refresh" {
-                told.push(movement);
+                refreshes.push(movement);
             }
         }
-        let (done, rest): (Vec<_>, Vec<_>) = told
+        let (done, rest): (Vec<_>, Vec<_>) = refreshes
             .into_iter()
             .partition(|movement| movement["status"] == "successful");
         assert_eq!((done.len(), rest.len()), (1, 1), "{routes:?}");
@@ -379,7 +373,7 @@ async fn the_same_vtxos_are_refreshed_once_however_often_it_is_asked_for() {
     }
 }
 
-/// The coins are free until the round begins, whether the refresh is left with the server or not.
+/// The inputs can be spent until the round begins, whether the refresh is delegated or not.
 #[tokio::test]
 async fn what_is_spent_before_the_round_is_left_out_of_it() {
     for route in ["vtxos", "delegated/vtxos"] {
@@ -406,113 +400,4 @@ async fn what_is_spent_before_the_round_is_left_out_of_it() {
         assert_eq!(daemon.balance("spendable_sat").await, kept, "{route}");
         assert_conserved(&world, &[&daemon]).await;
     }
-}
-
-/// Nothing is given up for a round that is not in the chain any more; it is, once the round is back.
-#[tokio::test]
-async fn a_round_that_a_reorganisation_removes_is_waited_for_again() {
-    let world = World::with(rounds_of(1)).await;
-    let daemon = boarded(&world, &[50_000]).await;
-    let old = daemon.vtxos().await;
-    daemon.refresh_all().await;
-    world.fault(json!({"target": "RequestLeafVtxoCosign", "action": {"type": "drop_before"}}));
-    assert!(world.round().await);
-    world.mine(1).await;
-    let txid = eventually("the leaf is asked for", async || {
-        let asked = world.calls_of("RequestLeafVtxoCosign") > 0;
-        let shown = daemon.rounds().await.remove(0);
-        asked.then(|| shown["funding_txid"].as_str().unwrap().to_owned())
-    })
-    .await;
-
-    world.unconfirm(&txid, 1).await;
-    world.no_faults();
-    daemon.wait_for_tip(&world).await;
-    eventually("the round is not confirmed", async || {
-        daemon.post_empty("/wallet/sync").await.ok();
-        let shown = daemon.rounds().await.remove(0);
-        (shown["status"]["status"] == "unconfirmed").then_some(())
-    })
-    .await;
-    assert_eq!(world.calls_of("ForfeitVtxos"), 0);
-    assert_eq!(daemon.vtxos().await, old);
-    assert_eq!(daemon.balance("pending_in_round_sat").await, 50_000);
-
-    world.let_in(&txid).await;
-    daemon.finish_round(&world).await;
-    assert_eq!(funding_txid(&daemon).await, txid);
-    assert!(!daemon.vtxos().await.contains(&old[0]));
-    assert_conserved(&world, &[&daemon]).await;
-}
-
-#[tokio::test]
-async fn a_reorganisation_after_the_refresh_costs_nothing() {
-    let world = World::with(rounds_of(1)).await;
-    let (daemon, payee) = (
-        boarded(&world, &[50_000]).await,
-        Daemon::with_wallet(&world).await,
-    );
-    daemon.refresh_all().await;
-    assert!(world.round().await);
-    daemon.finish_round(&world).await;
-    let txid = funding_txid(&daemon).await;
-    let txid = txid.as_str().unwrap();
-    world.mine(1).await;
-    world.unconfirm(txid, 2).await;
-    daemon.wait_for_tip(&world).await;
-    assert_eq!(daemon.balance("spendable_sat").await, 50_000);
-    world.let_in(txid).await;
-    world.mine(1).await;
-    daemon.wait_for_tip(&world).await;
-    daemon.send(&payee.address().await, 20_000).await.ok();
-    payee.wait_for_spendable(20_000).await;
-    daemon.refresh_all().await;
-    world.successful_round().await;
-    daemon.finish_round(&world).await;
-    assert_eq!(daemon.balance("spendable_sat").await, 30_000);
-    assert_conserved(&world, &[&daemon, &payee]).await;
-}
-
-/// Nobody asks the daemon anything between the board and the end.
-#[tokio::test]
-async fn a_vtxo_near_its_expiry_is_refreshed_without_being_asked_for() {
-    let world = World::with(rounds_of(1)).await;
-    let daemon = boarded(&world, &[50_000]).await;
-    let old = daemon.vtxos().await.remove(0);
-    let expiry = expiry(&daemon, &old).await;
-    assert!(!world.round().await, "nothing is due yet");
-    world.mine(expiry - 10 - world.height().await).await;
-    world.successful_round().await;
-    world.mine(1).await;
-    eventually("the server has the old VTXO", async || {
-        let record = world.sandbox.ark.vtxo(old.parse().unwrap()).unwrap();
-        (record.unwrap().state == VtxoState::Spent).then_some(())
-    })
-    .await;
-    daemon.wait_without_rounds().await;
-    assert!(!daemon.vtxos().await.contains(&old));
-    assert_eq!(daemon.movement("refresh").await["status"], "successful");
-    assert_eq!(daemon.balance("spendable_sat").await, 50_000);
-    assert_conserved(&world, &[&daemon]).await;
-}
-
-#[tokio::test]
-async fn an_expired_vtxo_needs_a_refresh_and_gets_it() {
-    let world = World::with(rounds_of(1)).await;
-    let daemon = boarded(&world, &[50_000]).await;
-    let old = daemon.vtxos().await.remove(0);
-    let expiry = expiry(&daemon, &old).await;
-    world.mine(expiry - world.height().await).await;
-    daemon.wait_for_tip(&world).await;
-    assert_eq!(daemon.balance("spendable_sat").await, 0);
-    assert_eq!(daemon.balance("needs_refresh_sat").await, 50_000);
-    daemon
-        .send(&daemon.address().await, 1_000)
-        .await
-        .refused(400, "insufficient_funds");
-    world.successful_round().await;
-    daemon.finish_round(&world).await;
-    assert_eq!(daemon.balance("needs_refresh_sat").await, 0);
-    assert_eq!(daemon.balance("spendable_sat").await, 50_000);
-    assert_conserved(&world, &[&daemon]).await;
 }

@@ -9,7 +9,9 @@ use serde_json::Value;
 use tempfile::TempDir;
 use tokio::process::Command;
 
-use crate::support::{free_port, program};
+use arkwalletd_sandbox::testing::free_port;
+
+use crate::support::program;
 
 /// Starting the sandbox includes mining its first blocks and a board.
 const START: Duration = Duration::from_secs(120);

@@ -12,8 +12,6 @@ mod inbox;
 pub mod lifecycle;
 mod open;
 mod sync;
-#[cfg(test)]
-mod testing;
 
 use std::sync::Arc;
 use std::time::Duration;

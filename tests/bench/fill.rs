@@ -1,76 +1,77 @@
-//! Makes a wallet large: VTXOs and movements straight into the database of a stopped daemon.
+//! Makes a wallet large: writes VTXOs and movements into the database of a stopped daemon.
 //!
-//! Nobody could spend these VTXOs, and the Ark server has never seen them; they are there to be read.
+//! The VTXOs cannot be spent, because the Ark server does not know them; they are there to be read.
 
 use std::path::Path;
 
-use ark_lib::VtxoId;
+use ark_lib::ProtocolEncoding;
 use ark_lib::test_util::dummy::DummyTestVtxoSpec;
-use arkwalletd::model::VtxoState;
-use arkwalletd::model::{MovementStatus, NewMovement, PaymentMethod, Subsystem, Transfer};
-use arkwalletd::store::movement;
-use arkwalletd::store::vtxo;
-use arkwalletd::store::{Error, Store, WriteTx};
-use bitcoin::{Amount, SignedAmount};
+use bitcoin::{Amount, Weight};
 use bitcoin_ext::BlockHeight;
+use rusqlite::{Connection, Transaction, params};
 
 /// VTXOs and movements of one write.
 const CHUNK: u32 = 500;
 
 /// Adds VTXOs until the wallet has `vtxos`, and a movement with each.
-pub async fn fill(folder: &Path, vtxos: u32, address: &str) {
-    let store = Store::open(&folder.join("db.sqlite")).expect("the database of a stopped daemon");
-    let mut have = u32::try_from(store.live_vtxos().len()).expect("a small number");
-    while have < vtxos {
-        let next = vtxos.min(have + CHUNK);
-        let address = address.to_owned();
-        let added = store.write(move |tx| {
-            let mut ids: Vec<VtxoId> = Vec::new();
-            for number in have..next {
-                let (_, dummy) = dummy(number).build();
-                vtxo::insert(tx, &dummy, VtxoState::Spendable)?;
-                record_payment(tx, &address, dummy.id())?;
-                ids.push(dummy.id());
-            }
-            vtxo::set_registered(tx, &ids, true)?;
-            vtxo::set_backed_up(tx, &ids)
-        });
-        let added: Result<(), Error> = added.await;
-        added.expect("the rows are new");
-        have = next;
+pub fn fill(folder: &Path, vtxos: u32, address: &str) {
+    let path = folder.join("db.sqlite");
+    let mut database = Connection::open(path).expect("the database of a stopped daemon");
+    let live = "SELECT count(*) FROM vtxo WHERE state <> 'spent'";
+    let have: u32 = database
+        .query_row(live, [], |row| row.get(0))
+        .expect("a number");
+    let numbers: Vec<u32> = (have..vtxos).collect();
+    for chunk in numbers.chunks(CHUNK as usize) {
+        let tx = database.transaction().expect("nobody else writes");
+        for number in chunk {
+            add_payment(&tx, *number, address).expect("the rows are new");
+        }
+        tx.commit().expect("the disk has room");
     }
 }
 
-/// A VTXO of its own amount, and so of its own id.
-fn dummy(number: u32) -> DummyTestVtxoSpec {
-    DummyTestVtxoSpec {
+/// Adds a VTXO of its own amount, and so of its own id, and the payment that took it and left it, as most movements do.
+fn add_payment(tx: &Transaction<'_>, number: u32, address: &str) -> rusqlite::Result<()> {
+    let spec = DummyTestVtxoSpec {
         amount: Amount::from_sat(100_000 + u64::from(number)),
         fee: Amount::ZERO,
         expiry_height: BlockHeight::new(10_000 + number % 1_000),
         ..DummyTestVtxoSpec::default()
-    }
-}
-
-/// A payment that took a VTXO and left another, as most movements of a wallet are.
-fn record_payment(tx: &mut WriteTx<'_>, address: &str, vtxo: VtxoId) -> Result<(), Error> {
-    let amount = Amount::from_sat(1_000);
-    let balance = SignedAmount::from_sat(-1_000);
-    let payment = NewMovement {
-        operation: None,
-        status: MovementStatus::Successful,
-        subsystem: Subsystem::ArkoorSend,
-        intended_balance: balance,
-        effective_balance: balance,
-        offchain_fee: Amount::ZERO,
-        sent_to: &[Transfer {
-            method: PaymentMethod::Ark(address.to_owned()),
-            amount,
-        }],
-        received_on: &[],
-        input_vtxos: &[vtxo],
-        output_vtxos: &[vtxo],
-        metadata: serde_json::Map::new(),
     };
-    movement::insert(tx, &payment, 1_700_000_000_000)?;
+    let (_, vtxo) = spec.build();
+    let id = vtxo.id().to_bytes();
+    let weight: Weight = vtxo.transactions().map(|item| item.tx.weight()).sum();
+    tx.execute(
+        "INSERT INTO vtxo (id, amount, expiry_height, exit_depth, exit_tx_weight, state, registered, backed_up, bare, genesis)
+         VALUES (?1, ?2, ?3, ?4, ?5, 'spendable', 1, 1, ?6, ?7)",
+        params![
+            id,
+            vtxo.amount().to_sat(),
+            vtxo.expiry_height().to_u32(),
+            vtxo.exit_depth(),
+            weight.to_wu(),
+            vtxo.to_bare().serialize(),
+            vtxo.serialize_genesis(),
+        ],
+    )?;
+    tx.execute(
+        "INSERT INTO movement (status, subsystem, intended_balance, effective_balance, offchain_fee,
+                               created_at, updated_at, completed_at)
+         VALUES ('successful', 'bark.arkoor/send', -1000, -1000, 0, ?1, ?1, ?1)",
+        [1_700_000_000_000_i64],
+    )?;
+    let movement = tx.last_insert_rowid();
+    tx.execute(
+        "INSERT INTO movement_destination (movement, direction, position, method, value, amount)
+         VALUES (?1, 'sent', 0, 'ark', ?2, 1000)",
+        params![movement, address],
+    )?;
+    for role in ["input", "output"] {
+        tx.execute(
+            "INSERT INTO movement_vtxo (movement, role, vtxo) VALUES (?1, ?2, ?3)",
+            params![movement, role, id],
+        )?;
+    }
     Ok(())
 }

@@ -3,9 +3,6 @@
 //! Everything is on loopback. The chain and the Ark server run in this process, the daemons are children, one at a time.
 
 mod fill;
-#[path = "../support/node.rs"]
-#[allow(dead_code, reason = "the tests need more of it")]
-mod node;
 mod process;
 mod proxy;
 mod rate;
@@ -25,13 +22,13 @@ use sends::Cost;
 use table::Table;
 use world::World;
 
-/// VTXOs that each wallet has honestly, each from a board of its own.
+/// VTXOs that each wallet has at first, each from a board of its own.
 const BOARDS: u32 = 10;
-/// What each is worth, in sat.
+/// The amount of each, in sat.
 const BOARD: u64 = 100_000;
-/// Larger wallets, filled by hand.
+/// Sizes of wallets that are filled with VTXOs the server does not know.
 const LARGE: [u32; 2] = [1_000, 10_000];
-/// Starts of which the median is told.
+/// Starts whose median is reported.
 const STARTS: usize = 5;
 /// Over which the CPU time of an idle daemon is taken.
 const IDLE: Duration = Duration::from_secs(10);
@@ -88,7 +85,7 @@ async fn main() {
         cost(&mut barkd, &proxy, &payee).await,
     );
     for size in LARGE {
-        fill::fill(ours.folder(), size, &payee).await;
+        fill::fill(ours.folder(), size, &payee);
         sizes.push((size, figures(&mut ours), None));
     }
     println!("{}", report(&sizes, &costs.0, &costs.1));

@@ -1,4 +1,4 @@
-//! Transactions whose broadcast fails, or seems to.
+//! Transactions whose broadcast fails, or whose broadcast succeeds without an answer.
 
 use serde_json::json;
 
@@ -7,12 +7,12 @@ use crate::support::{Daemon, World, assert_conserved, eventually};
 
 #[tokio::test]
 async fn a_board_is_funded_once_though_the_answer_to_its_broadcast_is_lost() {
-    for dies in [false, true] {
+    for killed in [false, true] {
         let world = World::new().await;
         let mut daemon = Daemon::on_faulty_chain(&world).await;
         daemon.fund(&world, 50_000).await;
         let board = json!({"amount_sat": 20_000});
-        if dies {
+        if killed {
             fail(&world, Question::Broadcast, None, &lose_answer());
             daemon
                 .post_and_leave("/boards/board-amount", board, async || {
@@ -48,12 +48,12 @@ async fn an_onchain_payment_is_made_once_though_the_answer_to_its_broadcast_is_l
     let mut daemon = Daemon::on_faulty_chain(&world).await;
     let mut sent = 0;
     for (path, body) in payments(&faucet) {
-        for dies in [false, true] {
+        for killed in [false, true] {
             daemon.fund(&world, 50_000).await;
             let before = onchain_total(&daemon).await;
             fail(&world, Question::Broadcast, Some(1), &lose_answer());
             let txid = daemon.post(path, body.clone()).await.ok()["txid"].clone();
-            if dies {
+            if killed {
                 daemon.kill().await;
                 daemon.restart(None).await;
             }
@@ -78,7 +78,7 @@ async fn an_onchain_payment_is_made_once_though_the_answer_to_its_broadcast_is_l
 }
 
 #[tokio::test]
-async fn what_is_refused_for_a_while_gets_out_afterwards() {
+async fn a_transaction_that_is_refused_for_a_while_is_broadcast_later() {
     let world = World::new().await;
     let faucet = world.sandbox.faucet.address().to_string();
     let daemon = Daemon::on_faulty_chain(&world).await;
@@ -118,7 +118,7 @@ async fn what_is_refused_for_a_while_gets_out_afterwards() {
 }
 
 #[tokio::test]
-async fn a_transaction_that_the_chain_denies_to_know_is_not_given_up() {
+async fn a_transaction_that_the_chain_does_not_find_is_broadcast_again() {
     let world = World::new().await;
     let daemon = Daemon::on_faulty_chain(&world).await;
     daemon.fund(&world, 50_000).await;
@@ -126,7 +126,7 @@ async fn a_transaction_that_the_chain_denies_to_know_is_not_given_up() {
     daemon.post("/boards/board-amount", board).await.ok();
     let left = onchain_total(&daemon).await;
     fail(&world, Question::Transaction, None, &deny(&world));
-    // Passed on, but counted.
+    // The requests pass, and are counted.
     let broadcasts = Question::Broadcast.targets(&world)[0];
     let count =
         world.chain_fault(json!({"target": broadcasts, "action": {"type": "delay", "ms": 0}}));
@@ -148,7 +148,7 @@ async fn a_transaction_that_the_chain_denies_to_know_is_not_given_up() {
     .await;
     assert!(
         first.elapsed().as_secs() >= 2,
-        "it is asked without a pause"
+        "there is no pause between broadcasts"
     );
     assert_eq!(daemon.balance("pending_board_sat").await, 20_000);
     daemon.post_empty("/onchain/sync").await.ok();

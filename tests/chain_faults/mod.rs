@@ -1,16 +1,16 @@
-//! The chain source fails: it loses answers, refuses, lies, lags, hangs (docs/protocol.md §35.2, row "chain"). The daemons of these
-//! tests reach their chain, Esplora API or node, through the sandbox's proxy.
+//! A chain source that loses answers, refuses, answers wrongly, lags or hangs (docs/protocol.md §35.2, row "chain"). The daemons of
+//! these tests reach their chain source, an Esplora API or a node, through the sandbox's proxy.
 
-mod away;
 mod broadcast;
-mod lies;
 mod server;
+mod unavailable;
+mod wrong_answers;
 
 use serde_json::{Value, json};
 
 use crate::support::{Daemon, World};
 
-/// What a daemon asks its chain source for.
+/// A kind of request to the chain source.
 #[derive(Clone, Copy)]
 enum Question {
     Everything,
@@ -22,7 +22,7 @@ enum Question {
 }
 
 impl Question {
-    /// The paths, or the methods, that it is asked by.
+    /// The paths of the Esplora API, or the RPC methods of the node.
     fn targets(self, world: &World) -> &'static [&'static str] {
         match (self, world.is_simulated()) {
             (Question::Everything, _) => &["*"],
@@ -40,7 +40,7 @@ impl Question {
     }
 }
 
-/// Makes a question fail, so many times or without end.
+/// Makes a kind of request fail, this many times or always.
 fn fail(world: &World, question: Question, times: Option<u32>, action: &Value) {
     for target in question.targets(world) {
         world.chain_fault(json!({"target": target, "times": times, "action": action}));
@@ -52,7 +52,7 @@ fn answer(code: u16, body: impl Into<Value>) -> Value {
 }
 
 /// A 200 whose content is that of an Esplora answer, or the result of an RPC call.
-fn tell(world: &World, body: impl Into<Value>) -> Value {
+fn answer_with(world: &World, body: impl Into<Value>) -> Value {
     let body = body.into();
     if world.is_simulated() {
         answer(200, body)
@@ -65,7 +65,7 @@ fn lose_answer() -> Value {
     json!({"type": "drop_after"})
 }
 
-/// A payment out of the on-chain wallet, in each of the ways that there are.
+/// Each kind of payment from the on-chain wallet.
 fn payments(destination: &str) -> [(&'static str, Value); 3] {
     [
         (
@@ -80,7 +80,7 @@ fn payments(destination: &str) -> [(&'static str, Value); 3] {
     ]
 }
 
-/// "There is no such transaction".
+/// The answer that there is no such transaction.
 fn deny(world: &World) -> Value {
     if world.is_simulated() {
         return answer(404, "Transaction not found");
@@ -99,8 +99,8 @@ async fn mempool(world: &World) -> usize {
     world.sandbox.chain.mempool().await.unwrap().len()
 }
 
-/// Nothing that a chain source says may end in a panic.
-fn assert_calm(daemon: &Daemon) {
+/// Asserts that the daemon has not panicked.
+fn assert_no_panic(daemon: &Daemon) {
     let log = daemon.log();
     assert!(!log.contains("panicked"), "{log}");
 }

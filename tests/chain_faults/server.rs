@@ -1,15 +1,15 @@
-//! A chain source that fails while something is under way with the Ark server: a receipt, a refresh, an offboard.
+//! A chain source that fails during an operation with the Ark server: a receipt, a refresh, an offboard.
 
 use std::time::Duration;
 
 use arkwalletd_sandbox::ark::Params;
 use serde_json::{Value, json};
 
-use super::{Question, answer, assert_calm, deny, fail, lose_answer, mempool};
+use super::{Question, answer, assert_no_panic, deny, fail, lose_answer, mempool};
 use crate::support::{Daemon, World, assert_conserved, eventually};
 
 #[tokio::test]
-async fn what_is_received_while_the_chain_fails_is_judged_when_it_is_back() {
+async fn a_payment_received_while_the_chain_fails_is_validated_later() {
     let world = World::new().await;
     let payer = Daemon::with_wallet(&world).await;
     payer.fund_and_board(&world, 50_000).await;
@@ -33,7 +33,7 @@ async fn what_is_received_while_the_chain_fails_is_judged_when_it_is_back() {
     }
     assert_eq!(payee.history().await.len(), 3);
     payer.settled().await;
-    assert_calm(&payee);
+    assert_no_panic(&payee);
     assert_conserved(&world, &[&payer, &payee]).await;
 }
 
@@ -52,7 +52,7 @@ async fn scene() -> (World, Daemon) {
     (world, daemon)
 }
 
-/// Rounds and blocks until no round is pending.
+/// Runs rounds and mines blocks until no round is pending.
 async fn until_refreshed(world: &World, daemon: &Daemon) {
     eventually("the refresh is done", async || {
         if daemon.get("/wallet/rounds").await.ok() == json!([]) {
@@ -93,7 +93,7 @@ async fn a_refresh_survives_a_chain_that_fails() {
         daemon.settled().await;
         assert_conserved(&world, &[&daemon]).await;
     }
-    assert_calm(&daemon);
+    assert_no_panic(&daemon);
 }
 
 #[tokio::test]
@@ -135,6 +135,6 @@ async fn an_onchain_address_is_paid_once_though_the_chain_fails() {
     let fees = history.iter().map(|one| one["offchain_fee_sat"].as_u64());
     let fees: u64 = fees.map(Option::unwrap).sum();
     daemon.wait_for_spendable(60_000 - fees).await;
-    assert_calm(&daemon);
+    assert_no_panic(&daemon);
     assert_conserved(&world, &[&daemon]).await;
 }

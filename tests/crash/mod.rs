@@ -1,81 +1,77 @@
 //! `kill -9` at each commit point, right before and right after it, combined with the loss of each answer of the server: the
 //! operation completes or is cleanly undone, no sat is lost, and nothing is paid twice.
 //!
-//! [`stories`] assigns every commit point to the stories in which it is reached; a new commit point does not compile without
-//! a line there, and a story not without a tale and its test. Which calls a story makes is not written anywhere: it is found
-//! out by telling it. It is told with a death at each of its failpoints, and that again for each call that was ever seen in
-//! it, with the answer to that call lost, until there is no call left whose answer was not (see [`telling`]). All of this is
-//! done on the simulated chain and on a real node alike.
+//! A story is a function that goes through all cases of a [`Run`](matrix::Run): it arms the victim with the case, sends a
+//! request, restarts the victim, and checks how it ended. [`stories`] assigns each commit point to the stories that reach it: a
+//! new commit point does not compile without a line there, and a victim that is not killed fails the test. Which calls a story
+//! makes is found out by running it: the answer to each call that was seen is lost in turn (see [`matrix`]).
 //!
-//! Two calls are no part of any story: the handshake and the question that serves as a sign of life. They are made once a
-//! second by whoever is connected, whatever else happens, and their failure is told as the loss of the connection, without
-//! which nothing new is begun. The other tests of connections are about that.
+//! Two calls belong to no story: the handshake and the request that checks the connection, which a connected daemon repeats
+//! every second. Their failure is the loss of the connection, which `connection.rs` and `outages.rs` test.
 
 mod boards;
+mod matrix;
 mod offboards;
 mod onchain;
 mod payments;
 mod rounds;
-mod telling;
+mod scene;
 
 use arkwalletd::wallet::CommitPoint;
 
-pub use telling::assert_killed;
-use telling::tell_in_all_ways;
+pub use scene::assert_killed;
 
-/// Writes out the stories, each with its tale and its test.
+/// Declares each story with its function and its two tests: without and with lost answers. The latter visits all that the former
+/// does, so that one run of the tests needs only one of them.
 macro_rules! stories {
-    ($($(#[doc = $doc:literal])+ $story:ident = $tale:ty, $test:ident;)+) => {
+    ($($story:ident: $function:path, $test:ident;)+) => {
         /// What has to happen for a commit point to be reached.
         #[derive(Clone, Copy, Debug, PartialEq)]
         pub enum Story {
-            $($(#[doc = $doc])+ $story,)+
+            $($story,)+
         }
 
         $(
             #[tokio::test]
             async fn $test() {
-                tell_in_all_ways::<$tale>(Story::$story).await;
+                matrix::visit_kills(Story::$story, $function).await;
             }
         )+
+
+        /// The same stories, combined with the loss of each answer.
+        mod with_lost_answers {
+            use super::*;
+
+            $(
+                #[tokio::test]
+                async fn $test() {
+                    matrix::visit_kills_and_losses(Story::$story, $function).await;
+                }
+            )+
+        }
     };
 }
 
 stories! {
-    /// The payer pays with coins that the server may not know yet.
-    Pay = payments::Pay, a_payer_may_die_anywhere;
-    /// The payer pays, and the server refuses to sign.
-    PayRefused = payments::PayRefused, a_payer_may_die_while_it_is_refused;
-    /// The payee is paid.
-    Receive = payments::Receive, a_payee_may_die_while_it_is_paid;
-    /// The payee is paid with coins whose anchor is not confirmed; then it is.
-    ReceiveLate = payments::ReceiveLate, a_payee_may_die_while_a_payment_is_released_from_quarantine;
-    /// On-chain coins are boarded.
-    Board = boards::Board, a_boarder_may_die_anywhere;
-    /// On-chain coins are boarded, and the server refuses.
-    BoardRefused = boards::BoardRefused, a_boarder_may_die_while_it_is_refused;
-    /// Coins that the server may not know yet are refreshed in a round.
-    Refresh = rounds::Refresh, a_refresh_may_die_anywhere;
-    /// The tree of a round is not what was asked for; the next one is.
-    RefreshMissed = rounds::RefreshMissed, a_missed_round_may_die_anywhere;
-    /// The server refuses a coin of a refresh.
-    RefreshRefused = rounds::RefreshRefused, a_refused_refresh_may_die_anywhere;
-    /// A refresh is left with the server, and the round happens while nobody is there.
-    Delegate = rounds::Delegate, a_delegated_refresh_may_die_anywhere;
-    /// A coin of a delegated refresh is spent before the round.
-    DelegateShrunk = rounds::DelegateShrunk, a_shrinking_delegated_refresh_may_die_anywhere;
-    /// An on-chain address is paid an exact amount out of VTXOs.
-    SendOnchain = offboards::SendOnchain, an_onchain_payment_may_die_anywhere;
-    /// An on-chain address is paid out of VTXOs, and the server refuses after an answer was lost.
-    SendOnchainRefused = offboards::SendOnchainRefused, a_refused_onchain_payment_may_die_anywhere;
-    /// A whole VTXO goes on chain.
-    Offboard = offboards::Offboard, an_offboard_may_die_anywhere;
-    /// The server forgets an offboard that our forfeits went to.
-    OffboardLost = offboards::OffboardLost, a_lost_offboard_may_die_anywhere;
-    /// On-chain coins are paid to one, to many, and all of them away.
-    PayOnchain = onchain::PayOnchain, a_payer_of_onchain_coins_may_die_anywhere;
+    Pay: payments::pay, killed_while_paying;
+    PayRefused: payments::pay_refused, killed_while_a_payment_is_refused;
+    Receive: payments::receive, killed_while_being_paid;
+    ReceiveUnconfirmed: payments::receive_unconfirmed, killed_while_a_payment_leaves_quarantine;
+    Board: boards::board, killed_while_boarding;
+    BoardRefused: boards::board_refused, killed_while_a_board_is_refused;
+    Refresh: rounds::refresh, killed_while_refreshing;
+    RefreshMissed: rounds::refresh_missed, killed_while_a_round_is_missed;
+    RefreshRefused: rounds::refresh_refused, killed_while_a_refresh_is_refused;
+    Delegate: rounds::delegate, killed_while_delegating_a_refresh;
+    DelegateShrunk: rounds::delegate_shrunk, killed_while_an_input_of_a_delegated_refresh_is_spent;
+    SendOnchain: offboards::send_onchain, killed_while_sending_onchain;
+    SendOnchainRefused: offboards::send_onchain_refused, killed_while_sending_onchain_is_refused;
+    Offboard: offboards::offboard, killed_while_offboarding;
+    OffboardSessionLost: offboards::offboard_session_lost, killed_while_an_offboard_session_is_lost;
+    PayOnchain: onchain::pay_onchain, killed_while_paying_from_the_onchain_wallet;
 }
 
+/// The stories that reach a commit point.
 fn stories(point: CommitPoint) -> &'static [Story] {
     match point {
         CommitPoint::SendStarted
@@ -89,7 +85,7 @@ fn stories(point: CommitPoint) -> &'static [Story] {
         | CommitPoint::BoardRegistered => &[Story::Board],
         CommitPoint::BoardAborted => &[Story::BoardRefused],
         CommitPoint::ReceiveStored => &[Story::Receive],
-        CommitPoint::ReceiveReleased => &[Story::ReceiveLate],
+        CommitPoint::ReceiveReleased => &[Story::ReceiveUnconfirmed],
         // Once a round has happened, a delegated refresh is the same as any other.
         CommitPoint::RoundStarted
         | CommitPoint::RoundInputsRegistered
@@ -114,7 +110,7 @@ fn stories(point: CommitPoint) -> &'static [Story] {
         | CommitPoint::OffboardBroadcast
         | CommitPoint::OffboardSettled => &[Story::SendOnchain, Story::Offboard],
         CommitPoint::OffboardDoubted | CommitPoint::OffboardAborted => &[Story::SendOnchainRefused],
-        CommitPoint::OffboardSessionLost => &[Story::OffboardLost],
+        CommitPoint::OffboardSessionLost => &[Story::OffboardSessionLost],
         CommitPoint::OnchainPaid => &[Story::PayOnchain],
     }
 }
@@ -132,8 +128,8 @@ impl Story {
             .collect()
     }
 
-    /// Whether a call belongs to the story. The daemon keeps listening for rounds and for mail whatever it does, but only
-    /// some stories depend on what it hears.
+    /// Whether a call belongs to the story. The daemon always listens to rounds and to its mailbox, but only some stories depend
+    /// on what it receives.
     fn depends_on(self, rpc: &str) -> bool {
         let is_round = matches!(
             self,
@@ -146,9 +142,9 @@ impl Story {
         match rpc {
             "Handshake" | "GetArkInfo" => false,
             "SubscribeRounds" | "LastRoundEvent" => is_round,
-            // The mailbox also tells of a round that has happened, for those who have missed it.
+            // The mailbox also reports a round to a participant that has missed it.
             "SubscribeMailbox" | "ReadMailbox" => {
-                is_round || matches!(self, Story::Receive | Story::ReceiveLate)
+                is_round || matches!(self, Story::Receive | Story::ReceiveUnconfirmed)
             }
             _ => true,
         }

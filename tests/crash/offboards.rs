@@ -1,28 +1,35 @@
 //! Payments out of VTXOs to on-chain addresses.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
-use super::telling::{Scene, Tale, Turn, booked};
+use super::matrix::Run;
+use super::scene::{Scene, movements};
 use crate::support::eventually;
 
-/// What each payment of an exact amount is worth.
+/// The amount of each payment of an exact amount, in sat.
 const AMOUNT: u64 = 3_000;
 
-/// What the mortal has at the beginning of the payments of an exact amount.
+/// What the victim has at the beginning of the payments of an exact amount, in sat.
 const FUNDS: u64 = 200_000;
 
-/// What the VTXO is worth that goes on chain as a whole.
+/// The amount of a VTXO that is offboarded as a whole, in sat.
 const WHOLE: u64 = 20_000;
 
-/// A mortal with two VTXOs, at a server that can fund offboards.
-async fn scene() -> Scene {
+/// A victim with two VTXOs, and a server that can fund offboards.
+async fn scene_with_vtxos() -> Scene {
     let scene = Scene::new().await;
     scene.world.fund_server(2_000_000).await;
-    scene.mortal.fund_and_board(&scene.world, 150_000).await;
+    for sats in [150_000, FUNDS - 150_000] {
+        scene.victim.fund_and_board(&scene.world, sats).await;
+    }
     scene
-        .mortal
-        .fund_and_board(&scene.world, FUNDS - 150_000)
-        .await;
+}
+
+/// A victim with on-chain coins to board, and a server that can fund offboards.
+async fn scene_with_coins() -> Scene {
+    let scene = Scene::new().await;
+    scene.world.fund_server(2_000_000).await;
+    scene.victim.fund(&scene.world, 1_000_000).await;
     scene
 }
 
@@ -31,230 +38,169 @@ fn address(scene: &Scene) -> String {
     scene.world.sandbox.faucet.address().to_string()
 }
 
-/// What a payment costs, the fee included.
+/// The cost of a payment with its fee, in sat.
 async fn gross(scene: &Scene) -> u64 {
     let to = address(scene);
     let path = format!("/fees/send-onchain?amount_sat={AMOUNT}&address={to}");
-    let quote = scene.mortal.get(&path).await.ok();
+    let quote = scene.victim.get(&path).await.ok();
     quote["gross_amount_sat"].as_u64().unwrap()
 }
 
-/// The mortal pays an exact amount.
-pub struct SendOnchain {
-    scene: Scene,
-    left: u64,
-}
-
-impl Tale for SendOnchain {
-    async fn begin() -> SendOnchain {
-        SendOnchain {
-            scene: scene().await,
-            left: FUNDS,
-        }
-    }
-
-    fn scene(&mut self) -> &mut Scene {
-        &mut self.scene
-    }
-
-    async fn tell(&mut self, turn: &Turn) {
-        let scene = &mut self.scene;
-        let gross = gross(scene).await;
-        scene.arm_unsure(turn).await;
-        let body = json!({"destination": address(scene), "amount_sat": AMOUNT});
-        scene.ask("/wallet/send-onchain", body).await;
-        scene.death(turn).await;
-        scene.rise(turn).await;
-        let before = vec![("successful".to_owned(), -gross.cast_signed())];
-        if !turn.dies_at("offboard.started.before") {
-            self.left -= gross;
-            assert_eq!(booked(&scene.mortal, "send_onchain").await[..1], before);
-        }
-        scene.mortal.wait_for_spendable(self.left).await;
-        assert_all_successful(scene, "send_onchain").await;
-        scene.world.mine(1).await;
-    }
-}
-
 async fn assert_all_successful(scene: &Scene, kind: &str) {
-    let paid = booked(&scene.mortal, kind).await;
+    let paid = movements(&scene.victim, kind).await;
     let all = paid.iter().all(|(status, _)| status == "successful");
     assert!(all, "{paid:?}");
 }
 
-/// The mortal pays an exact amount, and the server refuses the split after an answer was lost. What it split before it
-/// refuses is paid all the same.
-pub struct SendOnchainRefused {
-    scene: Scene,
-    left: u64,
+/// The victim pays an exact amount.
+pub async fn send_onchain(run: &mut Run) {
+    let mut scene = scene_with_vtxos().await;
+    let mut left = FUNDS;
+    while let Some(case) = run.next_case(&mut scene).await {
+        let gross = gross(&scene).await;
+        scene.arm_unregistered(&case).await;
+        let body = json!({"destination": address(&scene), "amount_sat": AMOUNT});
+        scene.post("/wallet/send-onchain", body).await;
+        scene.wait_for_kill(&case).await;
+        scene.restart(&case).await;
+        if !case.kills_at("offboard.started.before") {
+            left -= gross;
+            let last = movements(&scene.victim, "send_onchain").await;
+            assert_eq!(last[0], ("successful".to_owned(), -gross.cast_signed()));
+        }
+        scene.victim.wait_for_spendable(left).await;
+        assert_all_successful(&scene, "send_onchain").await;
+        scene.world.mine(1).await;
+    }
 }
 
-impl Tale for SendOnchainRefused {
-    async fn begin() -> SendOnchainRefused {
-        SendOnchainRefused {
-            scene: scene().await,
-            left: FUNDS,
-        }
-    }
-
-    fn scene(&mut self) -> &mut Scene {
-        &mut self.scene
-    }
-
-    async fn tell(&mut self, turn: &Turn) {
-        let scene = &mut self.scene;
-        let gross = gross(scene).await;
-        scene.arm_unsure(turn).await;
+/// The victim pays an exact amount, and the server refuses the split after an answer was lost. A payment whose split it has
+/// cosigned before it refuses is completed.
+pub async fn send_onchain_refused(run: &mut Run) {
+    let mut scene = scene_with_vtxos().await;
+    let mut left = FUNDS;
+    while let Some(case) = run.next_case(&mut scene).await {
+        let gross = gross(&scene).await;
+        scene.arm_unregistered(&case).await;
         let target = "RequestArkoorCosign";
-        let split = turn.loses(target);
-        if !split {
+        let cosigned = case.loses(target);
+        if !cosigned {
             scene.fault(json!({"target": target, "times": 1, "action": {"type": "drop_before"}}));
         }
         let refusal = json!({"type": "status", "code": 3, "message": "no"});
-        let skip = u32::from(!split);
+        let skip = u32::from(!cosigned);
         let refusal = scene.fault(json!({"target": target, "skip": skip, "action": refusal}));
-        let body = json!({"destination": address(scene), "amount_sat": AMOUNT});
-        if split && !turn.dies_at("offboard.doubted") {
-            // It is never called off, so it does not die of that, and is only done when the server signs again.
+        let body = json!({"destination": address(&scene), "amount_sat": AMOUNT});
+        if cosigned && !case.kills_at("offboard.doubted") {
+            // The payment is not aborted, so those failpoints are not reached, and ends when the server cosigns again.
             let refused_twice = async {
-                eventually("it asks again and again", async || {
-                    scene.mortal.post_empty("/wallet/sync").await.ok();
+                eventually("the cosignature is requested repeatedly", async || {
+                    scene.victim.post_empty("/wallet/sync").await.ok();
                     (scene.fired(refusal) > 1).then_some(())
                 })
                 .await;
                 scene.world.sandbox.ark.faults().remove(refusal);
             };
-            let asked = scene.ask("/wallet/send-onchain", body);
-            let (answer, ()) = tokio::join!(asked, refused_twice);
-            answer.expect("an answer").ok();
-            scene.mortal.settled().await;
-            scene.revive().await;
+            let request = scene.post("/wallet/send-onchain", body);
+            let (reply, ()) = tokio::join!(request, refused_twice);
+            reply.expect("a reply").ok();
+            scene.victim.settled().await;
+            scene.restart_unkilled().await;
         } else {
-            let answer = scene.ask("/wallet/send-onchain", body).await;
-            scene.death(turn).await;
-            if turn.is_deadly() {
-                assert!(answer.is_none(), "{answer:?}");
+            let reply = scene.post("/wallet/send-onchain", body).await;
+            scene.wait_for_kill(&case).await;
+            if case.kills() {
+                assert!(reply.is_none(), "{reply:?}");
             } else {
-                answer.expect("an answer").refused(409, "server_refused");
+                reply.expect("a reply").refused(409, "server_refused");
             }
-            if split {
-                scene.calm();
+            if cosigned {
+                scene.end_faults();
             }
-            scene.rise_in_misery(turn).await;
+            scene.restart_with_faults(&case).await;
         }
-        let told = booked(&scene.mortal, "send_onchain").await.swap_remove(0);
-        if split {
-            assert_eq!(told, ("successful".to_owned(), -gross.cast_signed()));
-            self.left -= gross;
+        let last = movements(&scene.victim, "send_onchain").await;
+        if cosigned {
+            assert_eq!(last[0], ("successful".to_owned(), -gross.cast_signed()));
+            left -= gross;
             scene.world.mine(1).await;
         } else {
-            assert_eq!(told, ("failed".to_owned(), 0));
+            assert_eq!(last[0], ("failed".to_owned(), 0));
         }
-        scene.mortal.wait_for_spendable(self.left).await;
+        scene.victim.wait_for_spendable(left).await;
     }
 }
 
-/// A mortal with on-chain coins to board, at a server that can fund offboards.
-async fn scene_with_coins() -> Scene {
-    let scene = Scene::new().await;
-    scene.world.fund_server(2_000_000).await;
-    scene.mortal.fund(&scene.world, 1_000_000).await;
-    scene
-}
-
-/// Asks for a VTXO to go on chain.
-async fn ask_for_offboard(scene: &Scene, id: &str) {
+/// Requests that a VTXO is offboarded.
+async fn post_offboard(scene: &Scene, id: &str) {
     let body = json!({"vtxos": [id], "address": address(scene)});
-    scene.ask("/wallet/offboard/vtxos", body).await;
+    scene.post("/wallet/offboard/vtxos", body).await;
 }
 
-/// Boards another VTXO, if there is none left.
-async fn board(scene: &Scene) {
-    if scene.mortal.vtxos().await.is_empty() {
-        scene.mortal.post_empty("/onchain/sync").await.ok();
-        scene.mortal.board(&scene.world, WHOLE).await;
+/// Boards a VTXO, if there is none.
+async fn board_if_empty(scene: &Scene) {
+    if scene.victim.vtxos().await.is_empty() {
+        scene.victim.post_empty("/onchain/sync").await.ok();
+        scene.victim.board(&scene.world, WHOLE).await;
     }
 }
 
-/// The last offboard took the whole VTXO on chain, and all before it succeeded, too.
+/// Asserts that the last offboard took the whole VTXO, and that all before it succeeded.
 async fn assert_offboarded(scene: &Scene) {
-    eventually("the offboard is done", async || {
-        scene.mortal.post_empty("/wallet/sync").await.ok();
-        let history = scene.mortal.history().await;
-        let pending = |movement: &serde_json::Value| movement["status"] == "pending";
+    eventually("no movement is pending", async || {
+        scene.victim.post_empty("/wallet/sync").await.ok();
+        let history = scene.victim.history().await;
+        let pending = |movement: &Value| movement["status"] == "pending";
         (!history.iter().any(pending)).then_some(())
     })
     .await;
     assert_all_successful(scene, "offboard").await;
-    let last = booked(&scene.mortal, "offboard").await.swap_remove(0);
-    assert_eq!(last.1, -WHOLE.cast_signed());
-    scene.mortal.wait_for_spendable(0).await;
+    let last = movements(&scene.victim, "offboard").await;
+    assert_eq!(last[0].1, -WHOLE.cast_signed());
+    scene.victim.wait_for_spendable(0).await;
     scene.world.mine(1).await;
 }
 
-/// The mortal takes a VTXO on chain as a whole.
-pub struct Offboard(Scene);
-
-impl Tale for Offboard {
-    async fn begin() -> Offboard {
-        Offboard(scene_with_coins().await)
-    }
-
-    fn scene(&mut self) -> &mut Scene {
-        &mut self.0
-    }
-
-    async fn tell(&mut self, turn: &Turn) {
-        let scene = &mut self.0;
-        board(scene).await;
-        scene.arm_unsure(turn).await;
-        let id = scene.mortal.vtxos().await.remove(0);
-        ask_for_offboard(scene, &id).await;
-        scene.death(turn).await;
-        scene.rise(turn).await;
-        if turn.dies_at("offboard.started.before") {
-            assert_eq!(scene.mortal.vtxos().await, [id]);
+/// The victim offboards a whole VTXO.
+pub async fn offboard(run: &mut Run) {
+    let mut scene = scene_with_coins().await;
+    while let Some(case) = run.next_case(&mut scene).await {
+        board_if_empty(&scene).await;
+        scene.arm_unregistered(&case).await;
+        let id = scene.victim.vtxos().await.remove(0);
+        post_offboard(&scene, &id).await;
+        scene.wait_for_kill(&case).await;
+        scene.restart(&case).await;
+        if case.kills_at("offboard.started.before") {
+            assert_eq!(scene.victim.vtxos().await, [id]);
         } else {
-            assert_offboarded(scene).await;
+            assert_offboarded(&scene).await;
         }
     }
 }
 
-/// The mortal takes a VTXO on chain, and the server forgets what it has prepared for that.
-pub struct OffboardLost(Scene);
-
-impl Tale for OffboardLost {
-    async fn begin() -> OffboardLost {
-        OffboardLost(scene_with_coins().await)
-    }
-
-    fn scene(&mut self) -> &mut Scene {
-        &mut self.0
-    }
-
-    async fn tell(&mut self, turn: &Turn) {
-        let scene = &mut self.0;
-        board(scene).await;
-        scene.arm_unsure(turn).await;
-        let id = scene.mortal.vtxos().await.remove(0);
-        // What is prepared again after a lost answer is forgotten, too.
-        let times = if turn.loses("PrepareOffboard") { 2 } else { 1 };
+/// The victim offboards a VTXO, and the server forgets the session that it has prepared for it.
+pub async fn offboard_session_lost(run: &mut Run) {
+    let mut scene = scene_with_coins().await;
+    while let Some(case) = run.next_case(&mut scene).await {
+        board_if_empty(&scene).await;
+        scene.arm_unregistered(&case).await;
+        let id = scene.victim.vtxos().await.remove(0);
+        // A session that is prepared again after a lost answer is forgotten as well.
+        let times = if case.loses("PrepareOffboard") { 2 } else { 1 };
         let forget = json!({"type": "forget"});
         scene.fault(json!({"target": "offboard.prepared", "times": times, "action": forget}));
-        if turn.is_deadly() {
-            ask_for_offboard(scene, &id).await;
-            scene.death(turn).await;
+        if case.kills() {
+            post_offboard(&scene, &id).await;
+            scene.wait_for_kill(&case).await;
         } else {
-            let nudges = async {
-                eventually("the offboard is done", async || {
-                    scene.mortal.post_empty("/wallet/sync").await.ok();
-                    scene.mortal.vtxos().await.is_empty().then_some(())
-                })
-                .await;
-            };
-            tokio::join!(ask_for_offboard(scene, &id), nudges);
+            let sync_until_done = eventually("the offboard is done", async || {
+                scene.victim.post_empty("/wallet/sync").await.ok();
+                scene.victim.vtxos().await.is_empty().then_some(())
+            });
+            tokio::join!(post_offboard(&scene, &id), sync_until_done);
         }
-        scene.rise(turn).await;
-        assert_offboarded(scene).await;
+        scene.restart(&case).await;
+        assert_offboarded(&scene).await;
     }
 }

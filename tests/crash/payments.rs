@@ -1,25 +1,26 @@
-//! Out-of-round payments, made and received.
+//! Out-of-round payments, sent and received.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
-use super::telling::{Scene, Tale, Turn, booked};
+use super::matrix::Run;
+use super::scene::{Scene, movements};
 use crate::receiving::{board_txid, unconfirm_the_board};
 use crate::support::eventually;
 
-/// What each payment is worth.
+/// The amount of each payment, in sat.
 const AMOUNT: u64 = 7_000;
 
-/// What the payer has at the beginning.
+/// What the payer has at the beginning, in sat.
 const FUNDS: u64 = 500_000;
 
-/// The body that makes a payment.
-fn payment(to: &str) -> serde_json::Value {
+/// The body of a payment.
+fn payment(to: &str) -> Value {
     json!({"destination": to, "amount_sat": AMOUNT})
 }
 
-/// A payment of this status in the books of the payer.
-fn sent(successful: bool) -> (String, i64) {
-    let (status, balance) = if successful {
+/// The payer's movement of a payment.
+fn sent(is_paid: bool) -> (String, i64) {
+    let (status, balance) = if is_paid {
         ("successful", -AMOUNT.cast_signed())
     } else {
         ("failed", 0)
@@ -27,180 +28,124 @@ fn sent(successful: bool) -> (String, i64) {
     (status.to_owned(), balance)
 }
 
-/// The mortal pays.
-pub struct Pay {
-    scene: Scene,
-    times: usize,
-    paid: u64,
-}
-
-impl Tale for Pay {
-    async fn begin() -> Pay {
-        let scene = Scene::with_peer().await;
-        scene.mortal.fund_and_board(&scene.world, FUNDS).await;
-        Pay {
-            scene,
-            times: 0,
-            paid: 0,
-        }
-    }
-
-    fn scene(&mut self) -> &mut Scene {
-        &mut self.scene
-    }
-
-    async fn tell(&mut self, turn: &Turn) {
-        let scene = &mut self.scene;
+/// The victim pays.
+pub async fn pay(run: &mut Run) {
+    let mut scene = Scene::with_peer().await;
+    scene.victim.fund_and_board(&scene.world, FUNDS).await;
+    let (mut paid, mut times) = (0, 0);
+    while let Some(case) = run.next_case(&mut scene).await {
         let to = scene.peer().address().await;
-        scene.arm_unsure_and_idle(turn).await;
-        let answer = scene.ask("/wallet/send", payment(&to)).await;
-        assert_eq!(answer.is_none(), turn.is_deadly(), "{answer:?}");
-        scene.death(turn).await;
-        scene.rise(turn).await;
-        if !turn.dies_at("send.started.before") {
-            (self.paid, self.times) = (self.paid + AMOUNT, self.times + 1);
+        scene.arm_unregistered_without_sync(&case).await;
+        let reply = scene.post("/wallet/send", payment(&to)).await;
+        assert_eq!(reply.is_none(), case.kills(), "{reply:?}");
+        scene.wait_for_kill(&case).await;
+        scene.restart(&case).await;
+        if !case.kills_at("send.started.before") {
+            (paid, times) = (paid + AMOUNT, times + 1);
         }
-        let sends = booked(&scene.mortal, "send").await;
-        assert_eq!(sends, vec![sent(true); self.times]);
-        scene.peer().wait_for_spendable(self.paid).await;
-        scene.mortal.wait_for_spendable(FUNDS - self.paid).await;
+        let sends = movements(&scene.victim, "send").await;
+        assert_eq!(sends, vec![sent(true); times]);
+        scene.peer().wait_for_spendable(paid).await;
+        scene.victim.wait_for_spendable(FUNDS - paid).await;
     }
 }
 
-/// The mortal pays, and the server refuses to sign. What it signed before it refuses is paid all the same.
-pub struct PayRefused {
-    scene: Scene,
-    paid: u64,
-}
-
-impl Tale for PayRefused {
-    async fn begin() -> PayRefused {
-        let mut scene = Scene::with_peer().await;
-        scene.mortal.fund_and_board(&scene.world, FUNDS).await;
-        scene.back_up().await;
-        PayRefused { scene, paid: 0 }
-    }
-
-    fn scene(&mut self) -> &mut Scene {
-        &mut self.scene
-    }
-
-    async fn tell(&mut self, turn: &Turn) {
-        let scene = &mut self.scene;
+/// The victim pays, and the server refuses to cosign. A payment that it has cosigned before it refuses is completed.
+pub async fn pay_refused(run: &mut Run) {
+    let mut scene = Scene::with_peer().await;
+    scene.victim.fund_and_board(&scene.world, FUNDS).await;
+    scene.complete_backup().await;
+    let mut paid = 0;
+    while let Some(case) = run.next_case(&mut scene).await {
         let to = scene.peer().address().await;
-        scene.arm(turn).await;
+        scene.arm(&case).await;
         let refusal = json!({"type": "status", "code": 3, "message": "no"});
         let refusal = scene.fault(json!({"target": "RequestArkoorCosign", "action": refusal}));
-        let signed = turn.loses("RequestArkoorCosign");
-        if signed && !turn.dies_at("send.doubted") {
-            // It is never called off, so it does not die of that, and is only done when the server signs again.
+        let cosigned = case.loses("RequestArkoorCosign");
+        if cosigned && !case.kills_at("send.doubted") {
+            // The payment is not aborted, so those failpoints are not reached, and ends when the server cosigns again.
             let refused_twice = async {
-                eventually("it asks again and again", async || {
+                eventually("the cosignature is requested repeatedly", async || {
                     (scene.fired(refusal) > 1).then_some(())
                 })
                 .await;
                 scene.world.sandbox.ark.faults().remove(refusal);
             };
-            let asked = scene.ask("/wallet/send", payment(&to));
-            let (answer, ()) = tokio::join!(asked, refused_twice);
-            answer.expect("an answer").ok();
-            scene.mortal.settled().await;
-            scene.revive().await;
+            let request = scene.post("/wallet/send", payment(&to));
+            let (reply, ()) = tokio::join!(request, refused_twice);
+            reply.expect("a reply").ok();
+            scene.victim.settled().await;
+            scene.restart_unkilled().await;
         } else {
-            let answer = scene.ask("/wallet/send", payment(&to)).await;
-            scene.death(turn).await;
-            if turn.is_deadly() {
-                assert!(answer.is_none(), "{answer:?}");
+            let reply = scene.post("/wallet/send", payment(&to)).await;
+            scene.wait_for_kill(&case).await;
+            if case.kills() {
+                assert!(reply.is_none(), "{reply:?}");
             } else {
-                answer.expect("an answer").refused(409, "server_refused");
+                reply.expect("a reply").refused(409, "server_refused");
             }
-            if signed {
-                scene.calm();
+            if cosigned {
+                scene.end_faults();
             }
-            scene.rise_in_misery(turn).await;
+            scene.restart_with_faults(&case).await;
         }
-        let sends = booked(&scene.mortal, "send").await;
-        assert_eq!(sends[0], sent(signed));
-        if signed {
-            self.paid += AMOUNT;
+        let sends = movements(&scene.victim, "send").await;
+        assert_eq!(sends[0], sent(cosigned));
+        if cosigned {
+            paid += AMOUNT;
         }
-        scene.peer().wait_for_spendable(self.paid).await;
-        scene.mortal.wait_for_spendable(FUNDS - self.paid).await;
+        scene.peer().wait_for_spendable(paid).await;
+        scene.victim.wait_for_spendable(FUNDS - paid).await;
     }
 }
 
-/// The mortal is paid while it is away, and dies when it reads of it.
-pub struct Receive {
-    scene: Scene,
-    times: usize,
-}
-
-impl Tale for Receive {
-    async fn begin() -> Receive {
-        let scene = Scene::with_peer().await;
-        scene.peer().fund_and_board(&scene.world, FUNDS).await;
-        Receive { scene, times: 0 }
-    }
-
-    fn scene(&mut self) -> &mut Scene {
-        &mut self.scene
-    }
-
-    async fn tell(&mut self, turn: &Turn) {
-        let scene = &mut self.scene;
-        let to = scene.mortal.address().await;
-        scene.mortal.stop().await;
+/// The victim is paid while it is stopped, and killed when it reads the message.
+pub async fn receive(run: &mut Run) {
+    let mut scene = Scene::with_peer().await;
+    scene.peer().fund_and_board(&scene.world, FUNDS).await;
+    let mut times = 0;
+    while let Some(case) = run.next_case(&mut scene).await {
+        let to = scene.victim.address().await;
+        scene.victim.stop().await;
         scene.peer().send(&to, AMOUNT).await.ok();
-        self.times += 1;
-        scene.arm_asleep(turn).await;
-        scene.death(turn).await;
-        scene.rise(turn).await;
-        assert_received(scene, self.times).await;
+        times += 1;
+        scene.arm_from_start(&case).await;
+        scene.wait_for_kill(&case).await;
+        scene.restart(&case).await;
+        assert_received(&scene, times).await;
     }
 }
 
-async fn assert_received(scene: &Scene, times: usize) {
-    let sum = AMOUNT * u64::try_from(times).unwrap();
-    scene.mortal.wait_for_spendable(sum).await;
-    let receipt = ("successful".to_owned(), AMOUNT.cast_signed());
-    let receipts = booked(&scene.mortal, "receive").await;
-    assert_eq!(receipts, vec![receipt; times]);
-}
-
-/// The mortal is paid with a board that has fallen out of the chain, and dies when that is back.
-pub struct ReceiveLate {
-    scene: Scene,
-    times: usize,
-}
-
-impl Tale for ReceiveLate {
-    async fn begin() -> ReceiveLate {
-        let scene = Scene::with_peer().await;
-        scene.peer().fund(&scene.world, FUNDS).await;
-        ReceiveLate { scene, times: 0 }
-    }
-
-    fn scene(&mut self) -> &mut Scene {
-        &mut self.scene
-    }
-
-    async fn tell(&mut self, turn: &Turn) {
-        let scene = &mut self.scene;
-        let to = scene.mortal.address().await;
-        let before = scene.mortal.balance("spendable_sat").await;
+/// The victim is paid with a board whose transaction a reorganisation has removed, and killed when it is confirmed again.
+pub async fn receive_unconfirmed(run: &mut Run) {
+    let mut scene = Scene::with_peer().await;
+    scene.peer().fund(&scene.world, FUNDS).await;
+    let mut times = 0;
+    while let Some(case) = run.next_case(&mut scene).await {
+        let to = scene.victim.address().await;
+        let before = scene.victim.balance("spendable_sat").await;
         scene.peer().post_empty("/onchain/sync").await.ok();
         scene.peer().board(&scene.world, AMOUNT).await;
         let txid = board_txid(scene.peer()).await;
         unconfirm_the_board(&scene.world, scene.peer()).await;
         scene.peer().send(&to, AMOUNT).await.ok();
-        scene.mortal.post_empty("/wallet/sync/mailbox").await.ok();
-        assert_eq!(scene.mortal.balance("spendable_sat").await, before);
-        scene.arm(turn).await;
+        scene.victim.post_empty("/wallet/sync/mailbox").await.ok();
+        assert_eq!(scene.victim.balance("spendable_sat").await, before);
+        scene.arm(&case).await;
         scene.world.sandbox.chain.unhold(txid).await.unwrap();
         scene.world.mine(1).await;
-        self.times += 1;
-        scene.death(turn).await;
-        scene.rise(turn).await;
-        assert_received(scene, self.times).await;
+        times += 1;
+        scene.wait_for_kill(&case).await;
+        scene.restart(&case).await;
+        assert_received(&scene, times).await;
     }
+}
+
+/// Asserts that the victim was paid so many times.
+async fn assert_received(scene: &Scene, times: usize) {
+    let sum = AMOUNT * u64::try_from(times).unwrap();
+    scene.victim.wait_for_spendable(sum).await;
+    let receipt = ("successful".to_owned(), AMOUNT.cast_signed());
+    let receipts = movements(&scene.victim, "receive").await;
+    assert_eq!(receipts, vec![receipt; times]);
 }

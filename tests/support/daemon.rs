@@ -1,15 +1,15 @@
-//! The real program, in a folder of its own.
+//! A daemon process with its own data directory.
 
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 
+use arkwalletd_sandbox::testing::free_port;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::process::{Child, Command};
 
 use super::PATIENCE;
 use super::http::Reply;
-use super::node::free_port;
 use super::published;
 use super::wait::eventually;
 use super::world::World;
@@ -17,7 +17,7 @@ use super::world::World;
 /// The token of a secret of 32 bytes 0x2a (docs/protocol.md §22.1).
 const TOKEN: &str = "ACoqKioqKioqKioqKioqKioqKioqKioqKioqKioqKioq";
 
-/// A running `arkwalletd`, or the `barkd` that it has to get along with.
+/// A running `arkwalletd`, or the `barkd` that it is compared with.
 pub struct Daemon {
     program: PathBuf,
     folder: TempDir,
@@ -95,7 +95,7 @@ impl Daemon {
         self.post("/wallet/create", request).await.ok();
     }
 
-    /// The token that it is asked with.
+    /// The token that requests carry.
     pub fn token(&self) -> &str {
         self.token.as_deref().unwrap_or_default()
     }
@@ -110,7 +110,7 @@ impl Daemon {
         self.port
     }
 
-    /// Talks with another token from now on, or without one.
+    /// Sets the token of the next requests; `None` sends none.
     pub fn use_token(&mut self, token: Option<&str>) {
         self.token = token.map(str::to_owned);
     }
@@ -142,7 +142,7 @@ impl Daemon {
         std::fs::read_to_string(log).expect("there is a log")
     }
 
-    /// Sends a request and hangs up as soon as `until` has come about, unless the answer comes before.
+    /// Sends a request and closes the connection as soon as `until` is true, unless the answer comes before.
     pub async fn post_and_leave(
         &self,
         path: &str,
@@ -155,16 +155,16 @@ impl Daemon {
         }
     }
 
-    /// Waits until it has died by itself.
-    pub async fn death(&mut self) -> ExitStatus {
+    /// Waits until the process has ended by itself.
+    pub async fn wait_for_exit(&mut self) -> ExitStatus {
         tokio::time::timeout(PATIENCE, self.child.wait())
             .await
-            .expect("it dies in time")
+            .expect("it ends in time")
             .expect("it has a status")
     }
 
-    /// Its exit status, if it has died by itself.
-    pub fn has_died(&mut self) -> Option<ExitStatus> {
+    /// The exit status, if the process has ended by itself.
+    pub fn exit_status(&mut self) -> Option<ExitStatus> {
         self.child.try_wait().expect("it can be looked at")
     }
 
@@ -179,8 +179,8 @@ impl Daemon {
         self.wait_until_ready().await;
     }
 
-    /// Starts it again with a failpoint that may kill it before it is ready.
-    pub fn restart_to_die(&mut self, failpoint: &str) {
+    /// Starts it again with a failpoint, without waiting until it is ready: the failpoint may kill it before.
+    pub fn restart_without_waiting(&mut self, failpoint: &str) {
         self.launch(Some(failpoint), &[]);
     }
 
@@ -225,7 +225,7 @@ impl Daemon {
         }
     }
 
-    /// Sends a request below `/api/v1` and answers whatever comes back.
+    /// Sends a request below `/api/v1`. An error means that there was no answer.
     pub async fn try_send(
         &self,
         method: &str,
@@ -250,7 +250,7 @@ impl Daemon {
         self.answer(method, path, shape).await.expect("an answer")
     }
 
-    /// Sends a request. What our program answers has to be what the published documents say.
+    /// Sends a request. An answer of `arkwalletd` has to fit the published documents.
     async fn answer(
         &self,
         method: &str,
@@ -283,103 +283,13 @@ impl Daemon {
         self.try_send("POST", path, None).await.expect("an answer")
     }
 
-    /// A client that was generated from barkd's own document.
+    /// A client that was generated from barkd's published document.
     pub fn generated_client(&self) -> bark_rest_client::apis::configuration::Configuration {
         bark_rest_client::apis::configuration::Configuration {
             base_path: format!("http://127.0.0.1:{}", self.port),
             bearer_access_token: self.token.clone(),
             ..Default::default()
         }
-    }
-
-    /// One number of the off-chain balance.
-    pub async fn balance(&self, part: &str) -> u64 {
-        let balance = self.get("/wallet/balance").await.ok();
-        balance[part]
-            .as_u64()
-            .unwrap_or_else(|| panic!("no {part} in {balance:#}"))
-    }
-
-    /// A fresh Ark address.
-    pub async fn address(&self) -> String {
-        let answer = self.post_empty("/wallet/addresses/next").await.ok();
-        answer["address"].as_str().expect("an address").to_owned()
-    }
-
-    /// The history, newest first.
-    pub async fn history(&self) -> Vec<Value> {
-        self.get("/history")
-            .await
-            .ok()
-            .as_array()
-            .expect("a list")
-            .clone()
-    }
-
-    /// Puts coins into the on-chain wallet.
-    pub async fn fund(&self, world: &World, sats: u64) {
-        let address = self.post_empty("/onchain/addresses/next").await.ok();
-        world
-            .pay(address["address"].as_str().expect("an address"), sats)
-            .await;
-        world.mine(1).await;
-        self.post_empty("/onchain/sync").await.ok();
-    }
-
-    /// Boards from the on-chain wallet, and waits until the coins can be spent.
-    pub async fn board(&self, world: &World, sats: u64) {
-        self.post("/boards/board-amount", json!({"amount_sat": sats}))
-            .await
-            .ok();
-        world.mine(1).await;
-        self.settled().await;
-    }
-
-    /// Funds and boards with plenty left for on-chain fees.
-    pub async fn fund_and_board(&self, world: &World, sats: u64) {
-        self.fund(world, sats + 20_000).await;
-        self.board(world, sats).await;
-    }
-
-    /// Waits until no board and no movement is pending.
-    pub async fn settled(&self) {
-        eventually("nothing is pending any more", async || {
-            let boards = self.get("/boards/pending").await.ok();
-            let pending = self
-                .history()
-                .await
-                .iter()
-                .any(|movement| movement["status"] == "pending");
-            (boards.as_array().is_some_and(Vec::is_empty) && !pending).then_some(())
-        })
-        .await;
-    }
-
-    /// Pays an Ark address.
-    pub async fn send(&self, to: &str, sats: u64) -> Reply {
-        self.post(
-            "/wallet/send",
-            json!({"destination": to, "amount_sat": sats}),
-        )
-        .await
-    }
-
-    /// Waits until this much can be spent.
-    pub async fn wait_for_spendable(&self, sats: u64) {
-        let mut last = 0;
-        eventually(&format!("{sats} sat can be spent"), async || {
-            last = self.balance("spendable_sat").await;
-            (last == sats).then_some(())
-        })
-        .await;
-    }
-
-    /// Waits until the Ark server counts as connected, or not.
-    pub async fn wait_for_connected(&self, connected: bool) {
-        eventually("the connection is told truly", async || {
-            (self.get("/wallet/connected").await.ok()["connected"] == connected).then_some(())
-        })
-        .await;
     }
 }
 

@@ -1,4 +1,4 @@
-//! An answer of the daemon, as it came.
+//! An answer of the daemon.
 
 use serde_json::Value;
 
@@ -31,7 +31,7 @@ impl Reply {
         }
     }
 
-    /// The body of an answer that has to be 200.
+    /// The body; asserts the status 200.
     #[track_caller]
     pub fn ok(self) -> Value {
         assert_eq!(self.status, 200, "{:#}", self.body);

@@ -1,22 +1,21 @@
-//! The harness: a world (chain, faucet, Ark server) inside the test, and daemons that are the real program, driven over HTTP.
+//! The harness: a world (chain, faucet, Ark server) in the test's process, and daemon processes that are driven over HTTP.
 
 mod daemon;
 mod http;
 mod money;
-mod node;
 mod published;
 mod rounds;
 mod wait;
+mod wallet;
 mod world;
 
 pub use daemon::{Daemon, creation, program};
 pub use http::Reply;
 pub use money::{assert_conserved, assert_history_adds_up};
-pub use node::free_port;
 pub use published::complaints;
 pub use rounds::{charging_rounds_of, rounds_of};
 pub use wait::eventually;
 pub use world::World;
 
-/// How long anything that is bound to happen may take.
+/// How long a test waits for a condition.
 pub const PATIENCE: std::time::Duration = std::time::Duration::from_secs(30);

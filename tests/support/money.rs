@@ -18,7 +18,7 @@ const PARTS: [&str; 9] = [
     "pending_exit_sat",
 ];
 
-/// All that a wallet owns off chain.
+/// The sum of all parts of a wallet's balance, in sat.
 async fn total(daemon: &Daemon) -> i64 {
     let balance = daemon.get("/wallet/balance").await.ok();
     PARTS
@@ -31,7 +31,7 @@ async fn total(daemon: &Daemon) -> i64 {
         .sum()
 }
 
-/// Asserts that a wallet's movements add up to what it owns. It has to be at rest.
+/// Asserts that a wallet's movements add up to what it owns. No operation may be under way.
 pub async fn assert_history_adds_up(daemon: &Daemon) {
     let history = daemon.history().await;
     let booked: i64 = history
@@ -45,7 +45,8 @@ pub async fn assert_history_adds_up(daemon: &Daemon) {
     assert_eq!(booked, total(daemon).await, "{:#}", Value::from(history));
 }
 
-/// Asserts for a whole world at rest: each wallet's books are right, and together the wallets own exactly what the server owes.
+/// Asserts that each wallet's movements add up, and that together the wallets own exactly what the server owes. No operation may
+/// be under way.
 pub async fn assert_conserved(world: &World, daemons: &[&Daemon]) {
     let mut owned = 0;
     for daemon in daemons {

@@ -1,8 +1,7 @@
 //! What the published documents of the API say about answers: every successful answer of every test has to fit them.
 //!
-//! The documents are not ours to keep, so they are read from where cargo keeps the crates that carry them: 0.8.0 is there
-//! because the generated client depends on it, 0.1.4 after `cargo info bark-rest@0.1.4`, which is tried when it is missing.
-//! Our own document is held to the same test.
+//! The documents are read from where cargo keeps the crates that carry them: 0.8.0 is there because the generated client
+//! depends on it, 0.1.4 because `tests/run` fetches it. Our own document is held to the same test.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -44,28 +43,19 @@ static DOCUMENTS: LazyLock<Vec<Document>> = LazyLock::new(|| {
     let newest = manifest_of_dependency("bark-rest");
     let newest = newest.parent().expect("a manifest lies in a folder");
     let oldest = newest.with_file_name(format!("bark-rest-{OLDEST}"));
-    if !oldest.exists() {
-        // The ordinary client puts it there. Without a network the other documents have to do.
-        let fetched = Command::new(cargo())
-            .args(["info", "--quiet", &format!("bark-rest@{OLDEST}")])
-            .output();
-        drop(fetched);
-    }
-    let mut documents = vec![
+    assert!(
+        oldest.exists(),
+        "{} is missing; ./tests/run fetches it",
+        oldest.display()
+    );
+    vec![
         Document::new(
             "ours",
             serde_json::to_value(arkwalletd::http::openapi()).expect("it is JSON"),
         ),
         Document::read("0.8.0", newest),
-    ];
-    if oldest.exists() {
-        documents.push(Document::read(OLDEST, &oldest));
-    } else {
-        let unattended = std::env::var_os("CI").is_some();
-        assert!(!unattended, "cargo cannot fetch bark-rest {OLDEST}");
-        eprintln!("bark-rest {OLDEST} is not there; answers are not held against its document");
-    }
-    documents
+        Document::read(OLDEST, &oldest),
+    ]
 });
 
 /// A document, with the validators that were needed so far.
@@ -207,13 +197,13 @@ fn fits(template: &str, path: &str) -> bool {
 /// Where cargo keeps a package that this one depends on, however deep.
 fn manifest_of_dependency(name: &str) -> PathBuf {
     let output = Command::new(cargo())
-        .args(["metadata", "--format-version", "1", "--offline"])
+        .args(["metadata", "--format-version", "1", "--offline", "--locked"])
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .output()
         .expect("cargo can be run");
     let metadata: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|_| {
         panic!(
-            "cargo metadata: {}",
+            "cargo metadata needs the crates of all platforms, which ./tests/run fetches: {}",
             String::from_utf8_lossy(&output.stderr)
         )
     });

@@ -1,4 +1,4 @@
-//! What tests of rounds and offboards share.
+//! Steps that tests of rounds and offboards share.
 
 use std::str::FromStr;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use super::daemon::Daemon;
 use super::wait::eventually;
 use super::world::World;
 
-/// A server whose rounds go on as soon as so many wallets have joined and signed.
+/// A server whose rounds continue as soon as this many wallets have joined and signed.
 pub fn rounds_of(participants: usize) -> Params {
     Params {
         round_participants: Some(participants),
@@ -23,7 +23,7 @@ pub fn rounds_of(participants: usize) -> Params {
     }
 }
 
-/// The same, at the price of a public server.
+/// The same, with the fees of a public server.
 pub fn charging_rounds_of(participants: usize) -> Params {
     Params {
         fees: charging_fees(),
@@ -32,12 +32,12 @@ pub fn charging_rounds_of(participants: usize) -> Params {
 }
 
 impl World {
-    /// How often the Ark server was asked for this.
+    /// How often an RPC of the Ark server was called.
     pub fn calls_of(&self, rpc: &str) -> u64 {
         self.sandbox.ark.faults().calls_of(rpc)
     }
 
-    /// What an address has received on chain, confirmed or not.
+    /// What an address has received on chain, confirmed or not, in sat.
     pub async fn received(&self, address: &str) -> u64 {
         let address = Address::<NetworkUnchecked>::from_str(address)
             .expect("a bitcoin address")
@@ -57,14 +57,14 @@ impl World {
         found.expect("the chain answers").is_some()
     }
 
-    /// Takes a transaction out of the last blocks again. A real node keeps it in its mempool, but does not mine it.
+    /// Removes a transaction from the newest blocks by a reorganisation. A real node keeps it in its mempool, but does not mine it.
     pub async fn unconfirm(&self, txid: &str, depth: u32) {
         let dropped = Reorg::Drop(vec![Txid::from_str(txid).expect("a transaction id")]);
         let chain = &self.sandbox.chain;
         chain.reorg(depth, dropped).await.expect("it can be undone");
     }
 
-    /// Waits until such a transaction is in the mempool, and lets it be mined.
+    /// Waits until a transaction that was unconfirmed is in the mempool, and allows it to be mined.
     pub async fn let_in(&self, txid: &str) {
         let txid = Txid::from_str(txid).expect("a transaction id");
         let chain = &self.sandbox.chain;
@@ -76,7 +76,7 @@ impl World {
         chain.unhold(txid).await.expect("it can be mined");
     }
 
-    /// Replaces the last block by others, in which the Ark server has spent otherwise what it paid this transaction with.
+    /// Replaces the newest block by others, in which the Ark server has spent an input of this transaction otherwise.
     pub async fn double_spend(&self, txid: &str) {
         let txid = Txid::from_str(txid).expect("a transaction id");
         let chain = &self.sandbox.chain;
@@ -95,7 +95,7 @@ impl World {
         chain.reorg(1, rival).await.expect("it can be replaced");
     }
 
-    /// Runs rounds until one comes to something.
+    /// Runs rounds until one succeeds.
     pub async fn successful_round(&self) {
         eventually("a round succeeds", async || {
             self.round().await.then_some(())
@@ -128,6 +128,11 @@ impl Daemon {
         found.unwrap_or_else(|| panic!("no {kind}"))
     }
 
+    /// The transaction of the newest refresh's round.
+    pub async fn funding_txid(&self) -> Value {
+        self.movement("refresh").await["metadata"]["funding_txid"].clone()
+    }
+
     /// Waits until it has seen the last block.
     pub async fn wait_for_tip(&self, world: &World) {
         let height = world.height().await;
@@ -138,7 +143,7 @@ impl Daemon {
         .await;
     }
 
-    /// Confirms the round that has happened, and waits until the swap is made.
+    /// Confirms the last round, and waits until the refresh is completed.
     pub async fn finish_round(&self, world: &World) {
         world.mine(1).await;
         self.wait_without_rounds().await;
@@ -152,12 +157,12 @@ impl Daemon {
         .await;
     }
 
-    /// Asks for a refresh of everything.
+    /// Requests a refresh of all VTXOs.
     pub async fn refresh_all(&self) -> Value {
         self.post_empty("/wallet/refresh/all").await.ok()
     }
 
-    /// Asks for a refresh of these.
+    /// Requests a refresh of these VTXOs.
     pub async fn refresh(&self, vtxos: &[String]) -> Value {
         let body = json!({"vtxos": vtxos});
         self.post("/wallet/refresh/vtxos", body).await.ok()

@@ -1,10 +1,10 @@
-//! Waiting for what is bound to happen.
+//! Waiting for a condition.
 
 use std::time::Duration;
 
 use super::PATIENCE;
 
-/// Asks again and again until there is an answer; panics with `what` when there is none in time.
+/// Asks repeatedly until there is an answer; panics with `what` when there is none in time.
 pub async fn eventually<T>(what: &str, mut ask: impl AsyncFnMut() -> Option<T>) -> T {
     let asking = async {
         loop {
@@ -16,6 +16,6 @@ pub async fn eventually<T>(what: &str, mut ask: impl AsyncFnMut() -> Option<T>) 
     };
     match tokio::time::timeout(PATIENCE, asking).await {
         Ok(answer) => answer,
-        Err(_) => panic!("waited in vain: {what}"),
+        Err(_) => panic!("did not happen in time: {what}"),
     }
 }

@@ -1,23 +1,23 @@
-//! The world outside the daemon.
+//! What a daemon talks to: a chain and an Ark server.
 
 use std::str::FromStr;
 use std::time::Duration;
 
 use arkwalletd_sandbox::ark::{Params, RoundOutcome};
 use arkwalletd_sandbox::chain::AutoMine;
+use arkwalletd_sandbox::testing::Bitcoind;
 use arkwalletd_sandbox::{Sandbox, SandboxHandle};
 use bitcoin::address::NetworkUnchecked;
 use bitcoin::{Address, Amount, FeeRate};
-
-use super::node::Node;
+use serde_json::{Value, json};
 
 /// A chain, a faucet and an Ark server. Blocks are mined only when a test asks for them.
 pub struct World {
     /// The running sandbox.
     pub sandbox: SandboxHandle,
     /// The real node under it, in the runs that have one.
-    pub node: Option<Node>,
-    /// What the sandbox's keys derive from.
+    pub node: Option<Bitcoind>,
+    /// The seed of the sandbox's keys.
     pub seed: [u8; 32],
 }
 
@@ -29,12 +29,25 @@ impl World {
 
     /// A world whose server has these parameters.
     pub async fn with(ark: Params) -> World {
-        let node = Node::if_wanted();
+        World::start(ark, node_of_this_run()).await
+    }
+
+    /// A world on the simulated chain in every run, for tests of what a real node cannot be made to do.
+    pub async fn simulated(ark: Params) -> World {
+        World::start(ark, None).await
+    }
+
+    /// A world on a real node in every run.
+    pub async fn on_node() -> World {
+        World::start(Params::free(), Some(Bitcoind::start())).await
+    }
+
+    async fn start(ark: Params, node: Option<Bitcoind>) -> World {
         let auto_mine = AutoMine {
             on: false,
             delay: Duration::ZERO,
         };
-        let bitcoind = node.as_ref().map(Node::config);
+        let bitcoind = node.as_ref().map(Bitcoind::config);
         let seed = rand::random();
         let sandbox = Sandbox {
             ark,
@@ -50,24 +63,31 @@ impl World {
         }
     }
 
-    /// Where a daemon finds the chain, in the words of `POST /wallet/create`: the real node where there is one.
-    pub fn chain_source(&self) -> serde_json::Value {
+    /// The chain source of a daemon, as `POST /wallet/create` takes it: the real node where there is one.
+    pub fn chain_source(&self) -> Value {
         match &self.node {
-            Some(node) => node.chain_source(false),
-            None => serde_json::json!({"esplora": {"url": self.sandbox.esplora_url}}),
+            Some(node) => bitcoind_source(&node.url()),
+            None => json!({"esplora": {"url": self.sandbox.esplora_url}}),
         }
     }
 
     /// The same chain through a proxy that fails on demand.
-    pub fn faulty_chain_source(&self) -> serde_json::Value {
+    pub fn faulty_chain_source(&self) -> Value {
         let url = self.sandbox.chain_proxy.url();
         match &self.node {
-            Some(node) => node.chain_source_at(url),
-            None => serde_json::json!({"esplora": {"url": url}}),
+            Some(_) => bitcoind_source(url),
+            None => json!({"esplora": {"url": url}}),
         }
     }
 
-    /// Whether the chain is a simulation; then it can be told to forget transactions, which a node cannot.
+    /// The real node, with its cookie instead of a password.
+    pub fn chain_source_with_cookie(&self) -> Value {
+        let node = self.node.as_ref().expect("a world on a real node");
+        let auth = json!({"cookie": {"cookie": node.cookie_file()}});
+        json!({"bitcoind": {"bitcoind": node.url(), "bitcoind_auth": auth}})
+    }
+
+    /// Whether the chain is simulated; then it can forget transactions, which a real node cannot.
     pub fn is_simulated(&self) -> bool {
         self.node.is_none()
     }
@@ -114,14 +134,14 @@ impl World {
         self.mine(1).await;
     }
 
-    /// Runs a round; answers whether it came to something.
+    /// Runs a round; answers whether it succeeded.
     pub async fn round(&self) -> bool {
         let outcome = self.sandbox.ark.trigger_round().await;
         matches!(outcome, Ok(RoundOutcome::Finished { .. }))
     }
 
-    /// Makes the Ark server misbehave, as `POST /control/faults` would.
-    pub fn fault(&self, rule: serde_json::Value) {
+    /// Adds a fault of the Ark server, as `POST /control/faults` does.
+    pub fn fault(&self, rule: Value) {
         let rule = serde_json::from_value(rule).expect("a fault rule");
         self.sandbox
             .ark
@@ -130,26 +150,41 @@ impl World {
             .expect("a rule that can act");
     }
 
-    /// Makes the chain behind the proxy misbehave, as `POST /control/chain-faults` would; answers the rule's id.
-    pub fn chain_fault(&self, rule: serde_json::Value) -> u64 {
+    /// Adds a fault of the chain behind the proxy, as `POST /control/chain-faults` does; answers the rule's id.
+    pub fn chain_fault(&self, rule: Value) -> u64 {
         let rule = serde_json::from_value(rule).expect("a fault rule");
         let added = self.sandbox.chain_proxy.add(rule);
         added.expect("a rule that can act")
     }
 
-    /// How often chain faults have acted, all in all.
+    /// How often chain faults have acted in total.
     pub fn chain_faults_fired(&self) -> u32 {
         let rules = self.sandbox.chain_proxy.active();
         rules.iter().map(|active| active.fired).sum()
     }
 
-    /// Ends all misbehaviour of the chain.
+    /// Removes all faults of the chain.
     pub fn no_chain_faults(&self) {
         self.sandbox.chain_proxy.clear();
     }
 
-    /// Ends all misbehaviour of the Ark server.
+    /// Removes all faults of the Ark server.
     pub fn no_faults(&self) {
         self.sandbox.ark.faults().clear();
     }
+}
+
+/// A node, in a run with `ARKWALLETD_TEST_CHAIN=bitcoind`.
+fn node_of_this_run() -> Option<Bitcoind> {
+    match std::env::var("ARKWALLETD_TEST_CHAIN").as_deref() {
+        Ok("bitcoind") => Some(Bitcoind::start()),
+        Ok("sandbox") | Err(_) => None,
+        Ok(other) => panic!("ARKWALLETD_TEST_CHAIN is bitcoind or sandbox, not {other}"),
+    }
+}
+
+/// A node that listens at `url`, directly or behind a proxy.
+fn bitcoind_source(url: &str) -> Value {
+    let auth = json!({"user-pass": {"user": Bitcoind::USER, "pass": Bitcoind::PASSWORD}});
+    json!({"bitcoind": {"bitcoind": url, "bitcoind_auth": auth}})
 }

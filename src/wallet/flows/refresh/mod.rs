@@ -47,9 +47,6 @@ mod proposal;
 mod secrets;
 mod start;
 mod swap;
-#[cfg(test)]
-mod tests;
-
 use std::time::Duration;
 
 use ark_lib::VtxoId;

@@ -1,15 +1,16 @@
-//! A chain source whose answers are broken, old, or wrong.
+//! A chain source whose answers are malformed, outdated or wrong.
 
+use arkwalletd_sandbox::ark::Params;
 use bitcoin::constants::genesis_block;
 use bitcoin::hashes::sha256;
 use bitcoin::{BlockHash, Network};
 use serde_json::{Value, json};
 
-use super::{Question, answer, assert_calm, fail, mempool, payments, tell};
+use super::{Question, answer, answer_with, assert_no_panic, fail, mempool, payments};
 use crate::support::{Daemon, World, assert_conserved, eventually};
 
 #[tokio::test]
-async fn broken_answers_harm_nothing() {
+async fn malformed_answers_cost_nothing() {
     let world = World::new().await;
     let daemon = Daemon::on_faulty_chain(&world).await;
     daemon.fund_and_board(&world, 50_000).await;
@@ -59,7 +60,7 @@ async fn broken_answers_harm_nothing() {
     }
     daemon.board(&world, 10_000).await;
     daemon.wait_for_spendable(60_000).await;
-    assert_calm(&daemon);
+    assert_no_panic(&daemon);
     assert_conserved(&world, &[&daemon]).await;
 }
 
@@ -106,7 +107,7 @@ async fn block(world: &World, height: u32) -> (String, Value) {
 }
 
 #[tokio::test]
-async fn a_tip_that_goes_back_and_returns_loses_nothing() {
+async fn a_tip_that_goes_back_and_returns_costs_nothing() {
     let world = World::new().await;
     let daemon = Daemon::on_faulty_chain(&world).await;
     daemon.fund_and_board(&world, 50_000).await;
@@ -122,7 +123,7 @@ async fn a_tip_that_goes_back_and_returns_loses_nothing() {
         .iter()
         .zip([json!(hash), blocks])
     {
-        world.chain_fault(json!({"target": target, "action": tell(&world, body)}));
+        world.chain_fault(json!({"target": target, "action": answer_with(&world, body)}));
     }
     eventually("the tip goes back", async || {
         let tip = daemon.get("/bitcoin/tip").await.ok();
@@ -142,19 +143,19 @@ async fn a_tip_that_goes_back_and_returns_loses_nothing() {
         daemon.get("/onchain/balance").await.ok()["trusted_pending_sat"],
         0
     );
-    assert_calm(&daemon);
+    assert_no_panic(&daemon);
     assert_conserved(&world, &[&daemon]).await;
 }
 
-/// Estimates of the same rate for all, as each chain source writes them.
+/// Fee estimates of one rate for all targets, as each chain source serves them.
 fn estimates(world: &World, sat_per_vb: u32) -> Value {
     if world.is_simulated() {
-        tell(
+        answer_with(
             world,
             json!({"1": sat_per_vb, "3": sat_per_vb, "6": sat_per_vb}),
         )
     } else {
-        tell(
+        answer_with(
             world,
             json!({"feerate": f64::from(sat_per_vb) / 1e5, "blocks": 2}),
         )
@@ -162,13 +163,13 @@ fn estimates(world: &World, sat_per_vb: u32) -> Value {
 }
 
 #[tokio::test]
-async fn fee_estimates_that_are_no_use_are_not_used() {
+async fn unusable_fee_estimates_are_ignored() {
     let world = World::new().await;
     let faucet = world.sandbox.faucet.address().to_string();
     let missing = if world.is_simulated() {
         answer(200, json!({}))
     } else {
-        tell(
+        answer_with(
             &world,
             json!({"errors": ["Insufficient data or no feerate found"], "blocks": 0}),
         )
@@ -186,7 +187,7 @@ async fn fee_estimates_that_are_no_use_are_not_used() {
         let daemon = Daemon::on_faulty_chain(&world).await;
         let shown =
             json!({"fast_sat_per_vb": rate, "regular_sat_per_vb": rate, "slow_sat_per_vb": rate});
-        eventually("the fee rates are told", async || {
+        eventually("the fee rates are known", async || {
             (daemon.get("/fees/onchain").await.ok() == shown).then_some(())
         })
         .await;
@@ -223,7 +224,7 @@ fn mainnet() -> BlockHash {
 #[tokio::test]
 async fn a_chain_of_another_network_is_refused_and_never_acted_on() {
     let world = World::new().await;
-    let elsewhere = tell(&world, mainnet().to_string());
+    let elsewhere = answer_with(&world, mainnet().to_string());
     fail(&world, Question::Genesis, None, &elsewhere);
     let mut daemon = Daemon::start().await;
     let request = json!({"network": "regtest", "ark_server": world.sandbox.ark_url, "chain_source": world.faulty_chain_source()});
@@ -239,16 +240,16 @@ async fn a_chain_of_another_network_is_refused_and_never_acted_on() {
     daemon.post("/wallet/create", request).await.ok();
     daemon.fund(&world, 50_000).await;
     assert!(daemon.stop().await.success());
-    // Another network at the start: it does not start.
+    // With another network at its start, the daemon ends.
     fail(&world, Question::Genesis, None, &elsewhere);
-    daemon.restart_to_die("nowhere");
-    assert!(!daemon.death().await.success());
+    daemon.restart_without_waiting("nowhere");
+    assert!(!daemon.wait_for_exit().await.success());
     let log = daemon.log();
     assert!(
         log.contains("Error: cannot open the wallet: the chain backend at"),
         "{log}"
     );
-    // Nothing at the start, then another network.
+    // The chain source is down at the start, then serves another network.
     world.no_chain_faults();
     fail(
         &world,
@@ -259,7 +260,7 @@ async fn a_chain_of_another_network_is_refused_and_never_acted_on() {
     daemon.restart(None).await;
     world.no_chain_faults();
     fail(&world, Question::Genesis, None, &elsewhere);
-    eventually("the network is told", async || {
+    eventually("the network is known", async || {
         let message = daemon
             .get("/bitcoin/tip")
             .await
@@ -277,25 +278,21 @@ async fn a_chain_of_another_network_is_refused_and_never_acted_on() {
         .await
         .ok();
     assert_eq!(mempool(&world).await, 0);
-    // The right network again: the payment gets out.
+    // The right network again: the payment is broadcast.
     world.no_chain_faults();
     eventually("the payment gets out", async || {
         (mempool(&world).await == 1).then_some(())
     })
     .await;
     world.mine(1).await;
-    assert_calm(&daemon);
+    assert_no_panic(&daemon);
     assert_conserved(&world, &[&daemon]).await;
 }
 
-/// Only an Esplora API can tell such stories; a node is our own.
+/// On the simulated chain: an Esplora API may be run by a third party, a node is run by the operator.
 #[tokio::test]
-async fn blocks_that_cannot_be_are_not_believed() {
-    let world = World::new().await;
-    if !world.is_simulated() {
-        println!("skipped: the chain source is a node");
-        return;
-    }
+async fn impossible_blocks_are_ignored() {
+    let world = World::simulated(Params::free()).await;
     let mut daemon = Daemon::on_faulty_chain(&world).await;
     daemon.fund(&world, 50_000).await;
     let (_, blocks) = block(&world, world.height().await).await;
@@ -312,7 +309,7 @@ async fn blocks_that_cannot_be_are_not_believed() {
         world.chain_fault(json!({"target": "/blocks/tip/hash", "action": hash}));
         world.chain_fault(json!({"target": "/blocks", "action": answer(200, with(height))}));
     };
-    // Another first block.
+    // Another genesis block.
     tell_blocks(0);
     daemon
         .post_empty("/onchain/sync")
@@ -320,7 +317,7 @@ async fn blocks_that_cannot_be_are_not_believed() {
         .refused(503, "chain_unavailable");
     world.no_chain_faults();
     daemon.post_empty("/onchain/sync").await.ok();
-    // A height that is no height, and one that is far away: no payment may have to wait for it.
+    // An impossible height, and one far in the future: payments must not be locked to it.
     for height in [4_000_000_000, 10_000_000] {
         tell_blocks(height);
         daemon.post_empty("/onchain/sync").await;
@@ -349,14 +346,10 @@ async fn blocks_that_cannot_be_are_not_believed() {
     assert_conserved(&world, &[&daemon]).await;
 }
 
-/// Only an Esplora API has pages.
+/// On the simulated chain, because only an Esplora API has pages.
 #[tokio::test]
-async fn lists_in_any_order_say_the_same() {
-    let world = World::new().await;
-    if !world.is_simulated() {
-        println!("skipped: the chain source is a node");
-        return;
-    }
+async fn the_order_of_lists_does_not_matter() {
+    let world = World::simulated(Params::free()).await;
     let daemon = Daemon::on_faulty_chain(&world).await;
     let address = daemon.post_empty("/onchain/addresses/next").await.ok();
     let address = address["address"].as_str().unwrap();

@@ -1,41 +1,20 @@
-//! An Ark server that lies, over HTTP: the daemon never hands out a forfeit for nothing. What counts is what reached the
-//! server, by its own counters, and that the coins can be used afterwards.
-//!
-//! H, W and § are the hazards, the weaknesses and the sections of the wallet's reference.
-
-use std::time::Duration;
+//! Rounds whose tree, signatures, transaction or preimage is not what was agreed on.
 
 use arkwalletd_sandbox::ark::Params;
 use serde_json::{Value, json};
 
+use super::{scene, scene_at};
 use crate::support::{
     Daemon, World, assert_conserved, assert_history_adds_up, eventually, rounds_of,
 };
-
-/// A daemon with 80 000 sat in two VTXOs.
-async fn scene() -> (World, Daemon) {
-    scene_at(Params {
-        round_sign_time: Duration::from_secs(1),
-        ..rounds_of(1)
-    })
-    .await
-}
-
-async fn scene_at(params: Params) -> (World, Daemon) {
-    let world = World::with(params).await;
-    let daemon = Daemon::with_wallet(&world).await;
-    daemon.fund_and_board(&world, 50_000).await;
-    daemon.fund_and_board(&world, 30_000).await;
-    (world, daemon)
-}
 
 /// Waits until the one round that is pending shows a problem; answers the problem.
 async fn problem(daemon: &Daemon) -> String {
     eventually("a problem is shown", async || {
         let round = daemon.rounds().await.remove(0);
         (round["status"]["status"] == "sync-error").then_some(())?;
-        let told = round["status"]["error"].as_str();
-        Some(told.expect("a text").to_owned())
+        let reason = round["status"]["error"].as_str();
+        Some(reason.expect("a text").to_owned())
     })
     .await
 }
@@ -49,8 +28,8 @@ async fn state(daemon: &Daemon, state: &str) -> Value {
     .await
 }
 
-/// The server is honest again: the refresh is made, once, for nothing but its inputs.
-async fn assert_made_good(world: &World, daemon: &Daemon, old: &[String]) {
+/// Asserts, once the faults are over, that the refresh happened once, and swapped its inputs for the same amount.
+async fn assert_refreshed_once(world: &World, daemon: &Daemon, old: &[String]) {
     daemon.wait_without_rounds().await;
     let held = daemon.vtxos().await;
     assert!(held.iter().all(|id| !old.contains(id)), "{held:?}");
@@ -64,7 +43,8 @@ async fn assert_made_good(world: &World, daemon: &Daemon, old: &[String]) {
     assert_conserved(world, &[daemon]).await;
 }
 
-/// A tree with this fault is neither signed nor paid for; the refresh waits, its inputs free, for an honest round.
+/// Asserts that a tree with this fault gets neither signatures nor forfeits, and that the refresh, its inputs spendable, waits for
+/// the next round.
 async fn assert_not_signed(change: &str) {
     let (world, daemon) = scene().await;
     let old = daemon.vtxos().await;
@@ -81,7 +61,7 @@ async fn assert_not_signed(change: &str) {
     assert!(world.round().await);
     daemon.finish_round(&world).await;
     assert_eq!(world.calls_of("ForfeitVtxos"), 1);
-    assert_made_good(&world, &daemon, &old).await;
+    assert_refreshed_once(&world, &daemon, &old).await;
 }
 
 /// §4.16, proposal.
@@ -102,9 +82,9 @@ async fn a_tree_with_a_vtxo_that_is_not_ours_is_not_signed() {
     assert_not_signed("wrong_policy").await;
 }
 
-/// §4.16, proposal: the forfeit would be paid for by a preimage that unlocks nothing.
+/// §4.16, proposal: the preimage that pays for the forfeit would unlock nothing.
 #[tokio::test]
-async fn a_tree_with_another_lock_is_not_signed() {
+async fn a_tree_with_another_unlock_hash_is_not_signed() {
     assert_not_signed("wrong_unlock_hash").await;
 }
 
@@ -155,9 +135,9 @@ async fn a_leaf_that_is_there_twice_is_taken_once() {
     assert_history_adds_up(&daemon).await;
 }
 
-/// H13: of two new VTXOs, the server tells the first twice. The round stands still until it tells the truth.
+/// H13: of two new VTXOs, the server reports the first one twice. The refresh stops until the server reports both.
 #[tokio::test]
-async fn one_of_two_new_vtxos_that_is_told_twice_gets_no_forfeit() {
+async fn one_of_two_new_vtxos_that_is_reported_twice_gets_no_forfeit() {
     for route in ["vtxos", "delegated/vtxos"] {
         let (world, daemon) = scene_at(Params {
             max_vtxo_amount: Some(bitcoin::Amount::from_sat(60_000)),
@@ -169,18 +149,18 @@ async fn one_of_two_new_vtxos_that_is_told_twice_gets_no_forfeit() {
         let path = format!("/wallet/refresh/{route}");
         daemon.post(&path, json!({"vtxos": old})).await.ok();
         assert!(world.round().await);
-        let told = problem(&daemon).await;
-        assert!(told.contains("nothing was given up"), "{told}");
+        let reason = problem(&daemon).await;
+        assert!(reason.contains("nothing was given up"), "{reason}");
         assert_eq!(world.calls_of("ForfeitVtxos"), 0);
         world.no_faults();
         daemon.post_empty("/wallet/sync").await.ok();
         daemon.finish_round(&world).await;
         assert_eq!(daemon.vtxos().await.len(), 2);
-        assert_made_good(&world, &daemon, &old).await;
+        assert_refreshed_once(&world, &daemon, &old).await;
     }
 }
 
-/// §4.16, delegated outputs: the server signs alone and can make any tree, but gets no forfeit for it.
+/// §4.16, delegated outputs: the server alone signs the tree, but gets no forfeit for a wrong one.
 #[tokio::test]
 async fn a_delegated_tree_that_is_not_what_was_asked_for_gets_no_forfeit() {
     for change in [
@@ -202,43 +182,46 @@ async fn a_delegated_tree_that_is_not_what_was_asked_for_gets_no_forfeit() {
             .ok();
         assert!(world.round().await, "{change}");
         world.mine(1).await;
-        let told = problem(&daemon).await;
-        assert!(told.contains("nothing was given up"), "{change}: {told}");
+        let reason = problem(&daemon).await;
+        assert!(
+            reason.contains("nothing was given up"),
+            "{change}: {reason}"
+        );
         daemon.post_empty("/wallet/sync").await.ok();
         assert_eq!(world.calls_of("ForfeitVtxos"), 0, "{change}");
         assert_eq!(daemon.vtxos().await, old, "{change}");
-        // The server has spoiled its own books with this; ours are right.
+        // The fault has made the server's own ledger wrong; the daemon's history is right.
         assert_history_adds_up(&daemon).await;
     }
 }
 
-/// A lie in the last event of a round moves nobody: the server has to show what it made.
-async fn assert_end_is_checked(lie: &str) {
+/// Asserts that a wrong last event of a round changes nothing, because the daemon asks the server for what it has made.
+async fn assert_last_event_is_checked(fault: &str) {
     let (world, daemon) = scene().await;
     let old = daemon.vtxos().await;
-    world.fault(json!({"target": "round.finished", "times": 1, "action": {"type": lie}}));
+    world.fault(json!({"target": "round.finished", "times": 1, "action": {"type": fault}}));
     daemon.refresh_all().await;
     assert!(world.round().await);
     daemon.finish_round(&world).await;
-    assert_made_good(&world, &daemon, &old).await;
+    assert_refreshed_once(&world, &daemon, &old).await;
 }
 
 /// §4.16, finished round: the signatures of the tree.
 #[tokio::test]
 async fn a_bad_signature_at_the_end_of_a_round_changes_nothing() {
-    assert_end_is_checked("wrong_signature").await;
+    assert_last_event_is_checked("wrong_signature").await;
 }
 
 /// §4.16, finished round: the transaction.
 #[tokio::test]
 async fn another_transaction_at_the_end_of_a_round_changes_nothing() {
-    assert_end_is_checked("other_txid").await;
+    assert_last_event_is_checked("other_txid").await;
 }
 
 /// W13.
 #[tokio::test]
-async fn an_end_of_a_round_that_nobody_is_told_of_is_asked_for() {
-    assert_end_is_checked("withhold").await;
+async fn an_end_of_a_round_that_is_not_announced_is_asked_for() {
+    assert_last_event_is_checked("withhold").await;
 }
 
 /// §4.16, leaf cosign: without a valid signature on the new VTXO the old ones are kept.
@@ -250,23 +233,23 @@ async fn a_bad_signature_on_a_new_vtxo_gets_no_forfeit() {
     daemon.refresh_all().await;
     assert!(world.round().await);
     world.mine(1).await;
-    let told = problem(&daemon).await;
-    assert!(told.contains("nothing was given up"), "{told}");
+    let reason = problem(&daemon).await;
+    assert!(reason.contains("nothing was given up"), "{reason}");
     assert!(world.calls_of("RequestLeafVtxoCosign") > 0);
     assert_eq!(world.calls_of("RequestForfeitNonces"), 0);
     assert_eq!(world.calls_of("ForfeitVtxos"), 0);
     world.no_faults();
     daemon.post_empty("/wallet/sync").await.ok();
-    assert_made_good(&world, &daemon, &old).await;
+    assert_refreshed_once(&world, &daemon, &old).await;
 }
 
-/// W10, W11: from the forfeit on, nothing is released whatever happens, everybody can see what is waited for, and the
-/// refresh is completed when the preimage comes.
-async fn assert_waits_for_preimage(lie: &str) {
+/// W10, W11: from the forfeit on, the inputs stay locked, the API shows what the refresh waits for, and the refresh is completed
+/// when the preimage comes.
+async fn assert_waits_for_preimage(fault: &str) {
     let (world, mut daemon) = scene().await;
     let payee = Daemon::with_wallet(&world).await;
     let (old, to) = (daemon.vtxos().await, payee.address().await);
-    world.fault(json!({"target": "round.forfeit.persisted", "action": {"type": lie}}));
+    world.fault(json!({"target": "round.forfeit.persisted", "action": {"type": fault}}));
     daemon.refresh_all().await;
     assert!(world.round().await);
     world.mine(1).await;
@@ -278,8 +261,8 @@ async fn assert_waits_for_preimage(lie: &str) {
             world.mine(1).await;
             daemon.post_empty("/wallet/sync").await.ok();
         }
-        let told = problem(&daemon).await;
-        assert!(told.contains("preimage"), "{told}");
+        let reason = problem(&daemon).await;
+        assert!(reason.contains("preimage"), "{reason}");
         assert_eq!(daemon.balance("spendable_sat").await, 0);
         assert_eq!(daemon.balance("pending_in_round_sat").await, 80_000);
         assert_eq!(daemon.movement("refresh").await["status"], "pending");
@@ -299,7 +282,7 @@ async fn assert_waits_for_preimage(lie: &str) {
     }
     world.no_faults();
     daemon.post_empty("/wallet/sync").await.ok();
-    assert_made_good(&world, &daemon, &old).await;
+    assert_refreshed_once(&world, &daemon, &old).await;
     daemon.send(&to, 80_000).await.ok();
     payee.wait_for_spendable(80_000).await;
     assert_conserved(&world, &[&daemon, &payee]).await;
@@ -311,11 +294,38 @@ async fn a_withheld_preimage_is_waited_for() {
 }
 
 #[tokio::test]
-async fn a_wrong_preimage_is_not_taken_for_the_right_one() {
+async fn a_wrong_preimage_is_not_accepted() {
     assert_waits_for_preimage("wrong_preimage").await;
 }
 
-/// §4.5.2: in the chain or not, no forfeit leaves before the transaction is deep enough, and who wants it there sees to it.
+/// W11: past the deadline for the preimage, the problem says what the user can do; the inputs stay locked.
+#[tokio::test]
+async fn a_preimage_that_is_withheld_past_its_deadline_makes_us_advise_an_exit() {
+    let (world, daemon) = scene().await;
+    let old = daemon.vtxos().await;
+    let withhold = json!({"type": "withhold"});
+    world.fault(json!({"target": "round.forfeit.persisted", "action": withhold}));
+    daemon.refresh_all().await;
+    assert!(world.round().await);
+    world.mine(1).await;
+    let reason = problem(&daemon).await;
+    assert!(reason.contains("preimage"), "{reason}");
+    world.mine(425).await;
+    eventually("an exit is advised", async || {
+        daemon.post_empty("/wallet/sync").await.ok();
+        problem(&daemon).await.contains("exit now").then_some(())
+    })
+    .await;
+    assert_eq!(daemon.balance("pending_in_round_sat").await, 80_000);
+    world.no_faults();
+    daemon.post_empty("/wallet/sync").await.ok();
+    daemon.wait_without_rounds().await;
+    let held = daemon.vtxos().await;
+    assert!(held.iter().all(|id| !old.contains(id)), "{held:?}");
+    assert_conserved(&world, &[&daemon]).await;
+}
+
+/// §4.5.2: no forfeit leaves before the round's transaction is confirmed, and the daemon broadcasts it itself.
 #[tokio::test]
 async fn a_round_that_the_server_does_not_broadcast_is_broadcast_by_us() {
     for route in ["vtxos", "delegated/vtxos"] {
@@ -334,11 +344,11 @@ async fn a_round_that_the_server_does_not_broadcast_is_broadcast_by_us() {
         .await;
         assert_eq!(world.calls_of("ForfeitVtxos"), 0);
         daemon.finish_round(&world).await;
-        assert_made_good(&world, &daemon, &old).await;
+        assert_refreshed_once(&world, &daemon, &old).await;
     }
 }
 
-/// §4.5.2: the server takes back what it paid the round with. The refresh has failed, and the old VTXOs are what they were.
+/// §4.5.2: the server double-spends the inputs of the round's transaction. The refresh fails, and the old VTXOs stay spendable.
 #[tokio::test]
 async fn a_round_that_the_server_double_spends_gets_no_forfeit() {
     let (world, daemon) = scene().await;
@@ -363,17 +373,17 @@ async fn a_round_that_the_server_double_spends_gets_no_forfeit() {
     assert_eq!(world.calls_of("ForfeitVtxos"), 0);
     assert_eq!(daemon.vtxos().await, old);
     assert_eq!(daemon.balance("spendable_sat").await, 80_000);
-    // The server has spoiled its own books with this; ours are right.
+    // The fault has made the server's own ledger wrong; the daemon's history is right.
     assert_history_adds_up(&daemon).await;
 }
 
-/// H15: a server that wants more nonces than anybody can make is not worked with, before and after it was trusted.
+/// H15: a server that demands too many nonces is refused, at the first contact and later.
 #[tokio::test]
-async fn a_huge_nonce_count_is_refused_and_nothing_is_joined() {
+async fn a_huge_nonce_count_is_refused_and_no_round_is_joined() {
     let (world, daemon) = scene().await;
     let old = daemon.vtxos().await;
-    let lie = json!({"type": "replace_ark_info", "field": "nonce_count"});
-    world.fault(json!({"target": "info", "action": lie}));
+    let fault = json!({"type": "replace_ark_info", "field": "nonce_count"});
+    world.fault(json!({"target": "info", "action": fault}));
     world.sandbox.ark.restart().await;
     daemon.wait_for_connected(false).await;
     assert!(!world.round().await);
@@ -397,138 +407,5 @@ async fn a_huge_nonce_count_is_refused_and_nothing_is_joined() {
     daemon.refresh_all().await;
     world.successful_round().await;
     daemon.finish_round(&world).await;
-    assert_made_good(&world, &daemon, &old).await;
-}
-
-/// What both ways on chain do when the server prepares another transaction than was ordered: no forfeit leaves, and an honest
-/// server can pay with the same coins.
-async fn assert_no_forfeit(change: &str) {
-    for exact in [false, true] {
-        let (world, daemon) = scene().await;
-        let to = world.sandbox.faucet.address().to_string();
-        let before = world.received(&to).await;
-        let (path, body) = if exact {
-            let body = json!({"destination": to, "amount_sat": 60_000});
-            ("/wallet/send-onchain", body)
-        } else {
-            ("/wallet/offboard/all", json!({"address": to}))
-        };
-        let fault = json!({"type": "alter_offboard", "change": change});
-        world.fault(json!({"target": "offboard.prepared", "times": 1, "action": fault}));
-        let reply = daemon.post(path, body.clone()).await;
-        let message = reply.refused(409, "server_refused");
-        assert!(message.contains("not what was ordered"), "{message}");
-        assert_eq!(world.calls_of("FinishOffboard"), 0);
-        daemon.wait_for_spendable(80_000).await;
-        assert_eq!(daemon.balance("pending_offboard_sat").await, 0);
-        let failed = &daemon.history().await[0];
-        assert_eq!(failed["status"], "failed");
-        assert_eq!(failed["effective_balance_sat"], 0);
-        assert_conserved(&world, &[&daemon]).await;
-
-        // The session that holds the coins is forgotten.
-        world.sandbox.ark.restart().await;
-        daemon.post_empty("/wallet/sync").await.ok();
-        daemon.wait_for_connected(true).await;
-        daemon.post(path, body).await.ok();
-        daemon.settled().await;
-        let paid = &daemon.history().await[0];
-        assert_eq!(paid["status"], "successful");
-        let spent = paid["effective_balance_sat"].as_i64().unwrap();
-        let fee = paid["offchain_fee_sat"].as_i64().unwrap();
-        let arrived = world.received(&to).await - before;
-        assert_eq!(i64::try_from(arrived).unwrap(), -spent - fee);
-        assert_eq!(world.calls_of("FinishOffboard"), 1);
-        assert_conserved(&world, &[&daemon]).await;
-    }
-}
-
-/// §4.16, offboard prepare: the amount.
-#[tokio::test]
-async fn an_offboard_that_pays_less_gets_no_forfeit() {
-    assert_no_forfeit("wrong_amount").await;
-}
-
-/// §4.16, offboard prepare: the script.
-#[tokio::test]
-async fn an_offboard_that_pays_somebody_else_gets_no_forfeit() {
-    assert_no_forfeit("wrong_script").await;
-}
-
-/// §4.16, offboard prepare: without a connector the forfeits would be valid at once.
-#[tokio::test]
-async fn an_offboard_without_a_connector_gets_no_forfeit() {
-    assert_no_forfeit("missing_connector").await;
-}
-
-/// H30.
-#[tokio::test]
-async fn an_offboard_without_a_nonce_for_each_vtxo_gets_no_forfeit() {
-    assert_no_forfeit("missing_nonce").await;
-}
-
-/// What the server does with the forfeits, the coins go on chain once, and are never free in between.
-async fn assert_paid_once(faults: &[Value]) {
-    let (world, daemon) = scene().await;
-    let to = daemon.post_empty("/onchain/addresses/next").await.ok()["address"].clone();
-    let to = to.as_str().unwrap();
-    for fault in faults {
-        world.fault(fault.clone());
-    }
-    let offboard = daemon.post("/wallet/offboard/all", json!({"address": to}));
-    let watch = async {
-        eventually("the forfeits are out", async || {
-            (world.calls_of("FinishOffboard") > 0).then_some(())
-        })
-        .await;
-        assert_eq!(daemon.balance("spendable_sat").await, 0);
-        let told = daemon.movement("offboard").await;
-        assert_ne!(told["status"], "failed", "{told:#}");
-        world.no_faults();
-        eventually("the transaction is out", async || {
-            daemon.post_empty("/wallet/sync").await.ok();
-            (world.received(to).await > 0).then_some(())
-        })
-        .await;
-    };
-    let (reply, ()) = tokio::join!(offboard, watch);
-    assert!([200, 202].contains(&reply.status), "{:#}", reply.body);
-    world.mine(1).await;
-    daemon.settled().await;
-    let paid = daemon.movement("offboard").await;
-    assert_eq!(paid["effective_balance_sat"], -80_000);
-    let fee = paid["offchain_fee_sat"].as_u64().unwrap();
-    assert_eq!(world.received(to).await, 80_000 - fee);
-    assert_conserved(&world, &[&daemon]).await;
-}
-
-/// H28.
-#[tokio::test]
-async fn forfeits_that_are_taken_without_an_answer_release_nothing() {
-    assert_paid_once(&[
-        json!({"target": "FinishOffboard", "action": {"type": "drop_after"}}),
-        json!({"target": "offboard.persisted", "action": {"type": "withhold"}}),
-    ])
-    .await;
-}
-
-/// H3, H28.
-#[tokio::test]
-async fn forfeits_that_the_server_denies_to_have_release_nothing() {
-    let denial = json!({"type": "forget"});
-    assert_paid_once(&[json!({"target": "offboard.prepared", "times": 1, "action": denial})]).await;
-}
-
-/// §4.16, offboard finish.
-#[tokio::test]
-async fn another_transaction_for_the_forfeits_is_not_taken_for_the_payment() {
-    let lie = json!({"type": "other_txid"});
-    assert_paid_once(&[json!({"target": "offboard.persisted", "times": 1, "action": lie})]).await;
-}
-
-/// H29.
-#[tokio::test]
-async fn a_payment_that_the_server_does_not_broadcast_is_broadcast_by_us() {
-    let lie = json!({"type": "withhold"});
-    assert_paid_once(&[json!({"target": "offboard.persisted", "times": 1, "action": lie})]).await;
+    assert_refreshed_once(&world, &daemon, &old).await;
 }

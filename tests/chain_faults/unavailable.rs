@@ -4,10 +4,10 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use super::{Question, answer, assert_calm, fail, mempool, onchain_total};
+use super::{Question, answer, assert_no_panic, fail, mempool, onchain_total};
 use crate::support::{Daemon, World, assert_conserved, eventually};
 
-/// What is answered from what is known.
+/// Answers that need no chain.
 const KNOWN: [&str; 9] = [
     "/wallet/balance",
     "/wallet/vtxos",
@@ -29,7 +29,7 @@ async fn all_known(daemon: &Daemon) -> Vec<Value> {
 }
 
 #[tokio::test]
-async fn an_overloaded_chain_stops_only_what_needs_it() {
+async fn an_overloaded_chain_stops_only_requests_that_need_it() {
     let world = World::new().await;
     let daemon = Daemon::on_faulty_chain(&world).await;
     daemon.fund_and_board(&world, 50_000).await;
@@ -76,7 +76,7 @@ async fn an_overloaded_chain_stops_only_what_needs_it() {
         daemon.wait_for_spendable(spendable).await;
         daemon.settled().await;
     }
-    assert_calm(&daemon);
+    assert_no_panic(&daemon);
     assert_conserved(&world, &[&daemon]).await;
 }
 
@@ -113,7 +113,7 @@ async fn a_daemon_starts_without_its_chain_and_catches_up() {
         .refused(503, "chain_unavailable");
     daemon.wait_for_connected(true).await;
     world.no_chain_faults();
-    eventually("the tip is told", async || {
+    eventually("the tip is known", async || {
         let tip = daemon.get("/bitcoin/tip").await;
         (tip.status == 200 && tip.body["tip_height"] == world.height().await).then_some(())
     })
@@ -124,12 +124,12 @@ async fn a_daemon_starts_without_its_chain_and_catches_up() {
         (onchain_total(&daemon).await == left + 12_345).then_some(())
     })
     .await;
-    assert_calm(&daemon);
+    assert_no_panic(&daemon);
     assert_conserved(&world, &[&daemon]).await;
 }
 
 #[tokio::test]
-async fn a_chain_that_hangs_holds_up_neither_reads_nor_the_end() {
+async fn a_chain_that_hangs_delays_neither_reads_nor_the_shutdown() {
     let world = World::new().await;
     let mut daemon = Daemon::on_faulty_chain(&world).await;
     daemon.fund_and_board(&world, 50_000).await;
@@ -140,11 +140,11 @@ async fn a_chain_that_hangs_holds_up_neither_reads_nor_the_end() {
         None,
         &json!({"type": "delay", "ms": 3_600_000}),
     );
-    eventually("somebody hangs", async || {
+    eventually("a call hangs", async || {
         (world.chain_faults_fired() > 0).then_some(())
     })
     .await;
-    // A hanging call is given up after ten seconds; who waited for one would be slower than this.
+    // A hanging call times out after ten seconds, so an answer that waited for one would take longer than this.
     let at_once = Duration::from_secs(5);
     let known = tokio::time::timeout(at_once, all_known(&daemon)).await;
     assert_eq!(known.expect("an answer at once"), before);
@@ -163,13 +163,13 @@ async fn a_chain_that_hangs_holds_up_neither_reads_nor_the_end() {
             world.chain_faults_fired() > fired
         })
         .await;
-    // A request gets the time that requests under way get.
+    // A request under way gets the time that the shutdown allows.
     let asked = Instant::now();
     assert!(daemon.stop().await.success());
     assert!(asked.elapsed() < 3 * at_once, "{:?}", asked.elapsed());
     world.no_chain_faults();
     daemon.restart(None).await;
     daemon.wait_for_spendable(50_000).await;
-    assert_calm(&daemon);
+    assert_no_panic(&daemon);
     assert_conserved(&world, &[&daemon]).await;
 }

@@ -1,0 +1,305 @@
+//! A world with the daemon that is killed in it, and the steps that all stories share.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use arkwalletd_sandbox::ark::Params;
+use serde_json::{Value, json};
+
+use super::matrix::{Case, LostAnswer};
+use crate::support::{Daemon, Reply, World, assert_conserved, eventually};
+
+/// Calls that the daemon's listening loops make when it starts: their answers are lost from before the start.
+const MADE_AT_START: [&str; 4] = [
+    "SubscribeRounds",
+    "LastRoundEvent",
+    "SubscribeMailbox",
+    "ReadMailbox",
+];
+
+/// A world, the daemon that is killed, and perhaps a second daemon.
+pub struct Scene {
+    pub world: World,
+    /// The daemon that is killed.
+    pub victim: Daemon,
+    peer: Option<Daemon>,
+    /// Whether the victim still has to be killed in this case.
+    kill_is_due: bool,
+    /// The fault rules that lose answers in this case.
+    losses: Vec<u64>,
+    /// The other fault rules of this case.
+    faults: Vec<u64>,
+    /// The fault rule that keeps the victim's backup from the server.
+    no_backup: Option<u64>,
+    /// How often each call had been made when the victim was armed.
+    calls: BTreeMap<&'static str, u64>,
+}
+
+impl Scene {
+    /// A server whose rounds end as soon as one wallet has joined and signed, and a victim with an empty wallet.
+    pub async fn new() -> Scene {
+        let world = World::with(Params {
+            round_participants: Some(1),
+            round_submit_time: Duration::from_secs(2),
+            round_sign_time: Duration::from_millis(700),
+            ..Params::free()
+        })
+        .await;
+        let victim = Daemon::with_wallet(&world).await;
+        Scene {
+            world,
+            victim,
+            peer: None,
+            kill_is_due: false,
+            losses: Vec::new(),
+            faults: Vec::new(),
+            no_backup: None,
+            calls: BTreeMap::new(),
+        }
+    }
+
+    /// As [`new`](Self::new), with a second daemon.
+    pub async fn with_peer() -> Scene {
+        let mut scene = Scene::new().await;
+        scene.peer = Some(Daemon::with_wallet(&scene.world).await);
+        scene
+    }
+
+    /// The second daemon.
+    pub fn peer(&self) -> &Daemon {
+        self.peer.as_ref().expect("there is a second daemon")
+    }
+
+    /// Restarts the victim with the failpoint of this case, and then adds the faults that lose answers.
+    pub async fn arm(&mut self, case: &Case) {
+        self.victim.stop().await;
+        self.lose_at_start(case);
+        self.victim.restart(case.kill_point.as_deref()).await;
+        self.victim.wait_for_connected(true).await;
+        self.lose_after_start(case);
+    }
+
+    /// As [`arm`](Self::arm), for a victim that is stopped already and may be killed before it is ready.
+    pub async fn arm_from_start(&mut self, case: &Case) {
+        self.lose_at_start(case);
+        self.lose_after_start(case);
+        match &case.kill_point {
+            Some(failpoint) => self.victim.restart_without_waiting(failpoint),
+            None => self.victim.restart(None).await,
+        }
+    }
+
+    /// As [`arm`](Self::arm), as if the victim's VTXOs came from a backup: it does not know whether the server has their
+    /// transactions, and cannot find out before it spends them, because the server does not accept its backup until the
+    /// [restart](Self::restart).
+    pub async fn arm_unregistered(&mut self, case: &Case) {
+        self.forget_registrations().await;
+        let no_backup = json!({"target": "PostRecoveryVtxoIds", "action": {"type": "drop_before"}});
+        self.no_backup = Some(self.add_rule(no_backup));
+        self.lose_at_start(case);
+        let attempts = self.calls_of("PostRecoveryVtxoIds");
+        self.victim.restart(case.kill_point.as_deref()).await;
+        self.victim.wait_for_connected(true).await;
+        // The uploads of the background loop are no part of the story.
+        eventually("it tries to complete the server's copy", async || {
+            (self.calls_of("PostRecoveryVtxoIds") > attempts).then_some(())
+        })
+        .await;
+        self.lose_after_start(case);
+    }
+
+    /// As [`arm_unregistered`](Self::arm_unregistered), without background synchronisation.
+    pub async fn arm_unregistered_without_sync(&mut self, case: &Case) {
+        self.forget_registrations().await;
+        let manual = [("BARK_DAEMON_MANUAL_SYNC", "true")];
+        let failpoint = case.kill_point.as_deref();
+        self.lose_at_start(case);
+        self.victim.restart_with(failpoint, &manual).await;
+        self.victim.wait_for_connected(true).await;
+        self.lose_after_start(case);
+    }
+
+    /// Waits until the victim's backup at the server is complete, so that it is no part of the story.
+    pub async fn complete_backup(&mut self) {
+        self.victim.stop().await;
+        self.victim.restart(None).await;
+        eventually("the server's copy is complete", async || {
+            let database = rusqlite::Connection::open(self.victim.folder().join("db.sqlite"));
+            let missing = database.unwrap().query_row(
+                "SELECT count(*) FROM vtxo WHERE backed_up = 0",
+                [],
+                |row| row.get::<_, u32>(0),
+            );
+            (missing.ok() == Some(0)).then_some(())
+        })
+        .await;
+    }
+
+    async fn forget_registrations(&mut self) {
+        self.victim.stop().await;
+        let database = rusqlite::Connection::open(self.victim.folder().join("db.sqlite")).unwrap();
+        database
+            .execute_batch("UPDATE vtxo SET registered = 0")
+            .unwrap();
+    }
+
+    fn lose_at_start(&mut self, case: &Case) {
+        self.kill_is_due = case.kills();
+        self.calls = self.world.sandbox.ark.faults().calls();
+        self.lose(case, |lost| MADE_AT_START.contains(&lost.rpc));
+    }
+
+    fn lose_after_start(&mut self, case: &Case) {
+        self.lose(case, |lost| !MADE_AT_START.contains(&lost.rpc));
+    }
+
+    fn lose(&mut self, case: &Case, which: impl Fn(&LostAnswer) -> bool) {
+        for lost in case.lost.iter().filter(|lost| which(lost)) {
+            let id = self.add_rule(lost.rule());
+            self.losses.push(id);
+        }
+    }
+
+    fn add_rule(&self, rule: Value) -> u64 {
+        let rule = serde_json::from_value(rule).expect("a fault rule");
+        let faults = self.world.sandbox.ark.faults();
+        faults.add(rule).expect("a rule that can act")
+    }
+
+    /// Adds a fault besides the lost answers. It ends with the [restart](Self::restart), or with the case after a
+    /// [restart with faults](Self::restart_with_faults). Where both are due, an answer is lost first.
+    pub fn fault(&mut self, rule: Value) -> u64 {
+        let id = self.add_rule(rule);
+        self.faults.push(id);
+        id
+    }
+
+    /// Ends all faults but the lost answers.
+    pub fn end_faults(&mut self) {
+        for id in self.faults.drain(..) {
+            self.world.sandbox.ark.faults().remove(id);
+        }
+    }
+
+    /// How often a fault has acted.
+    pub fn fired(&self, id: u64) -> u32 {
+        let rules = self.world.sandbox.ark.faults().active();
+        let rule = rules.iter().find(|rule| rule.id == id);
+        rule.map_or(0, |rule| rule.fired)
+    }
+
+    fn calls_of(&self, rpc: &str) -> u64 {
+        self.world.sandbox.ark.faults().calls_of(rpc)
+    }
+
+    /// Sends a request to the victim; no reply if the victim is killed by it.
+    ///
+    /// A request that depends on an answer that was lost is refused with 503 before anything is written, and is sent again.
+    pub async fn post(&self, path: &str, body: impl Into<Option<Value>>) -> Option<Reply> {
+        let body = body.into();
+        let before = self.victim.history().await.len();
+        let request = || self.victim.try_send("POST", path, body.clone());
+        let reply = request().await.ok()?;
+        if reply.status != 503 {
+            return Some(reply);
+        }
+        assert_eq!(self.victim.history().await.len(), before, "{reply:?}");
+        request().await.ok()
+    }
+
+    /// Waits until the victim is killed, in a case that kills it.
+    pub async fn wait_for_kill(&mut self, case: &Case) {
+        if case.kills() {
+            assert_killed(self.victim.wait_for_exit().await);
+            self.kill_is_due = false;
+        }
+    }
+
+    /// Whether the victim has been killed by now.
+    pub fn is_killed(&mut self) -> bool {
+        let Some(status) = self.victim.exit_status() else {
+            return false;
+        };
+        assert_killed(status);
+        self.kill_is_due = false;
+        true
+    }
+
+    /// Restarts the victim without a failpoint, and ends all faults but the lost answers.
+    pub async fn restart(&mut self, case: &Case) {
+        self.end_faults();
+        self.restart_with_faults(case).await;
+    }
+
+    /// Restarts the victim without a failpoint; the faults go on.
+    pub async fn restart_with_faults(&mut self, case: &Case) {
+        assert!(!self.kill_is_due, "the victim was not killed");
+        if !case.kills() {
+            self.victim.stop().await;
+        }
+        self.restart_for_good().await;
+    }
+
+    /// Restarts the victim without a failpoint although it was not killed, where this case cannot reach its failpoint.
+    pub async fn restart_unkilled(&mut self) {
+        self.kill_is_due = false;
+        self.victim.stop().await;
+        self.restart_for_good().await;
+    }
+
+    async fn restart_for_good(&mut self) {
+        if let Some(id) = self.no_backup.take() {
+            self.world.sandbox.ark.faults().remove(id);
+        }
+        self.victim.restart(None).await;
+        self.victim.wait_for_connected(true).await;
+    }
+
+    /// Whether all answers of this case have been lost.
+    pub fn all_lost(&self) -> bool {
+        self.losses.iter().all(|loss| self.fired(*loss) > 0)
+    }
+
+    /// Ends a case; answers the calls that were made since the victim was armed.
+    pub fn end_case(&mut self, case: &Case) -> BTreeSet<&'static str> {
+        assert!(!self.kill_is_due, "the victim was not killed: {case}");
+        self.faults.clear();
+        self.losses.clear();
+        self.world.no_faults();
+        let now = self.world.sandbox.ark.faults().calls();
+        let made = now
+            .into_iter()
+            .filter(|(rpc, times)| self.calls.get(rpc) != Some(times));
+        made.map(|(rpc, _)| rpc).collect()
+    }
+
+    /// Asserts that the wallets own exactly what the server owes.
+    pub async fn assert_conserved(&self) {
+        self.victim.settled().await;
+        let daemons: Vec<&Daemon> = [&self.victim].into_iter().chain(&self.peer).collect();
+        assert_conserved(&self.world, &daemons).await;
+    }
+}
+
+/// Asserts that a process was ended by SIGKILL.
+pub fn assert_killed(status: std::process::ExitStatus) {
+    use std::os::unix::process::ExitStatusExt;
+    assert_eq!(status.signal(), Some(9), "{status}");
+}
+
+/// The statuses and effective balances of a daemon's movements of a kind, newest first, when none is pending any more.
+pub async fn movements(daemon: &Daemon, kind: &str) -> Vec<(String, i64)> {
+    daemon.settled().await;
+    let history = daemon.history().await;
+    let of_kind = history
+        .iter()
+        .filter(|movement| movement["subsystem"]["kind"] == kind);
+    of_kind
+        .map(|movement| {
+            (
+                movement["status"].as_str().unwrap().to_owned(),
+                movement["effective_balance_sat"].as_i64().unwrap(),
+            )
+        })
+        .collect()
+}

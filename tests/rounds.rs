@@ -1,0 +1,226 @@
+//! Rounds whose end the daemon misses, which it leaves, and which a reorganisation removes.
+
+use std::time::Duration;
+
+use arkwalletd_sandbox::ark::Params;
+use serde_json::{Value, json};
+
+use crate::support::{Daemon, World, assert_conserved, charging_rounds_of, eventually, rounds_of};
+
+/// A daemon with one VTXO for each of these boards.
+async fn boarded(world: &World, boards: &[u64]) -> Daemon {
+    let daemon = Daemon::with_wallet(world).await;
+    for sats in boards {
+        daemon.fund_and_board(world, *sats).await;
+    }
+    daemon
+}
+
+/// Waits until the only refresh under way has this state.
+async fn wait_for_state(daemon: &Daemon, state: &str) {
+    eventually(&format!("the refresh is {state}"), async || {
+        let rounds = daemon.rounds().await;
+        (rounds.len() == 1 && rounds[0]["state"] == state).then_some(())
+    })
+    .await;
+}
+
+/// The movements of all refreshes, newest first.
+async fn refreshes(daemon: &Daemon) -> Vec<Value> {
+    let history = daemon.history().await.into_iter();
+    history
+        .filter(|movement| movement["subsystem"]["kind"] == "refresh")
+        .collect()
+}
+
+/// The only refresh succeeded, and the old VTXO is not held any more.
+async fn assert_refreshed_once(daemon: &Daemon, old: &str) {
+    assert!(!daemon.vtxos().await.contains(&old.to_owned()));
+    let refreshes = refreshes(daemon).await;
+    assert_eq!(refreshes.len(), 1, "{refreshes:#?}");
+    assert_eq!(refreshes[0]["status"], "successful");
+}
+
+/// W13: the daemon has signed, and does not hear of the end of the round before it stops.
+#[tokio::test]
+async fn a_round_that_ends_without_the_daemon_is_completed_after_its_restart() {
+    let world = World::with(rounds_of(1)).await;
+    let mut daemon = boarded(&world, &[50_000]).await;
+    let old = daemon.vtxos().await.remove(0);
+    let withhold = json!({"type": "withhold"});
+    world.fault(json!({"target": "round.finished", "times": 1, "action": withhold}));
+    let drop = json!({"type": "drop_before"});
+    world.fault(json!({"target": "RoundParticipationStatus", "action": drop}));
+    daemon.refresh_all().await;
+    assert!(world.round().await);
+    wait_for_state(&daemon, "ongoing").await;
+    daemon.stop().await;
+    world.no_faults();
+    daemon.restart(None).await;
+    daemon.wait_for_connected(true).await;
+    daemon.finish_round(&world).await;
+    assert_refreshed_once(&daemon, &old).await;
+    assert_eq!(daemon.balance("spendable_sat").await, 50_000);
+    assert_conserved(&world, &[&daemon]).await;
+}
+
+/// H1: the secret nonces are lost with the process. It signs nothing in this attempt, and joins the next round with new ones.
+#[tokio::test]
+async fn a_restart_within_an_attempt_signs_nothing_and_joins_the_next_round() {
+    let world = World::with(Params {
+        round_submit_time: Duration::from_secs(2),
+        ..rounds_of(2)
+    })
+    .await;
+    let mut daemon = boarded(&world, &[50_000]).await;
+    let old = daemon.vtxos().await.remove(0);
+    daemon.refresh_all().await;
+    let restart = async {
+        wait_for_state(&daemon, "ongoing").await;
+        daemon.stop().await;
+        daemon.restart(None).await;
+    };
+    // The other participant that the server waits for does not exist, so the attempt lasts until its time is up.
+    let (finished, ()) = tokio::join!(world.round(), restart);
+    assert!(!finished, "nobody has signed");
+    let joins = world.calls_of("SubmitPayment");
+    daemon.wait_for_connected(true).await;
+    wait_for_state(&daemon, "pending").await;
+    assert_eq!(daemon.balance("spendable_sat").await, 50_000);
+    assert_eq!(world.calls_of("SubmitPayment"), joins);
+    assert_eq!(world.calls_of("ProvideVtxoSignatures"), 0);
+
+    assert!(world.round().await);
+    daemon.finish_round(&world).await;
+    assert_refreshed_once(&daemon, &old).await;
+    assert_conserved(&world, &[&daemon]).await;
+}
+
+#[tokio::test]
+async fn a_delegated_refresh_that_the_server_does_not_know_any_more_fails_and_costs_nothing() {
+    let world = World::with(rounds_of(0)).await;
+    let daemon = boarded(&world, &[50_000]).await;
+    let old = daemon.vtxos().await;
+    let unknown = json!({"type": "not_found"});
+    world.fault(json!({"target": "round.status", "times": 1, "action": unknown}));
+    let body = json!({"vtxos": old});
+    let path = "/wallet/refresh/delegated/vtxos";
+    daemon.post(path, body).await.ok();
+    daemon.post_empty("/wallet/sync").await.ok();
+    daemon.wait_without_rounds().await;
+    assert_eq!(daemon.vtxos().await, old);
+    assert_eq!(daemon.balance("spendable_sat").await, 50_000);
+    let failed = daemon.movement("refresh").await;
+    assert_eq!(failed["status"], "failed");
+    assert_eq!(failed["effective_balance_sat"], 0);
+    assert_conserved(&world, &[&daemon]).await;
+}
+
+/// H33: a backup is restored that is older than the refresh. The mailbox tells of the round, and the server shows it.
+#[tokio::test]
+async fn a_delegated_refresh_that_a_restored_backup_does_not_know_is_completed() {
+    let world = World::with(charging_rounds_of(0)).await;
+    let mut daemon = boarded(&world, &[100_000]).await;
+    let old = daemon.vtxos().await;
+    let database = daemon.folder().join("db.sqlite");
+    let backup = daemon.folder().join("backup.sqlite");
+    daemon.stop().await;
+    rusqlite::Connection::open(&database)
+        .unwrap()
+        .execute("VACUUM INTO ?1", [backup.to_str().unwrap()])
+        .unwrap();
+
+    daemon.restart(None).await;
+    daemon.wait_for_connected(true).await;
+    let body = json!({"vtxos": old});
+    let path = "/wallet/refresh/delegated/vtxos";
+    daemon.post(path, body).await.ok();
+    daemon.stop().await;
+    for file in ["db.sqlite-wal", "db.sqlite-shm"] {
+        // It is there only if the daemon has left it.
+        let _ = std::fs::remove_file(daemon.folder().join(file));
+    }
+    std::fs::rename(&backup, &database).unwrap();
+    assert!(world.round().await);
+    world.mine(1).await;
+
+    daemon.restart(None).await;
+    eventually("the new VTXO replaces the old one", async || {
+        let held = daemon.vtxos().await;
+        (!held.is_empty() && held != old).then_some(())
+    })
+    .await;
+    daemon.wait_without_rounds().await;
+    assert_refreshed_once(&daemon, &old[0]).await;
+    let refresh = daemon.movement("refresh").await;
+    assert!(refresh["offchain_fee_sat"].as_u64().unwrap() > 0);
+    // The same message of the mailbox again changes nothing.
+    daemon.post_empty("/wallet/sync/mailbox").await.ok();
+    assert_refreshed_once(&daemon, &old[0]).await;
+    assert_conserved(&world, &[&daemon]).await;
+}
+
+/// Nothing is given up for a round that is not in the chain any more; it is, once the round is back.
+#[tokio::test]
+async fn a_refresh_waits_for_a_round_that_a_reorganisation_removes() {
+    let world = World::with(rounds_of(1)).await;
+    let daemon = boarded(&world, &[50_000]).await;
+    let old = daemon.vtxos().await;
+    daemon.refresh_all().await;
+    world.fault(json!({"target": "RequestLeafVtxoCosign", "action": {"type": "drop_before"}}));
+    assert!(world.round().await);
+    world.mine(1).await;
+    let txid = eventually("the leaf is asked for", async || {
+        let asked = world.calls_of("RequestLeafVtxoCosign") > 0;
+        let shown = daemon.rounds().await.remove(0);
+        asked.then(|| shown["funding_txid"].as_str().unwrap().to_owned())
+    })
+    .await;
+
+    world.unconfirm(&txid, 1).await;
+    world.no_faults();
+    daemon.wait_for_tip(&world).await;
+    eventually("the round is not confirmed", async || {
+        daemon.post_empty("/wallet/sync").await.ok();
+        let shown = daemon.rounds().await.remove(0);
+        (shown["status"]["status"] == "unconfirmed").then_some(())
+    })
+    .await;
+    assert_eq!(world.calls_of("ForfeitVtxos"), 0);
+    assert_eq!(daemon.vtxos().await, old);
+    assert_eq!(daemon.balance("pending_in_round_sat").await, 50_000);
+
+    world.let_in(&txid).await;
+    daemon.finish_round(&world).await;
+    assert_eq!(daemon.funding_txid().await, txid);
+    assert!(!daemon.vtxos().await.contains(&old[0]));
+    assert_conserved(&world, &[&daemon]).await;
+}
+
+#[tokio::test]
+async fn a_reorganisation_after_the_refresh_costs_nothing() {
+    let world = World::with(rounds_of(1)).await;
+    let (daemon, payee) = (
+        boarded(&world, &[50_000]).await,
+        Daemon::with_wallet(&world).await,
+    );
+    daemon.refresh_all().await;
+    assert!(world.round().await);
+    daemon.finish_round(&world).await;
+    let txid = daemon.funding_txid().await;
+    let txid = txid.as_str().unwrap();
+    world.mine(1).await;
+    world.unconfirm(txid, 2).await;
+    daemon.wait_for_tip(&world).await;
+    assert_eq!(daemon.balance("spendable_sat").await, 50_000);
+    world.let_in(txid).await;
+    world.mine(1).await;
+    daemon.wait_for_tip(&world).await;
+    daemon.send(&payee.address().await, 20_000).await.ok();
+    payee.wait_for_spendable(20_000).await;
+    daemon.refresh_all().await;
+    world.successful_round().await;
+    daemon.finish_round(&world).await;
+    assert_eq!(daemon.balance("spendable_sat").await, 30_000);
+    assert_conserved(&world, &[&daemon, &payee]).await;
+}
