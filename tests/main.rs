@@ -10,6 +10,7 @@ mod connection;
 mod contract;
 mod crash;
 mod disconnect;
+mod docs;
 mod errors;
 mod fees;
 mod hostile;
