@@ -26,3 +26,4 @@ mod peer;
 mod process;
 mod receiving;
 mod refreshes;
+mod structure;
