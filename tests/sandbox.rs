@@ -1,6 +1,5 @@
 //! `arkwalletd sandbox` as a process.
 
-use std::net::TcpListener;
 use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
@@ -16,13 +15,12 @@ use crate::support::program;
 /// Starting the sandbox includes mining its first blocks and a board.
 const START: Duration = Duration::from_secs(120);
 
-/// The first of four consecutive free ports.
-fn four_free_ports() -> u16 {
+/// The first of five consecutive free ports.
+fn five_free_ports() -> u16 {
     loop {
-        let first = free_port();
-        let free = |port| TcpListener::bind(("127.0.0.1", port)).is_ok();
-        if (first..first + 4).all(free) {
-            return first;
+        let ports: [u16; 5] = std::array::from_fn(|_| free_port());
+        if ports.windows(2).all(|pair| pair[1] == pair[0] + 1) {
+            return ports[0];
         }
     }
 }
@@ -46,10 +44,11 @@ async fn the_sandbox_ignores_the_variables_of_a_real_daemon() {
     let real = TempDir::new().unwrap();
     let own = TempDir::new().unwrap();
     let output = own.path().join("stdout");
-    let first = four_free_ports();
+    let first = five_free_ports();
+    let ark = first + 4;
     let mut sandbox = Command::new(program())
         .args(["sandbox", "--port", &first.to_string()])
-        .args(["--ark-port", &free_port().to_string()])
+        .args(["--ark-port", &ark.to_string()])
         .env("HOME", real.path())
         .env("BARKD_DATADIR", real.path())
         .env("BARK_LOGFILE", real.path().join("debug.log"))
