@@ -30,7 +30,7 @@ pub(super) async fn maintain(wallet: Arc<Wallet>) {
     let mut failing = Failing::default();
     let mut seen = None;
     loop {
-        wallet.next_attempt(&mut seen).await;
-        failing.note("due VTXOs cannot be refreshed", wallet.maintain().await);
+        wallet.wait_for_round_start(&mut seen).await;
+        failing.note("due VTXOs cannot be refreshed", wallet.auto_refresh().await);
     }
 }

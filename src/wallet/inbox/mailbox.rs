@@ -128,11 +128,11 @@ impl Wallet {
             )
         })?;
         let checkpoint = message.checkpoint;
-        let mut orphan = None;
+        let mut unknown_round = None;
         let received = match message.payload {
             Payload::Arkoor(vtxos) => decode(vtxos, checkpoint),
             Payload::RoundCompleted(hash) => {
-                orphan = self.look_for_orphan(hash).await?;
+                unknown_round = self.examine_reported_round(hash).await?;
                 Vec::new()
             }
             Payload::Other => {
@@ -166,7 +166,7 @@ impl Wallet {
             }
         }
         let book = self.bookkeeper(server);
-        let adopted = self
+        let recovered = self
             .commit(CommitPoint::ReceiveStored, move |tx| {
                 for (vtxo, reason) in &undecided {
                     mailbox::quarantine(tx, vtxo, reason, clock::now_millis())?;
@@ -175,11 +175,12 @@ impl Wallet {
                 if !mailbox::advance_cursor(tx, checkpoint)? {
                     tracing::debug!(checkpoint, "the mailbox repeats a message");
                 }
-                let adopted = orphan.map(|orphan| orphan.adopt(tx, &book.keys, book.key_gap));
-                Ok(adopted.transpose()?.flatten())
+                let recovered =
+                    unknown_round.map(|round| round.recover(tx, &book.keys, book.key_gap));
+                Ok(recovered.transpose()?.flatten())
             })
             .await?;
-        if let Some(round) = adopted {
+        if let Some(round) = recovered {
             self.take_up(round).await?;
         }
         self.received.notify_one();

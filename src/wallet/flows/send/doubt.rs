@@ -45,7 +45,7 @@ pub(in crate::wallet) async fn holding(
             Ok(Holding::TakenByRound)
         }
         VtxoSpendState::Spent => {
-            wallet.round_feed.look_again();
+            wallet.round_events.wake();
             tracing::warn!(
                 refusal,
                 "the server refuses to sign, yet holds the payment's inputs for spent; asking again"

@@ -5,7 +5,7 @@ use std::time::Duration;
 use bitcoin::Amount;
 use bitcoin_ext::BlockHeight;
 
-use crate::wallet::flows::refresh::plan::quote;
+use crate::wallet::flows::refresh::quote::quote;
 use crate::wallet::testing::{World, charging, ids, movements, no_rounds, params, until};
 use crate::wallet::{MovementStatus, RoundPhase};
 use arkwalletd_sandbox::ark::Action;

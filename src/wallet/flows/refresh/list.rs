@@ -1,4 +1,4 @@
-//! Rounds that are not done yet, for those who ask.
+//! Refreshes under way, as the API lists them (docs/protocol.md §4.5).
 
 use ark_lib::VtxoId;
 use ark_lib::tree::signed::UnlockHash;
@@ -10,69 +10,66 @@ use rusqlite::Connection;
 
 use super::Round;
 use super::plan::Mode;
-use crate::model::MovementId;
-use crate::model::{OperationId, OperationKind, OperationRow, Outcome};
+use crate::model::{MovementId, OperationId, OperationKind, OperationRow, Outcome};
 use crate::store;
-use crate::store::movement;
-use crate::store::operation;
-use crate::store::vtxo;
+use crate::store::{movement, operation};
 use crate::wallet::account::keys::WalletKeys;
 use crate::wallet::{Error, Result, Wallet};
 
-/// A participation in a round, as far as it has come.
+/// A refresh, from its request to its end.
 #[derive(Clone, Debug)]
 pub struct PendingRound {
-    /// Its entry in the history; also its name in the API.
+    /// Its movement, whose id identifies it in the API.
     pub movement: MovementId,
-    /// When it was asked for.
+    /// When it was requested.
     pub created_at: DateTime<Utc>,
-    /// How far it is.
+    /// Its phase.
     pub phase: RoundPhase,
-    /// Why the last try of its present step came to nothing, or why it failed.
+    /// Why the last try of its current step failed, or why the refresh failed.
     pub problem: Option<String>,
-    /// The VTXOs that it gives up.
+    /// The VTXOs that it replaces.
     pub inputs: Vec<VtxoId>,
-    /// The VTXOs that it asks for.
+    /// The new VTXOs.
     pub outputs: Vec<RoundOutput>,
-    /// The name that the server gave it.
+    /// Identifies the participation at the server; `None` before the server accepted it.
     pub unlock_hash: Option<UnlockHash>,
-    /// No round before this height carries it out.
+    /// The height before which no round carries it out, if one was asked for.
     pub scheduled_height: Option<BlockHeight>,
-    /// The transaction of its round, once that has happened.
+    /// The transaction of its round, once issued.
     pub funding_tx: Option<Transaction>,
 }
 
-/// A VTXO that a round is asked for.
+/// A new VTXO of a refresh.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RoundOutput {
     /// Its value.
     pub amount: Amount,
-    /// The key of ours that it pays to.
+    /// Our key that it pays to.
     pub user_pubkey: PublicKey,
 }
 
-/// How far a participation is.
+/// The phase of a refresh.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RoundPhase {
-    /// The server has it, or is about to, and carries it out by itself.
+    /// The participation is delegated, or about to be; the server carries it out without the wallet.
     Delegated,
-    /// It waits for a round to begin.
+    /// It waits for a round to start.
     Waiting,
-    /// A round with it is under way.
+    /// It takes part in a round that is under way.
     Ongoing,
-    /// The round has happened; its transaction has to confirm.
+    /// The round was issued; its transaction lacks confirmations.
     Unconfirmed,
-    /// The transaction is deep enough; old VTXOs are being swapped for new ones, or have been.
+    /// The transaction is confirmed; the inputs are being forfeited for the new VTXOs, or were.
     Confirmed,
-    /// It did not happen.
+    /// It failed; nothing was given up.
     Failed,
 }
 
 impl Wallet {
-    /// The participations under way, oldest first.
+    /// The refreshes under way, oldest first.
     ///
     /// # Errors
-    /// Only the database's.
+    /// The database cannot be read.
     pub async fn pending_rounds(&self) -> Result<Vec<PendingRound>> {
         let keys = self.keys.clone();
         self.store
@@ -85,7 +82,7 @@ impl Wallet {
             .await
     }
 
-    /// The participation with this operation id, whatever became of it.
+    /// The refresh with this operation id, also if it has ended.
     pub(super) async fn pending_round(&self, id: &OperationId) -> Result<PendingRound> {
         let (keys, id) = (self.keys.clone(), id.clone());
         self.store
@@ -98,60 +95,52 @@ impl Wallet {
     }
 }
 
-/// The state in a row of the kind round.
-pub(super) fn state(row: &OperationRow) -> Result<Round> {
+/// Decodes the state in an operation's row of the kind `Round`.
+pub(super) fn decode(row: &OperationRow) -> Result<Round> {
     Ok(serde_json::from_str(&row.state).map_err(|error| store::Error::corrupt("round", error))?)
 }
 
 fn view(connection: &Connection, keys: &WalletKeys, row: &OperationRow) -> Result<PendingRound> {
-    let round = state(row)?;
+    let round = decode(row)?;
     let entry = match movement::id_of_operation(connection, &row.id)? {
         Some(id) => movement::get(connection, id)?,
         None => None,
     };
     let entry = entry
         .ok_or_else(|| Error::internal(anyhow::anyhow!("operation {} has no movement", row.id)))?;
-    let planned = round.plan().map(|plan| plan.requests(keys)).transpose()?;
-    let planned = planned.unwrap_or_default();
-    let mut outputs: Vec<RoundOutput> = planned
-        .iter()
-        .map(|request| RoundOutput {
-            amount: request.amount,
-            user_pubkey: request.policy.user_pubkey(),
-        })
-        .collect();
-    let (mut funding_tx, mut scheduled_height) = (None, None);
-    match &round {
-        Round::Issued(swap) | Round::Confirm(swap) | Round::Forfeit(swap) => {
-            funding_tx = Some(swap.funding_tx.clone());
-            scheduled_height = swap.scheduled.map(BlockHeight::new);
-            outputs.extend(swap.outputs.iter().map(|output| RoundOutput {
-                amount: output.0.amount(),
-                user_pubkey: output.0.user_pubkey(),
-            }));
-        }
-        Round::Register(released) => {
-            funding_tx = Some(released.funding_tx.clone());
-            for id in &released.outputs {
-                outputs.extend(vtxo::get(connection, *id)?.map(|output| RoundOutput {
-                    amount: output.amount,
-                    user_pubkey: output.user_pubkey,
-                }));
-            }
-        }
-        planned => scheduled_height = planned.plan().and_then(super::Plan::scheduled),
-    }
+    let scheduled_height = match round.exchange() {
+        Some(exchange) => exchange.scheduled.map(BlockHeight::new),
+        None => round.plan().and_then(super::Plan::scheduled),
+    };
     Ok(PendingRound {
         movement: entry.id,
         created_at: entry.created_at,
         phase: phase(&round, row.outcome),
         problem: row.last_error.clone(),
         inputs: round.inputs().to_vec(),
-        outputs,
+        outputs: outputs(keys, &round)?,
         unlock_hash: round.unlock_hash(),
         scheduled_height,
-        funding_tx,
+        funding_tx: round.exchange().map(|exchange| exchange.funding_tx.clone()),
     })
+}
+
+fn outputs(keys: &WalletKeys, round: &Round) -> Result<Vec<RoundOutput>> {
+    if let Some(exchange) = round.exchange() {
+        let outputs = exchange.outputs.iter().map(|output| RoundOutput {
+            amount: output.0.amount(),
+            user_pubkey: output.0.user_pubkey(),
+        });
+        return Ok(outputs.collect());
+    }
+    let requests = round.plan().map(|plan| plan.requests(keys)).transpose()?;
+    let requests = requests.into_iter().flatten();
+    Ok(requests
+        .map(|request| RoundOutput {
+            amount: request.amount,
+            user_pubkey: request.policy.user_pubkey(),
+        })
+        .collect())
 }
 
 fn phase(round: &Round, outcome: Option<Outcome>) -> RoundPhase {
@@ -159,9 +148,9 @@ fn phase(round: &Round, outcome: Option<Outcome>) -> RoundPhase {
         return RoundPhase::Failed;
     }
     match round {
-        Round::Prepare(plan) => match plan.mode {
-            Mode::Interactive | Mode::Maintenance => RoundPhase::Waiting,
-            Mode::Delegated { .. } | Mode::Adopted => RoundPhase::Delegated,
+        Round::RegisterInputs(plan) => match plan.mode {
+            Mode::Interactive | Mode::Automatic => RoundPhase::Waiting,
+            Mode::Delegated { .. } | Mode::Recovered => RoundPhase::Delegated,
         },
         Round::Wait(_) => RoundPhase::Waiting,
         Round::Join { .. } | Round::Joined(_) | Round::Sign { .. } | Round::Signed { .. } => {
@@ -169,6 +158,6 @@ fn phase(round: &Round, outcome: Option<Outcome>) -> RoundPhase {
         }
         Round::Delegate(_) | Round::Delegated { .. } => RoundPhase::Delegated,
         Round::Issued(_) | Round::Confirm(_) => RoundPhase::Unconfirmed,
-        Round::Forfeit(_) | Round::Register(_) => RoundPhase::Confirmed,
+        Round::Forfeit(_) | Round::RegisterOutputs(_) => RoundPhase::Confirmed,
     }
 }

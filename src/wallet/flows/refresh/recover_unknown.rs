@@ -1,5 +1,5 @@
-//! A round that happened for us without our having its record: an answer that was lost, or a database restored from an older
-//! copy (docs/protocol.md §4.5.4, H33).
+//! Recovers a round that the wallet has no record of: the answer to its delegation was lost, or the database was restored from
+//! an older copy (docs/protocol.md §4.5.4, H33).
 
 use std::collections::HashSet;
 
@@ -8,65 +8,64 @@ use ark_lib::vtxo::Full;
 use ark_lib::{Vtxo, VtxoId, VtxoPolicy};
 use bitcoin::Amount;
 
-use super::pending::state;
+use super::list::decode;
 use super::plan::{Mode, Output, Plan};
 use super::{Round, start};
 use crate::ark::{self, IssuedRound, ParticipationStatus};
-use crate::model::VtxoState;
-use crate::model::{OperationId, OperationKind};
+use crate::model::{OperationId, OperationKind, VtxoState};
 use crate::store::operation as row;
-use crate::store::vtxo;
-use crate::store::{WriteTx, key};
+use crate::store::{WriteTx, key, vtxo};
 use crate::wallet::account::keys::{self, WalletKeys};
 use crate::wallet::engine;
 use crate::wallet::{Error, Result, Wallet};
 
-/// The part of its inputs that a round may have cost; 1/20 is 5 %.
-const MAX_FEE_PART: u64 = 20;
+/// The fee may be at most the inputs' sum divided by this: 5 %.
+const MIN_INPUTS_PER_FEE: u64 = 20;
 
-/// A round to take up, with all that the server told of it.
-pub(in crate::wallet) struct Orphan {
+/// An issued round that the wallet has no record of, as the server reports it.
+pub(in crate::wallet) struct UnknownRound {
     id: OperationId,
     unlock_hash: UnlockHash,
     inputs: Vec<VtxoId>,
     outputs: Vec<Vtxo<Full>>,
     fee: Amount,
-    /// Inputs that were not here either.
+    /// The inputs that the wallet does not have, as fetched from the server.
     fetched: Vec<Vtxo<Full>>,
 }
 
 impl Wallet {
-    /// Looks into a round that the mailbox reports; what the wallet knows of already goes on by itself.
+    /// Examines a round that a mailbox message reports. If a refresh waits for it, that refresh is woken. `None` if there is
+    /// nothing to recover.
     ///
     /// # Errors
-    /// The server or the chain is away; the message has to be looked at again.
-    pub(in crate::wallet) async fn look_for_orphan(
+    /// `server_unavailable` or `chain_unavailable`; the message has to be processed again.
+    pub(in crate::wallet) async fn examine_reported_round(
         &self,
         unlock_hash: UnlockHash,
-    ) -> Result<Option<Orphan>> {
+    ) -> Result<Option<UnknownRound>> {
         let id = OperationId::from(format!("round.{unlock_hash}"));
-        let taken_up = id.clone();
+        let recovered = id.clone();
         let known = self
             .store
             .read(move |connection| {
                 for row in row::unfinished(connection)? {
                     if row.kind == OperationKind::Round
-                        && state(&row)?.unlock_hash() == Some(unlock_hash)
+                        && decode(&row)?.unlock_hash() == Some(unlock_hash)
                     {
                         return Ok(true);
                     }
                 }
-                Ok::<_, Error>(row::get(connection, &taken_up)?.is_some())
+                Ok::<_, Error>(row::get(connection, &recovered)?.is_some())
             })
             .await?;
         if known {
-            self.round_feed.look_again();
+            self.round_events.wake();
             return Ok(None);
         }
         let round = match self.server.participation_status(unlock_hash).await? {
             ParticipationStatus::Issued(round) => round,
             ParticipationStatus::Pending | ParticipationStatus::Unknown => {
-                tracing::info!(%unlock_hash, "the mailbox reports a round that the server does not know");
+                tracing::info!(%unlock_hash, "a mailbox message reports a round that the server has not issued");
                 return Ok(None);
             }
         };
@@ -81,43 +80,44 @@ impl Wallet {
         if stored.iter().any(Option::is_some) {
             return Ok(None);
         }
-        self.examine(id, unlock_hash, round).await
+        self.fetch_unknown_round(id, unlock_hash, round).await
     }
 
-    async fn examine(
+    /// Checks an unknown round, and fetches those of its inputs that the wallet does not have.
+    async fn fetch_unknown_round(
         &self,
         id: OperationId,
         unlock_hash: UnlockHash,
         round: IssuedRound,
-    ) -> Result<Option<Orphan>> {
+    ) -> Result<Option<UnknownRound>> {
         let refuse = |reason: &str| {
-            tracing::warn!(%unlock_hash, reason, "a round that the mailbox reports is not taken up");
+            tracing::warn!(%unlock_hash, reason, "reported round not recovered");
             Ok(None)
         };
         let info = self.connected_info()?;
         let distinct: HashSet<&VtxoId> = round.inputs.iter().collect();
         if round.inputs.is_empty() || distinct.len() < round.inputs.len() {
-            return refuse("its inputs make no sense");
+            return refuse("it has no inputs, or the same one twice");
         }
         let plain = |vtxo: &Vtxo<Full>| {
             matches!(vtxo.policy(), VtxoPolicy::Pubkey(_))
                 && vtxo.server_pubkey() == info.server_pubkey
         };
         if round.outputs.is_empty() || !round.outputs.iter().all(plain) {
-            return refuse("its outputs are not plain VTXOs of our server");
+            return refuse("its outputs are not plain VTXOs of our server, or it has none");
         }
-        let (mut here, mut fetched) = (Vec::new(), Vec::new());
+        let (mut stored, mut fetched) = (Vec::new(), Vec::new());
         for input in &round.inputs {
             let wanted = *input;
-            let stored = self
+            let own = self
                 .store
                 .read(move |connection| {
                     let known = vtxo::get(connection, wanted)?.is_some();
                     known.then(|| vtxo::full(connection, wanted)).transpose()
                 })
                 .await?;
-            if let Some(stored) = stored {
-                here.push(stored);
+            if let Some(own) = own {
+                stored.push(own);
                 continue;
             }
             match self.server.fetch_vtxo(*input).await {
@@ -125,24 +125,26 @@ impl Wallet {
                     self.check_own_output(&body).await?;
                     fetched.push(body);
                 }
-                Ok(_) => return refuse("the server sends another VTXO than its input"),
-                Err(ark::Error::Rejected { .. }) => return refuse("an input cannot be had"),
+                Ok(_) => return refuse("the server sent another VTXO than the requested input"),
+                Err(ark::Error::Rejected { .. }) => {
+                    return refuse("the server refuses to send an input");
+                }
                 Err(error) => return Err(error.into()),
             }
         }
-        if !here.iter().chain(&fetched).all(plain) {
+        if !stored.iter().chain(&fetched).all(plain) {
             return refuse("its inputs are not plain VTXOs of our server");
         }
-        let paid_in = sum(here.iter().chain(&fetched));
+        let paid_in = sum(stored.iter().chain(&fetched));
         let paid_out = sum(&round.outputs);
         let fee = paid_in
             .zip(paid_out)
             .and_then(|(paid_in, paid_out)| paid_in.checked_sub(paid_out))
-            .filter(|fee| paid_in.is_some_and(|paid_in| *fee <= paid_in / MAX_FEE_PART));
+            .filter(|fee| paid_in.is_some_and(|paid_in| *fee <= paid_in / MIN_INPUTS_PER_FEE));
         let Some(fee) = fee else {
-            return refuse("it takes more than it should");
+            return refuse("its fee is negative, or more than 5 % of its inputs");
         };
-        Ok(Some(Orphan {
+        Ok(Some(UnknownRound {
             id,
             unlock_hash,
             inputs: round.inputs,
@@ -158,9 +160,10 @@ fn sum<'v>(vtxos: impl IntoIterator<Item = &'v Vtxo<Full>>) -> Option<Amount> {
     amounts.try_fold(Amount::ZERO, Amount::checked_add)
 }
 
-impl Orphan {
-    /// Writes it as an operation, to be taken up once that is durable; `None` when it is not ours.
-    pub(in crate::wallet) fn adopt(
+impl UnknownRound {
+    /// Stores it as an operation, which the caller drives once the transaction is durable. `None` if not all its inputs and
+    /// outputs belong to our keys.
+    pub(in crate::wallet) fn recover(
         self,
         tx: &mut WriteTx<'_>,
         keys: &WalletKeys,
@@ -169,7 +172,7 @@ impl Orphan {
         let mut outputs = Vec::new();
         for output in &self.outputs {
             let Some(key) = keys::find(tx, keys, &output.user_pubkey(), gap)? else {
-                tracing::warn!(unlock_hash = %self.unlock_hash, "a round that the mailbox reports pays somebody else");
+                tracing::warn!(unlock_hash = %self.unlock_hash, "reported round not recovered: an output belongs to another wallet");
                 return Ok(None);
             };
             outputs.push(Output {
@@ -179,7 +182,7 @@ impl Orphan {
         }
         for input in &self.fetched {
             if keys::find(tx, keys, &input.user_pubkey(), gap)?.is_none() {
-                tracing::warn!(unlock_hash = %self.unlock_hash, "a round that the mailbox reports spends somebody else's VTXO");
+                tracing::warn!(unlock_hash = %self.unlock_hash, "reported round not recovered: an input belongs to another wallet");
                 return Ok(None);
             }
             vtxo::insert(tx, input, VtxoState::Locked(Some(self.id.clone())))?;
@@ -190,16 +193,16 @@ impl Orphan {
                 return Ok(None);
             }
         }
-        tracing::info!(unlock_hash = %self.unlock_hash, "taking up a round that the wallet had no record of");
+        tracing::info!(unlock_hash = %self.unlock_hash, "recovering a round that the wallet has no record of");
         let plan = Plan {
-            mode: Mode::Adopted,
+            mode: Mode::Recovered,
             inputs: self.inputs,
             outputs,
             fee: self.fee,
-            tried: None,
-            failures: 0,
+            last_try: None,
+            failed_attempts: 0,
         };
-        start::enter_movement(tx, &self.id, &plan)?;
+        start::insert_movement(tx, &self.id, &plan)?;
         let round = Round::Delegated {
             plan,
             unlock_hash: self.unlock_hash,
