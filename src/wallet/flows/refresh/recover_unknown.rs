@@ -20,7 +20,7 @@ use crate::wallet::engine;
 use crate::wallet::{Error, Result, Wallet};
 
 /// The fee may be at most the inputs' sum divided by this: 5 %.
-const MIN_INPUTS_PER_FEE: u64 = 20;
+const MAX_FEE_DIVISOR: u64 = 20;
 
 /// An issued round that the wallet has no record of, as the server reports it.
 pub(in crate::wallet) struct UnknownRound {
@@ -80,43 +80,39 @@ impl Wallet {
         if stored.iter().any(Option::is_some) {
             return Ok(None);
         }
-        self.fetch_unknown_round(id, unlock_hash, round).await
+        match self.fetch_unknown_round(id, unlock_hash, round).await? {
+            Ok(unknown) => Ok(Some(unknown)),
+            Err(reason) => {
+                tracing::warn!(%unlock_hash, reason, "reported round not recovered");
+                Ok(None)
+            }
+        }
     }
 
-    /// Checks an unknown round, and fetches those of its inputs that the wallet does not have.
+    /// Checks an unknown round, and fetches those of its inputs that the wallet does not have. The inner error says why the
+    /// round cannot be recovered.
     async fn fetch_unknown_round(
         &self,
         id: OperationId,
         unlock_hash: UnlockHash,
         round: IssuedRound,
-    ) -> Result<Option<UnknownRound>> {
-        let refuse = |reason: &str| {
-            tracing::warn!(%unlock_hash, reason, "reported round not recovered");
-            Ok(None)
-        };
-        let info = self.connected_info()?;
+    ) -> Result<Result<UnknownRound, &'static str>> {
+        let server_pubkey = self.connected_info()?.server_pubkey;
         let distinct: HashSet<&VtxoId> = round.inputs.iter().collect();
         if round.inputs.is_empty() || distinct.len() < round.inputs.len() {
-            return refuse("it has no inputs, or the same one twice");
+            return Ok(Err("it has no inputs, or the same one twice"));
         }
         let plain = |vtxo: &Vtxo<Full>| {
-            matches!(vtxo.policy(), VtxoPolicy::Pubkey(_))
-                && vtxo.server_pubkey() == info.server_pubkey
+            matches!(vtxo.policy(), VtxoPolicy::Pubkey(_)) && vtxo.server_pubkey() == server_pubkey
         };
         if round.outputs.is_empty() || !round.outputs.iter().all(plain) {
-            return refuse("its outputs are not plain VTXOs of our server, or it has none");
+            return Ok(Err(
+                "it has no outputs, or some are not plain VTXOs of our server",
+            ));
         }
         let (mut stored, mut fetched) = (Vec::new(), Vec::new());
         for input in &round.inputs {
-            let wanted = *input;
-            let own = self
-                .store
-                .read(move |connection| {
-                    let known = vtxo::get(connection, wanted)?.is_some();
-                    known.then(|| vtxo::full(connection, wanted)).transpose()
-                })
-                .await?;
-            if let Some(own) = own {
+            if let Some(own) = self.stored_vtxo(*input).await? {
                 stored.push(own);
                 continue;
             }
@@ -125,26 +121,20 @@ impl Wallet {
                     self.check_own_output(&body).await?;
                     fetched.push(body);
                 }
-                Ok(_) => return refuse("the server sent another VTXO than the requested input"),
+                Ok(_) => return Ok(Err("the server sent another VTXO than the requested input")),
                 Err(ark::Error::Rejected { .. }) => {
-                    return refuse("the server refuses to send an input");
+                    return Ok(Err("the server refuses to send an input"));
                 }
                 Err(error) => return Err(error.into()),
             }
         }
         if !stored.iter().chain(&fetched).all(plain) {
-            return refuse("its inputs are not plain VTXOs of our server");
+            return Ok(Err("some inputs are not plain VTXOs of our server"));
         }
-        let paid_in = sum(stored.iter().chain(&fetched));
-        let paid_out = sum(&round.outputs);
-        let fee = paid_in
-            .zip(paid_out)
-            .and_then(|(paid_in, paid_out)| paid_in.checked_sub(paid_out))
-            .filter(|fee| paid_in.is_some_and(|paid_in| *fee <= paid_in / MIN_INPUTS_PER_FEE));
-        let Some(fee) = fee else {
-            return refuse("its fee is negative, or more than 5 % of its inputs");
+        let Some(fee) = fee(stored.iter().chain(&fetched), &round.outputs) else {
+            return Ok(Err("its fee is negative, or more than 5 % of its inputs"));
         };
-        Ok(Some(UnknownRound {
+        Ok(Ok(UnknownRound {
             id,
             unlock_hash,
             inputs: round.inputs,
@@ -153,11 +143,29 @@ impl Wallet {
             fetched,
         }))
     }
+
+    async fn stored_vtxo(&self, id: VtxoId) -> Result<Option<Vtxo<Full>>> {
+        self.store
+            .read(move |connection| {
+                let known = vtxo::get(connection, id)?.is_some();
+                Ok(known.then(|| vtxo::full(connection, id)).transpose()?)
+            })
+            .await
+    }
 }
 
-fn sum<'v>(vtxos: impl IntoIterator<Item = &'v Vtxo<Full>>) -> Option<Amount> {
-    let mut amounts = vtxos.into_iter().map(Vtxo::amount);
-    amounts.try_fold(Amount::ZERO, Amount::checked_add)
+/// What the round costs; `None` if it exceeds the maximum, or the amounts do not add up.
+fn fee<'v>(
+    inputs: impl Iterator<Item = &'v Vtxo<Full>>,
+    outputs: &'v [Vtxo<Full>],
+) -> Option<Amount> {
+    let (paid_in, paid_out) = (sum(inputs)?, sum(outputs.iter())?);
+    let fee = paid_in.checked_sub(paid_out)?;
+    (fee <= paid_in / MAX_FEE_DIVISOR).then_some(fee)
+}
+
+fn sum<'v>(mut vtxos: impl Iterator<Item = &'v Vtxo<Full>>) -> Option<Amount> {
+    vtxos.try_fold(Amount::ZERO, |sum, vtxo| sum.checked_add(vtxo.amount()))
 }
 
 impl UnknownRound {
@@ -169,31 +177,19 @@ impl UnknownRound {
         keys: &WalletKeys,
         gap: u32,
     ) -> Result<Option<OperationId>> {
-        let mut outputs = Vec::new();
-        for output in &self.outputs {
-            let Some(key) = keys::find(tx, keys, &output.user_pubkey(), gap)? else {
-                tracing::warn!(unlock_hash = %self.unlock_hash, "reported round not recovered: an output belongs to another wallet");
-                return Ok(None);
-            };
-            outputs.push(Output {
-                key,
-                amount: output.amount(),
-            });
+        let unlock_hash = self.unlock_hash;
+        let Some(outputs) = self.own_outputs(tx, keys, gap)? else {
+            tracing::warn!(%unlock_hash, "reported round not recovered: an output belongs to another wallet");
+            return Ok(None);
+        };
+        if !self.owns_inputs(tx, keys, gap)? {
+            tracing::warn!(%unlock_hash, "reported round not recovered: an input belongs to another wallet");
+            return Ok(None);
         }
+        tracing::info!(%unlock_hash, "recovering a round that the wallet has no record of");
         for input in &self.fetched {
-            if keys::find(tx, keys, &input.user_pubkey(), gap)?.is_none() {
-                tracing::warn!(unlock_hash = %self.unlock_hash, "reported round not recovered: an input belongs to another wallet");
-                return Ok(None);
-            }
             vtxo::insert(tx, input, VtxoState::Locked(Some(self.id.clone())))?;
         }
-        for input in &self.inputs {
-            let owner = vtxo::full(tx, *input)?.user_pubkey();
-            if key::index_of(tx, &owner)?.is_none() {
-                return Ok(None);
-            }
-        }
-        tracing::info!(unlock_hash = %self.unlock_hash, "recovering a round that the wallet has no record of");
         let plan = Plan {
             mode: Mode::Recovered,
             inputs: self.inputs,
@@ -203,11 +199,40 @@ impl UnknownRound {
             failed_attempts: 0,
         };
         start::insert_movement(tx, &self.id, &plan)?;
-        let round = Round::Delegated {
-            plan,
-            unlock_hash: self.unlock_hash,
-        };
-        engine::enlist(tx, &self.id, &round)?;
+        engine::enlist(tx, &self.id, &Round::Delegated { plan, unlock_hash })?;
         Ok(Some(self.id))
+    }
+
+    fn own_outputs(
+        &self,
+        tx: &WriteTx<'_>,
+        keys: &WalletKeys,
+        gap: u32,
+    ) -> Result<Option<Vec<Output>>> {
+        let mut own = Vec::new();
+        for output in &self.outputs {
+            let Some(key) = keys::find(tx, keys, &output.user_pubkey(), gap)? else {
+                return Ok(None);
+            };
+            let amount = output.amount();
+            own.push(Output { key, amount });
+        }
+        Ok(Some(own))
+    }
+
+    fn owns_inputs(&self, tx: &WriteTx<'_>, keys: &WalletKeys, gap: u32) -> Result<bool> {
+        for input in &self.fetched {
+            if keys::find(tx, keys, &input.user_pubkey(), gap)?.is_none() {
+                return Ok(false);
+            }
+        }
+        for input in &self.inputs {
+            if let Some(stored) = vtxo::get(tx, *input)?
+                && key::index_of(tx, &stored.user_pubkey)?.is_none()
+            {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 }
