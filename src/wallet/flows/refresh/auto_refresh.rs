@@ -25,7 +25,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// VTXOs that are inputs of unfinished refreshes.
 #[derive(Default)]
 struct Refreshing {
-    /// Of a delegated one, which may be scheduled for a later height.
+    /// Of a delegated one that waits for its round, which may be scheduled for a later height.
     delegated: HashSet<VtxoId>,
     /// Of any other.
     now: HashSet<VtxoId>,
@@ -112,13 +112,14 @@ impl Wallet {
                         continue;
                     }
                     let round = decode(&row)?;
-                    let delegated = |mode| matches!(mode, Mode::Delegated { .. });
-                    let group = if round.plan().is_some_and(|plan| delegated(plan.mode)) {
+                    let plan = round.plan();
+                    let delegated = matches!(plan.mode, Mode::Delegated { .. });
+                    let group = if delegated && round.exchange().is_none() {
                         &mut found.delegated
                     } else {
                         &mut found.now
                     };
-                    group.extend(round.inputs().iter().copied());
+                    group.extend(plan.inputs.iter().copied());
                 }
                 Ok(found)
             })

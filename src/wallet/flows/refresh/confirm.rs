@@ -42,7 +42,7 @@ pub(super) async fn publish(
             }
         }
     }
-    let (id, inputs) = (id.clone(), exchange.inputs.clone());
+    let (id, inputs) = (id.clone(), exchange.plan.inputs.clone());
     Ok(Step::commit(
         CommitPoint::RoundSeen,
         Next::State(Round::Confirm(exchange)),
@@ -78,7 +78,7 @@ pub(super) async fn confirm(
         Some(depth) if depth < needed => return Ok(Step::AwaitBlock),
         Some(_) => {}
     }
-    let inputs = wallet.full_vtxos(exchange.inputs.clone()).await?;
+    let inputs = wallet.full_vtxos(exchange.plan.inputs.clone()).await?;
     wallet.server.register_chains(&inputs).await?;
     for output in &mut exchange.outputs {
         sign_leaf(wallet, output, &exchange.funding_tx).await?;

@@ -69,7 +69,7 @@ pub(super) async fn follow(
 ) -> Result<Step<Round>> {
     match wallet.server.participation_status(unlock_hash).await? {
         ParticipationStatus::Issued(round) => {
-            let exchange = accept(wallet, &plan, unlock_hash, round, None).await?;
+            let exchange = accept(wallet, plan, unlock_hash, round, None).await?;
             Ok(issue(id, exchange))
         }
         ParticipationStatus::Pending => Ok(shrink(wallet, id, &plan)

@@ -28,9 +28,9 @@ pub(super) async fn forfeit(
 async fn send_forfeits(wallet: &Wallet, exchange: &Exchange) -> Result<Vec<Vtxo<Full>>> {
     let nonces = wallet
         .server
-        .forfeit_nonces(exchange.unlock_hash, &exchange.inputs)
+        .forfeit_nonces(exchange.unlock_hash, &exchange.plan.inputs)
         .await?;
-    let inputs = wallet.signers(exchange.inputs.clone()).await?;
+    let inputs = wallet.signers(exchange.plan.inputs.clone()).await?;
     let bundles: Vec<_> = inputs
         .iter()
         .zip(&nonces)
@@ -60,7 +60,7 @@ async fn preimage_missing(
     tries: Tries,
     error: Error,
 ) -> Error {
-    let inputs = match wallet.full_vtxos(exchange.inputs.clone()).await {
+    let inputs = match wallet.full_vtxos(exchange.plan.inputs.clone()).await {
         Ok(inputs) => inputs,
         Err(unreadable) => return unreadable,
     };
@@ -80,7 +80,7 @@ async fn preimage_missing(
     }
     // Logged at each doubling of the failures.
     if tries.failed.is_power_of_two() || tries.failed == 0 {
-        tracing::error!(unlock_hash = %exchange.unlock_hash, inputs = ?exchange.inputs, %deadline,
+        tracing::error!(unlock_hash = %exchange.unlock_hash, inputs = ?exchange.plan.inputs, %deadline,
             "the Ark server withholds the preimage of a round. Exit the inputs NOW: the server must then reveal the preimage, or leave the coins to you");
     }
     let message = format!(
@@ -91,7 +91,7 @@ async fn preimage_missing(
 
 /// Stores the completed exchange in one transaction: inputs spent, new VTXOs spendable, movement finished.
 fn complete(id: &OperationId, exchange: Exchange, unlocked: Vec<Vtxo<Full>>) -> Step<Round> {
-    let (id, inputs) = (id.clone(), exchange.inputs.clone());
+    let (id, inputs) = (id.clone(), exchange.plan.inputs.clone());
     let funding_tx = exchange.funding_tx.clone();
     tracing::info!(unlock_hash = %exchange.unlock_hash, vtxos = unlocked.len(), "refreshed");
     Step::commit(

@@ -108,39 +108,22 @@ fn view(connection: &Connection, keys: &WalletKeys, row: &OperationRow) -> Resul
     };
     let entry = entry
         .ok_or_else(|| Error::internal(anyhow::anyhow!("operation {} has no movement", row.id)))?;
-    let scheduled_height = match round.exchange() {
-        Some(exchange) => exchange.scheduled.map(BlockHeight::new),
-        None => round.plan().and_then(super::Plan::scheduled),
-    };
+    let plan = round.plan();
+    let outputs = plan.requests(keys)?.into_iter().map(|request| RoundOutput {
+        amount: request.amount,
+        user_pubkey: request.policy.user_pubkey(),
+    });
     Ok(PendingRound {
         movement: entry.id,
         created_at: entry.created_at,
         phase: phase(&round, row.outcome),
         problem: row.last_error.clone(),
-        inputs: round.inputs().to_vec(),
-        outputs: outputs(keys, &round)?,
+        inputs: plan.inputs.clone(),
+        outputs: outputs.collect(),
         unlock_hash: round.unlock_hash(),
-        scheduled_height,
+        scheduled_height: plan.scheduled(),
         funding_tx: round.exchange().map(|exchange| exchange.funding_tx.clone()),
     })
-}
-
-fn outputs(keys: &WalletKeys, round: &Round) -> Result<Vec<RoundOutput>> {
-    if let Some(exchange) = round.exchange() {
-        let outputs = exchange.outputs.iter().map(|output| RoundOutput {
-            amount: output.0.amount(),
-            user_pubkey: output.0.user_pubkey(),
-        });
-        return Ok(outputs.collect());
-    }
-    let requests = round.plan().map(|plan| plan.requests(keys)).transpose()?;
-    let requests = requests.into_iter().flatten();
-    Ok(requests
-        .map(|request| RoundOutput {
-            amount: request.amount,
-            user_pubkey: request.policy.user_pubkey(),
-        })
-        .collect())
 }
 
 fn phase(round: &Round, outcome: Option<Outcome>) -> RoundPhase {

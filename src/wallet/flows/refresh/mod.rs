@@ -178,17 +178,16 @@ pub(in crate::wallet) struct BranchSignatures {
     signatures: Vec<PartialSignature>,
 }
 
-/// What an issued round exchanges: the inputs, to be forfeited, for the new VTXOs.
+/// What an issued round exchanges: the plan's inputs, to be forfeited, for new VTXOs.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(in crate::wallet) struct Exchange {
+    plan: Plan,
     /// Locks the new VTXOs until the inputs are forfeited.
     unlock_hash: UnlockHash,
-    inputs: Vec<VtxoId>,
     /// The round's transaction.
     funding_tx: Transaction,
+    /// The new VTXOs, in the order of the plan's outputs.
     outputs: Vec<EncodedVtxo>,
-    /// The height before which no round was to carry it out, if one was asked for.
-    scheduled: Option<u32>,
 }
 
 impl Flow for Round {
@@ -229,27 +228,20 @@ impl Flow for Round {
 }
 
 impl Round {
-    /// The plan; `None` once the round was issued.
-    fn plan(&self) -> Option<&Plan> {
+    fn plan(&self) -> &Plan {
         match self {
             Round::RegisterInputs(plan)
             | Round::Wait(plan)
             | Round::Join { plan, .. }
             | Round::Delegate(plan)
-            | Round::Delegated { plan, .. }
-            | Round::Joined(JoinedAttempt { plan, .. })
-            | Round::Sign {
-                joined: JoinedAttempt { plan, .. },
-                ..
+            | Round::Delegated { plan, .. } => plan,
+            Round::Joined(joined) | Round::Sign { joined, .. } | Round::Signed { joined, .. } => {
+                &joined.plan
             }
-            | Round::Signed {
-                joined: JoinedAttempt { plan, .. },
-                ..
-            } => Some(plan),
-            Round::Issued(_)
-            | Round::Confirm(_)
-            | Round::Forfeit(_)
-            | Round::RegisterOutputs(_) => None,
+            Round::Issued(exchange)
+            | Round::Confirm(exchange)
+            | Round::Forfeit(exchange)
+            | Round::RegisterOutputs(exchange) => &exchange.plan,
         }
     }
 
@@ -261,14 +253,6 @@ impl Round {
             | Round::Forfeit(exchange)
             | Round::RegisterOutputs(exchange) => Some(exchange),
             _ => None,
-        }
-    }
-
-    /// The VTXOs that are replaced.
-    fn inputs(&self) -> &[VtxoId] {
-        match self.exchange() {
-            Some(exchange) => &exchange.inputs,
-            None => self.plan().map_or(&[], |plan| &plan.inputs),
         }
     }
 

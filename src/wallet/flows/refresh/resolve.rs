@@ -53,7 +53,7 @@ pub(super) async fn resolve(
     } = joined;
     match wallet.server.participation_status(unlock_hash).await? {
         ParticipationStatus::Issued(round) => {
-            let exchange = accept(wallet, &plan, unlock_hash, round, tree.as_ref()).await?;
+            let exchange = accept(wallet, plan, unlock_hash, round, tree.as_ref()).await?;
             wallet.attempt_keys.remove(id);
             Ok(issue(id, exchange))
         }
@@ -75,7 +75,7 @@ pub(super) async fn resolve(
 /// The round is not what was asked for. The operation retries, and gives nothing up until the server corrects its answer.
 pub(super) async fn accept(
     wallet: &Wallet,
-    plan: &Plan,
+    plan: Plan,
     unlock_hash: UnlockHash,
     round: IssuedRound,
     signed: Option<&SignedTree>,
@@ -83,8 +83,9 @@ pub(super) async fn accept(
     let info = wallet.connected_info()?;
     let inputs = wallet.full_vtxos(plan.inputs.clone()).await?;
     let requests = plan.requests(&wallet.keys)?;
-    let scheduled = plan.scheduled();
-    let after_schedule = scheduled.map(|height| height.add_delta(BlockDelta::new(1)));
+    let after_schedule = plan
+        .scheduled()
+        .map(|height| height.add_delta(BlockDelta::new(1)));
     let expected = ExpectedRound {
         server_pubkey: info.server_pubkey,
         exit_delta: info.vtxo_exit_delta,
@@ -103,11 +104,10 @@ pub(super) async fn accept(
         )
     })?;
     Ok(Exchange {
+        plan,
         unlock_hash,
-        inputs: plan.inputs.clone(),
         funding_tx: round.funding_tx,
         outputs: round.outputs.into_iter().map(EncodedVtxo).collect(),
-        scheduled: scheduled.map(bitcoin_ext::BlockHeight::to_u32),
     })
 }
 
