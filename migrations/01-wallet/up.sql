@@ -18,7 +18,7 @@ CREATE TABLE vtxo_key (
 CREATE TABLE operation (
     id          TEXT PRIMARY KEY,
     kind        TEXT NOT NULL,
-    state       TEXT NOT NULL, -- opaque JSON of the kind's own state type
+    state       TEXT NOT NULL, -- opaque JSON of the kind's own state type: ids, amounts, signatures; no VTXO bodies
     wake_at     INTEGER,       -- unix milliseconds; NULL = as soon as possible
     attempts    INTEGER NOT NULL DEFAULT 0,
     last_error  TEXT,
@@ -28,6 +28,13 @@ CREATE TABLE operation (
     CHECK ((outcome IS NULL) = (finished_at IS NULL))
 ) STRICT;
 CREATE INDEX operation_open ON operation (created_at) WHERE finished_at IS NULL;
+
+-- Whole VTXOs with their exit chains, in the protocol's encoding: those of the table vtxo, and those that an operation has signed for
+-- a payee or that are not valid yet. They are kilobytes, so they stand apart from the rows that change.
+CREATE TABLE vtxo_body (
+    id   BLOB PRIMARY KEY CHECK (length(id) = 36),
+    body BLOB NOT NULL
+) STRICT;
 
 -- Rows stay after the spend, so that a replayed message cannot bring a coin back.
 CREATE TABLE vtxo (
@@ -40,8 +47,7 @@ CREATE TABLE vtxo (
     holder         TEXT, -- the operation that locked it
     registered     INTEGER NOT NULL DEFAULT 0, -- signed chain is with the server
     backed_up      INTEGER NOT NULL DEFAULT 0, -- id is in the recovery mailbox
-    bare           BLOB NOT NULL,
-    genesis        BLOB NOT NULL,
+    bare           BLOB NOT NULL, -- the VTXO without its exit chain
     CHECK (holder IS NULL OR state = 'locked')
 ) STRICT;
 CREATE INDEX vtxo_selection ON vtxo (expiry_height, exit_depth DESC, id) WHERE state = 'spendable';
@@ -49,6 +55,8 @@ CREATE INDEX vtxo_holder ON vtxo (holder) WHERE holder IS NOT NULL;
 CREATE INDEX vtxo_live ON vtxo (state) WHERE state <> 'spent';
 CREATE INDEX vtxo_catch_up ON vtxo (id)
     WHERE (registered = 0 OR backed_up = 0) AND state IN ('spendable', 'locked');
+-- The order in which the API lists VTXOs, so that a page of them costs no more than its length.
+CREATE INDEX vtxo_listed ON vtxo (expiry_height, amount DESC, id);
 
 -- The on-chain transactions that our VTXOs hang from.
 CREATE TABLE anchor (
@@ -95,3 +103,26 @@ CREATE TABLE quarantine (
     reason      TEXT NOT NULL,
     received_at INTEGER NOT NULL
 ) STRICT;
+
+-- What the on-chain wallet learned, in the order it learned it; merged into one row at each start.
+CREATE TABLE onchain_change (
+    id     INTEGER PRIMARY KEY,
+    change TEXT NOT NULL -- opaque JSON of the wallet library's change set
+) STRICT;
+
+-- Our own transactions that no row above contains yet. Ids are never used twice, so that a reader knows what is new.
+CREATE TABLE onchain_transaction (
+    id          INTEGER PRIMARY KEY AUTOINCREMENT,
+    txid        BLOB NOT NULL UNIQUE CHECK (length(txid) = 32),
+    body        BLOB NOT NULL,    -- consensus encoding
+    recorded_at INTEGER NOT NULL  -- unix seconds
+) STRICT;
+
+-- Coins that an operation will spend, until it has recorded its transaction or given them back.
+CREATE TABLE onchain_hold (
+    txid      BLOB NOT NULL CHECK (length(txid) = 32),
+    vout      INTEGER NOT NULL,
+    operation TEXT NOT NULL,
+    PRIMARY KEY (txid, vout)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX onchain_hold_operation ON onchain_hold (operation);

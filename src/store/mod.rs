@@ -17,6 +17,7 @@ mod snapshot;
 #[cfg(test)]
 mod tests;
 pub mod vtxo;
+pub mod vtxo_body;
 pub mod wallet;
 mod writer;
 

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use ark_lib::vtxo::{Bare, Full};
 use ark_lib::{ProtocolEncoding, Vtxo, VtxoId};
 use bitcoin::Weight;
-use rusqlite::{Connection, OptionalExtension, Row, params};
+use rusqlite::{Connection, Row, params};
 
-use super::{Error, WriteTx};
+use super::{Error, WriteTx, vtxo_body};
 use crate::model::{OperationId, VtxoRecord, VtxoState};
 
 const COLUMNS: &str = "bare, exit_depth, exit_tx_weight, state, holder, registered";
@@ -128,28 +128,13 @@ pub fn to_catch_up(connection: &Connection, limit: usize) -> Result<Vec<Arc<Vtxo
     )
 }
 
-/// The VTXO with its exit chain.
-///
-/// # Errors
-/// [`Error::Conflict`] when there is none with this id.
-pub fn full(connection: &Connection, id: VtxoId) -> Result<Vtxo<Full>, Error> {
-    let row: Option<(Vec<u8>, Vec<u8>)> = connection
-        .prepare_cached("SELECT bare, genesis FROM vtxo WHERE id = ?1")?
-        .query_row([id.to_bytes()], |row| Ok((row.get(0)?, row.get(1)?)))
-        .optional()?;
-    let (bare, genesis) =
-        row.ok_or_else(|| Error::Conflict(format!("the wallet has no VTXO {id}")))?;
-    Vtxo::<Full>::deserialize_with_genesis(&bare, &genesis)
-        .map_err(|error| Error::corrupt("VTXO", error))
-}
-
-/// Stores a VTXO unless its id is known already; answers whether it was new.
+/// Stores a VTXO with its body, unless its id is known already. Returns whether it was new.
 pub fn insert(tx: &mut WriteTx<'_>, vtxo: &Vtxo<Full>, state: VtxoState) -> Result<bool, Error> {
     let record = VtxoRecord::new(vtxo, state);
     let inserted = tx
         .prepare_cached(
-            "INSERT INTO vtxo (id, amount, expiry_height, exit_depth, exit_tx_weight, state, holder, bare, genesis)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9) ON CONFLICT (id) DO NOTHING",
+            "INSERT INTO vtxo (id, amount, expiry_height, exit_depth, exit_tx_weight, state, holder, bare)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8) ON CONFLICT (id) DO NOTHING",
         )?
         .execute(params![
             record.id.to_bytes(),
@@ -160,9 +145,9 @@ pub fn insert(tx: &mut WriteTx<'_>, vtxo: &Vtxo<Full>, state: VtxoState) -> Resu
             record.state.name(),
             record.state.holder(),
             vtxo.to_bare().serialize(),
-            vtxo.serialize_genesis(),
         ])?;
     if inserted == 1 {
+        vtxo_body::put(tx, vtxo)?;
         tx.vtxo_changed(Arc::new(record));
     }
     Ok(inserted == 1)
@@ -184,15 +169,6 @@ pub fn release(tx: &mut WriteTx<'_>, holder: &OperationId) -> Result<(), Error> 
         set_state(tx, &record, VtxoState::Spendable)?;
     }
     Ok(())
-}
-
-/// Frees one VTXO, if the operation holds it.
-pub fn unlock(tx: &mut WriteTx<'_>, id: VtxoId, holder: &OperationId) -> Result<(), Error> {
-    let held = VtxoState::Locked(Some(holder.clone()));
-    match get(tx, id)? {
-        Some(record) if record.state == held => set_state(tx, &record, VtxoState::Spendable),
-        _ => Ok(()),
-    }
 }
 
 /// Takes a VTXO for an operation from whoever has it, because the server has given it to that operation.

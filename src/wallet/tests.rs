@@ -12,7 +12,7 @@ use bitcoin::{Amount, FeeRate, Network};
 
 use crate::ark::PinnedKeys;
 use crate::config::{ConfigFile, WalletConfig};
-use crate::store::vtxo;
+use crate::store::vtxo_body;
 use crate::wallet::coins::validate::Verdict;
 use crate::wallet::testing::ids;
 use crate::wallet::{BoardAmount, Wallet, WalletOptions};
@@ -74,7 +74,7 @@ async fn scene() -> Scene {
     let id = ids(&wallet)[0];
     let good = wallet
         .store
-        .read(move |connection| vtxo::full(connection, id))
+        .read(move |connection| vtxo_body::get(connection, id))
         .await
         .unwrap();
     Scene {

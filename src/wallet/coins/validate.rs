@@ -11,7 +11,7 @@ use crate::ark::PinnedKeys;
 use crate::chain::{self, TxStatus};
 use crate::model::OperationId;
 use crate::model::{VtxoRecord, VtxoState};
-use crate::store::{anchor, key, vtxo};
+use crate::store::{anchor, key, vtxo, vtxo_body};
 use crate::wallet::{Error, Result, Wallet};
 
 /// What the wallet makes of a VTXO that somebody sent.
@@ -39,7 +39,7 @@ impl Wallet {
     pub async fn encoded_vtxo(&self, id: VtxoId) -> Result<Vec<u8>> {
         self.store
             .read(move |connection| match vtxo::get(connection, id)? {
-                Some(_) => Ok(vtxo::full(connection, id)?.serialize()),
+                Some(_) => Ok(vtxo_body::get(connection, id)?.serialize()),
                 None => Err(unknown(id)),
             })
             .await
@@ -50,7 +50,7 @@ impl Wallet {
         self.store
             .read(move |connection| {
                 ids.iter()
-                    .map(|id| Ok(vtxo::full(connection, *id)?))
+                    .map(|id| Ok(vtxo_body::get(connection, *id)?))
                     .collect()
             })
             .await
@@ -66,7 +66,7 @@ impl Wallet {
             .read(move |connection| {
                 ids.iter()
                     .map(|id| {
-                        let owned = vtxo::full(connection, *id)?;
+                        let owned = vtxo_body::get(connection, *id)?;
                         let index = key::index_of(connection, &owned.user_pubkey())?;
                         let unknown = || {
                             Error::internal(anyhow::anyhow!(

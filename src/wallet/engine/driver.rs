@@ -137,7 +137,7 @@ impl<F: Flow> Driver<F> {
             rounds.mark_unchanged();
             nudges.mark_unchanged();
             if self.state.answers_caller() {
-                self.reports.progress.send_replace(Progress::Settled);
+                self.reports.progress.send_replace(Progress::Answerable);
             }
             let step = self
                 .state

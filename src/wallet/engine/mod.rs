@@ -18,7 +18,9 @@
 pub(in crate::wallet) mod clock;
 pub(in crate::wallet) mod commit_point;
 mod driver;
+pub(in crate::wallet) mod encoding;
 mod registry;
+pub(in crate::wallet) mod steps;
 
 use std::future::Future;
 use std::sync::Arc;
@@ -34,10 +36,7 @@ use crate::wallet::{CommitPoint, Error, Result, Wallet};
 pub use crate::model::{OperationId, OperationKind};
 pub(in crate::wallet) use driver::{back_off, enlist, resume};
 pub(in crate::wallet) use registry::{Progress, Registry, answer};
-
-/// How long a transaction that has vanished rests before it is broadcast again. A chain backend that takes it and denies to know
-/// it, as one does that lags behind itself, must not be asked without end.
-pub(in crate::wallet) const VANISHED_PAUSE: Duration = Duration::from_secs(3);
+pub(in crate::wallet) use steps::broadcast::VANISHED_PAUSE;
 
 /// What one kind of operation does; implemented by its state type.
 pub(in crate::wallet) trait Flow:
@@ -62,6 +61,9 @@ pub(in crate::wallet) trait Flow:
     fn answers_caller(&self) -> bool;
 }
 
+/// Failures in a row after which an operation that the server cannot know of yet is given up.
+const MAX_FAILURES: u32 = 3;
+
 /// How often the step of the present state was taken before.
 #[derive(Clone, Copy, Debug, Default)]
 pub(in crate::wallet) struct Tries {
@@ -69,6 +71,13 @@ pub(in crate::wallet) struct Tries {
     pub failed: u32,
     /// Whether an earlier try may have reached the server: a try failed, or the process was restarted in this state.
     pub earlier: bool,
+}
+
+impl Tries {
+    /// Whether an operation that the server cannot know of yet should be given up.
+    pub(in crate::wallet) fn exhausted(self) -> bool {
+        self.failed >= MAX_FAILURES
+    }
 }
 
 /// What a step leads to.
@@ -122,7 +131,7 @@ impl<F> Step<F> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::wallet) enum Answer {
     /// It is done, or far enough for the caller.
-    Settled,
+    Complete,
     /// It is safely stored and goes on by itself.
     Pending,
 }

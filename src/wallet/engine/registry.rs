@@ -19,10 +19,10 @@ pub(in crate::wallet) enum Progress {
     /// Under way.
     Working,
     /// Under way, but far enough for its caller.
-    Settled,
-    /// At its good end.
+    Answerable,
+    /// Finished with success.
     Done,
-    /// At its bad end.
+    /// Finished without success.
     Failed(Error),
 }
 
@@ -131,7 +131,7 @@ pub(in crate::wallet) async fn answer(
     match tokio::time::timeout(patience, settled).await {
         Ok(Ok(progress)) => match &*progress {
             Progress::Failed(error) => Err(error.clone()),
-            Progress::Working | Progress::Settled | Progress::Done => Ok(Answer::Settled),
+            Progress::Working | Progress::Answerable | Progress::Done => Ok(Answer::Complete),
         },
         // Out of patience, or the wallet is being closed: the row goes on with the next start.
         Ok(Err(_)) | Err(_) => Ok(Answer::Pending),

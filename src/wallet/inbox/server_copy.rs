@@ -5,7 +5,7 @@
 use ark_lib::{Vtxo, VtxoId};
 
 use crate::ark;
-use crate::store::vtxo;
+use crate::store::{vtxo, vtxo_body};
 use crate::wallet::{Result, Wallet};
 
 /// VTXOs per pass; the recovery mailbox takes 20 ids at a time.
@@ -29,7 +29,7 @@ impl Wallet {
                 .read(move |connection| {
                     wanted
                         .iter()
-                        .map(|id| vtxo::full(connection, *id))
+                        .map(|id| vtxo_body::get(connection, *id))
                         .collect::<Result<Vec<_>, _>>()
                 })
                 .await?;

@@ -3,22 +3,24 @@
 //! ```text
 //!  start ─▶ Cosign ─▶ Broadcast ─▶ Confirm ─▶ done
 //!             │         ▲  │          │
-//!             ▼         └──┼──────────┘ the transaction has vanished
-//!           failed ◀───────┘ its coins were spent otherwise, and that is confirmed
+//!             ▼         └──┼──────────┘ the transaction vanished
+//!           failed ◀───────┘ a confirmed transaction spends its coins
 //! ```
 //!
-//! | state | the remote call | what its commit holds |
+//! | state | remote call | what its commit writes |
 //! |---|---|---|
-//! | Cosign | the server signs its half of the exit; it stores nothing | the VTXO, locked; the signed funding transaction |
-//! | Broadcast | hand the funding transaction to the network | the transaction in the on-chain wallet |
-//! | Confirm | look how deep it is; then tell the server | the VTXO spendable, the movement's end |
+//! | Cosign | request the server's half of the exit's signature; the server stores nothing | the VTXO, locked; the signed funding transaction as its anchor |
+//! | Broadcast | broadcast the funding transaction | the transaction in the on-chain wallet |
+//! | Confirm | count its confirmations, then register the VTXO | the VTXO spendable, the movement successful |
 //!
 //! Nothing is broadcast before the exit is signed and stored, so the coins can always be taken back on chain. The VTXO
-//! commits to the exact funding transaction: coins are picked once, and only from native segwit outputs (hazards H5-H7).
+//! commits to the exact funding transaction, so the on-chain coins are selected once, and only from native segwit outputs
+//! (H5-H7).
 
-mod fund;
-mod pending;
-mod steps;
+mod confirm;
+mod cosign;
+mod list;
+mod start;
 
 use ark_lib::VtxoId;
 use bitcoin::secp256k1::PublicKey;
@@ -26,26 +28,31 @@ use bitcoin::{Amount, OutPoint, Psbt, Transaction};
 use bitcoin_ext::{BlockDelta, BlockHeight};
 use serde::{Deserialize, Serialize};
 
-pub use fund::BoardAmount;
-pub(in crate::wallet) use fund::{board_fee, check_limits, signed};
-pub use pending::PendingBoard;
+use crate::model::{OperationId, OperationKind};
+use crate::wallet::engine::encoding::{self, TransactionHex};
+use crate::wallet::engine::{Flow, Step, Tries};
+use crate::wallet::{Result, Wallet};
+
+pub use list::PendingBoard;
+pub use start::BoardAmount;
+pub(in crate::wallet) use start::{board_fee, check_limits};
 
 /// How far a board is.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(in crate::wallet) enum Board {
-    /// The server is asked for its half of the exit's signature.
-    Cosign(Box<Funded>),
-    /// The exit is safe; the funding transaction has to get out.
-    Broadcast(Signed),
-    /// It is out; it has to get deep enough, and then the server has to take it.
-    Confirm(Signed),
+    /// The server has to sign its half of the exit.
+    Cosign(Box<FundedBoard>),
+    /// The exit is signed; the funding transaction has to be broadcast.
+    Broadcast(SignedBoard),
+    /// Broadcast; it has to confirm, and then the server has to register the VTXO.
+    Confirm(SignedBoard),
 }
 
-/// All that the first remote call depends on.
+/// A board that is not signed yet, with all that the first remote call depends on.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub(in crate::wallet) struct Funded {
-    /// The unsigned funding transaction; the operation holds its coins.
-    #[serde(with = "psbt_hex")]
+pub(in crate::wallet) struct FundedBoard {
+    /// The unsigned funding transaction; the operation holds the on-chain coins that it spends.
+    #[serde(with = "encoding::psbt")]
     psbt: Psbt,
     /// The output that becomes the VTXO.
     utxo: OutPoint,
@@ -62,34 +69,30 @@ pub(in crate::wallet) struct Funded {
     vtxo: VtxoId,
 }
 
-/// A PSBT in its own encoding, hex in JSON.
-mod psbt_hex {
-    use bitcoin::Psbt;
-    use bitcoin::hex::FromHex;
-    use serde::{Deserialize, Deserializer, Serializer, de::Error};
-
-    pub(in crate::wallet) fn serialize<S: Serializer>(
-        psbt: &Psbt,
-        serializer: S,
-    ) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(&psbt.serialize_hex())
-    }
-
-    pub(in crate::wallet) fn deserialize<'de, D: Deserializer<'de>>(
-        deserializer: D,
-    ) -> Result<Psbt, D::Error> {
-        let hex = String::deserialize(deserializer)?;
-        let bytes = Vec::<u8>::from_hex(&hex).map_err(Error::custom)?;
-        Psbt::deserialize(&bytes).map_err(Error::custom)
-    }
-}
-
 /// A board whose exit is signed.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub(in crate::wallet) struct Signed {
+pub(in crate::wallet) struct SignedBoard {
+    #[serde(with = "TransactionHex")]
     funding_tx: Transaction,
     vtxo: VtxoId,
     /// The VTXO's value, after the fee.
     #[serde(with = "bitcoin::amount::serde::as_sat")]
     net: Amount,
+}
+
+impl Flow for Board {
+    const KIND: OperationKind = OperationKind::Board;
+
+    async fn step(self, wallet: &Wallet, id: &OperationId, tries: Tries) -> Result<Step<Board>> {
+        match self {
+            Board::Cosign(funded) => cosign::cosign(wallet, id, *funded, tries).await,
+            Board::Broadcast(signed) => confirm::broadcast(wallet, id, signed).await,
+            Board::Confirm(signed) => confirm::confirm(wallet, id, signed).await,
+        }
+    }
+
+    /// A caller gets the answer when the funding transaction is out.
+    fn answers_caller(&self) -> bool {
+        matches!(self, Board::Confirm(_))
+    }
 }

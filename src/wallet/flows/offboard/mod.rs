@@ -9,41 +9,39 @@
 //!               failed ◀─────────┴─────────────────┘   └───────┴── session lost ──────┘ found on chain
 //! ```
 //!
-//! | state | the remote call | what its commit holds |
+//! | state | remote call | what its commit writes |
 //! |---|---|---|
-//! | RegisterInputs, RegisterWhole | upload the inputs' signed chains | that the server has them |
-//! | Split | the server signs a payment to ourselves; from here on it takes the inputs for spent | inputs spent, change stored, the split VTXOs locked |
-//! | Doubted | ask what the server holds of an input | back to Split, or inputs free again |
-//! | RegisterSplit | upload the new chains | that the server has them |
-//! | Prepare | ask for the transaction | the checked transaction and nonces; forfeits may be out from now on |
+//! | RegisterInputs, RegisterWhole | upload the inputs' signed chains | the server has them |
+//! | Split | request the server's signatures of a spend to the wallet itself; from then on it counts the inputs as spent | inputs spent, change spendable, VTXOs of the exact amount locked |
+//! | Doubted | ask the server for the state of an input | back to RegisterInputs or Split, or inputs released |
+//! | RegisterSplit | upload the new chains | the server has them |
+//! | Prepare | request the transaction | the checked transaction and the server's nonces; from then on the server may have forfeits |
 //! | Finish | hand over the forfeits for the signed transaction | the signed transaction |
-//! | Broadcast | hand the transaction to the network | that it is out |
-//! | Confirm | look how deep it is | inputs spent, the movement's end |
+//! | Broadcast | broadcast the transaction | the transaction is broadcast |
+//! | Confirm | count its confirmations | inputs spent, the movement successful |
 //!
-//! The forfeits are only worth something to the server once the transaction confirms, and then it has paid. So from Prepare
-//! on inputs are released only when the server itself proves that it has not taken them; a session that it has lost is
-//! looked for on chain first, and then asked for again (hazards H3, H28-H30). A transaction that vanishes is broadcast again;
-//! its inputs stay locked however long that takes (H29).
+//! The server can use the forfeits only once the transaction confirms, and then it has paid. So from Prepare on, inputs are
+//! released only when the server's refusal proves that it did not take them. When the server has lost the session, its
+//! transaction is searched for on chain, and then requested again (H3, H28-H30). A transaction that vanishes is broadcast
+//! again, and its inputs stay locked however long that takes (H29).
 
-mod settle;
+mod confirm;
+mod finish;
+mod prepare;
 mod split;
 mod start;
-mod steps;
-#[cfg(test)]
-mod tests;
 
 use ark_lib::VtxoId;
+use ark_lib::musig::PublicNonce;
 use ark_lib::offboard::OffboardRequest;
-use bitcoin::{Amount, SignedAmount, Transaction, Txid};
+use bitcoin::{Transaction, Txid};
 use serde::{Deserialize, Serialize};
 
-use crate::model::MovementStatus;
-use crate::model::{OperationId, OperationKind};
-use crate::store::movement;
-use crate::store::vtxo;
-use crate::wallet::engine::clock;
-use crate::wallet::engine::{Flow, Next, Step, Tries};
-use crate::wallet::flows::send;
+use crate::model::{MovementStatus, OperationId, OperationKind};
+use crate::wallet::engine::encoding::{Encoded, TransactionHex};
+use crate::wallet::engine::steps::arkoor::ArkoorSpend;
+use crate::wallet::engine::steps::end;
+use crate::wallet::engine::{Flow, Step, Tries};
 use crate::wallet::{CommitPoint, Error, Result, Wallet};
 
 pub use start::OffboardOutcome;
@@ -51,78 +49,78 @@ pub use start::OffboardOutcome;
 /// How far an offboard is.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(in crate::wallet) enum Offboard {
-    /// The server may lack the chains of the VTXOs that are split.
+    /// The server may lack the signed chains of the VTXOs that are split.
     RegisterInputs(Payout),
-    /// The server is asked to sign the split.
+    /// The server has to sign the split.
     Split(Payout),
-    /// The server refused to, but an earlier try may have reached it.
+    /// The server refused to sign, but an earlier request may have succeeded.
     Doubted {
         /// The payout that is in doubt.
         payout: Payout,
-        /// What the server said.
+        /// The server's reason.
         refusal: String,
     },
-    /// The server may lack the chains of what the split made.
+    /// The server may lack the signed chains of the VTXOs that the split made.
     RegisterSplit {
         /// What goes on chain.
-        order: Order,
-        /// What came back.
+        order: OffboardOrder,
+        /// The change of the split.
         change: Vec<VtxoId>,
     },
-    /// The server may lack the chains of the VTXOs that go on chain as a whole.
-    RegisterWhole(Order),
-    /// The server is asked for the transaction.
+    /// The server may lack the signed chains of VTXOs that go on chain as a whole.
+    RegisterWhole(OffboardOrder),
+    /// The server has to propose the transaction.
     Prepare {
         /// What goes on chain.
-        order: Order,
-        /// The transactions of earlier sessions that the server has lost; it has our forfeits for them.
+        order: OffboardOrder,
+        /// The transactions of earlier sessions that the server has lost; it has the wallet's forfeits for them.
         prior: Vec<Txid>,
     },
-    /// Our forfeits may be out; the signed transaction has to come.
-    Finish(Prepared),
-    /// It is signed; it has to get out.
-    Broadcast(Settling),
-    /// It is out; it has to get deep enough.
-    Confirm(Settling),
+    /// The server may have the forfeits; it has to send the signed transaction.
+    Finish(PreparedOrder),
+    /// Signed; the transaction has to be broadcast.
+    Broadcast(SignedOffboard),
+    /// Broadcast; the transaction has to confirm.
+    Confirm(SignedOffboard),
 }
 
-/// A payment of an exact amount: what is split off, and what is done with it then.
+/// A payment of an exact amount: its amount and fee are split off first.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(in crate::wallet) struct Payout {
-    /// To a key of ours: the amount and the fee.
-    split: send::Payment,
+    /// Pays amount and fee to a key of the wallet.
+    split: ArkoorSpend,
     request: OffboardRequest,
-    #[serde(with = "bitcoin::amount::serde::as_sat")]
-    fee: Amount,
 }
 
-/// What goes on chain; the first remote call about it depends on nothing else.
+/// The VTXOs that go on chain, and what is paid for them.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub(in crate::wallet) struct Order {
+pub(in crate::wallet) struct OffboardOrder {
     /// In ascending order of their ids.
     inputs: Vec<VtxoId>,
     request: OffboardRequest,
 }
 
-/// A transaction that pays what was ordered.
+/// An order with the transaction that the server proposes for it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub(in crate::wallet) struct Prepared {
-    order: Order,
-    /// Not signed.
+pub(in crate::wallet) struct PreparedOrder {
+    order: OffboardOrder,
+    /// Checked, not signed.
+    #[serde(with = "TransactionHex")]
     transaction: Transaction,
-    /// The server's nonces for the forfeits, hex, one for each input.
-    nonces: Vec<String>,
+    /// The server's nonces for the forfeits, one for each input.
+    nonces: Vec<Encoded<PublicNonce>>,
     /// As in [`Offboard::Prepare`].
     prior: Vec<Txid>,
 }
 
-/// A signed transaction.
+/// An offboard whose transaction is signed.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub(in crate::wallet) struct Settling {
+pub(in crate::wallet) struct SignedOffboard {
     inputs: Vec<VtxoId>,
+    #[serde(with = "TransactionHex")]
     transaction: Transaction,
-    /// When it was signed, unix milliseconds.
-    since: i64,
+    /// When the signed transaction was received, unix milliseconds.
+    signed_at: i64,
 }
 
 impl Flow for Offboard {
@@ -135,60 +133,43 @@ impl Flow for Offboard {
             }
             Offboard::Split(payout) => split::cosign(wallet, id, payout, tries).await,
             Offboard::Doubted { payout, refusal } => {
-                split::settle_doubt(wallet, id, payout, &refusal).await
+                split::resolve_doubt(wallet, id, payout, refusal).await
             }
             Offboard::RegisterSplit { order, change } => {
                 split::register_outputs(wallet, order, change).await
             }
-            Offboard::RegisterWhole(order) => steps::register_whole(wallet, id, order, tries).await,
-            Offboard::Prepare { order, prior } => {
-                steps::prepare(wallet, id, order, prior, tries).await
+            Offboard::RegisterWhole(order) => {
+                prepare::register_whole(wallet, id, order, tries).await
             }
-            Offboard::Finish(prepared) => steps::finish(wallet, id, prepared).await,
-            Offboard::Broadcast(settling) => settle::broadcast(wallet, settling).await,
-            Offboard::Confirm(settling) => settle::confirm(wallet, id, settling).await,
+            Offboard::Prepare { order, prior } => {
+                prepare::prepare(wallet, id, order, prior, tries).await
+            }
+            Offboard::Finish(prepared) => finish::finish(wallet, id, prepared).await,
+            Offboard::Broadcast(signed) => confirm::broadcast(wallet, signed).await,
+            Offboard::Confirm(signed) => confirm::confirm(wallet, id, signed).await,
         }
     }
 
-    /// A caller gets the answer when the payment is out.
+    /// A caller gets the answer when the transaction is broadcast.
     fn answers_caller(&self) -> bool {
         matches!(self, Offboard::Confirm(_))
     }
 }
 
 impl Offboard {
-    /// The transaction, as soon as there is one.
+    /// The transaction, once the server has proposed one.
     fn transaction(&self) -> Option<&Transaction> {
         match self {
             Offboard::Finish(prepared) => Some(&prepared.transaction),
-            Offboard::Broadcast(settling) | Offboard::Confirm(settling) => {
-                Some(&settling.transaction)
-            }
+            Offboard::Broadcast(signed) | Offboard::Confirm(signed) => Some(&signed.transaction),
             _ => None,
         }
     }
 }
 
-/// It did not happen, and that is certain: the inputs are free again.
 fn abort(id: &OperationId, reason: Error) -> Step<Offboard> {
-    let id = id.clone();
-    Step::commit(
-        CommitPoint::OffboardAborted,
-        Next::Failed(reason),
-        move |tx| {
-            vtxo::release(tx, &id)?;
-            if let Some(movement) = movement::id_of_operation(tx, &id)? {
-                movement::finish(
-                    tx,
-                    movement,
-                    MovementStatus::Failed,
-                    Some(SignedAmount::ZERO),
-                    clock::now_millis(),
-                )?;
-            }
-            Ok(())
-        },
-    )
+    let point = CommitPoint::OffboardAborted;
+    end::abort(point, id, MovementStatus::Failed, reason)
 }
 
 fn refused(message: &str) -> Error {

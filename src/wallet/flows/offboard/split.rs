@@ -1,151 +1,121 @@
-//! The steps by which an on-chain payment gets VTXOs of exactly its amount and fee: an out-of-round payment to ourselves.
-//!
-//! The rules are those of a [payment](crate::wallet::arkoor): the server answers the same spend again and refuses any other,
-//! and a refusal frees the inputs only when no earlier try can have succeeded, the server says that an input is unspent, or a
-//! round has taken one.
-
-use std::time::Duration;
+//! The steps by which an on-chain payment gets VTXOs of exactly its amount and fee: an out-of-round spend to the wallet itself.
 
 use ark_lib::{Vtxo, VtxoId};
-use serde_json::json;
 
-use super::{Offboard, Order, Payout, abort, refused};
-use crate::ark;
-use crate::model::OperationId;
-use crate::model::VtxoState;
-use crate::store::movement;
+use super::{Offboard, OffboardOrder, Payout, abort, refused};
+use crate::model::{OperationId, VtxoState};
 use crate::store::vtxo;
-use crate::wallet::engine::clock;
-use crate::wallet::engine::{Next, Step, Tries, back_off};
-use crate::wallet::flows::send::doubt::{self, Holding, TAKEN_BY_ROUND};
+use crate::wallet::engine::steps::arkoor::{self, Cosigned, Failure, Registered, Resolved};
+use crate::wallet::engine::steps::{end, upload};
+use crate::wallet::engine::{Next, Step, Tries};
 use crate::wallet::{CommitPoint, Result, Wallet};
 
-/// Failures after which a payment that the server cannot know of yet is called off.
-const MAX_FAILURES_BEFORE_COSIGN: u32 = 3;
-
+/// Uploads the inputs' chains that the server may lack.
 pub(super) async fn register_inputs(
     wallet: &Wallet,
     id: &OperationId,
     payout: Payout,
     tries: Tries,
 ) -> Result<Step<Offboard>> {
-    let ids = payout.split.inputs.clone();
-    let inputs = wallet.full_vtxos(ids.clone()).await?;
-    match wallet.server.register_chains(&inputs).await {
-        Ok(()) => {}
-        Err(ark::Error::Rejected { message, .. }) if payout.split.doubts == 0 => {
-            return Ok(abort(id, refused(&message)));
-        }
-        Err(error) if tries.failed >= MAX_FAILURES_BEFORE_COSIGN && payout.split.doubts == 0 => {
-            return Ok(abort(id, error.into()));
-        }
-        Err(error) => return Err(error.into()),
-    }
-    Ok(Step::commit(
-        CommitPoint::OffboardInputsRegistered,
-        Next::State(Offboard::Split(payout)),
-        move |tx| Ok(vtxo::set_registered(tx, &ids, true)?),
-    ))
+    let Payout { split, request } = payout;
+    Ok(match arkoor::register_inputs(wallet, split, tries).await? {
+        Registered::Ready(split, uploaded) => Step::commit(
+            CommitPoint::OffboardInputsRegistered,
+            Next::State(Offboard::Split(Payout { split, request })),
+            move |tx| Ok(vtxo::set_registered(tx, &uploaded, true)?),
+        ),
+        Registered::Abort(Failure::Refused(reason)) => abort(id, refused(&reason)),
+        Registered::Abort(Failure::Unavailable(error)) => abort(id, error),
+    })
 }
 
+/// Requests the server's signatures, and stores what they make.
 pub(super) async fn cosign(
     wallet: &Wallet,
     id: &OperationId,
-    mut payout: Payout,
+    payout: Payout,
     tries: Tries,
 ) -> Result<Step<Offboard>> {
-    let unsigned = wallet.build_payment(&payout.split).await?;
-    let response = match wallet
-        .server
-        .cosign_arkoor(unsigned.package.cosign_request())
-        .await
-    {
-        Ok(response) => response,
-        Err(ark::Error::Rejected { message, .. }) => {
-            if !tries.earlier && payout.split.doubts == 0 {
-                return Ok(abort(id, refused(&message)));
-            }
-            // An earlier try may still be on its way through the server.
-            payout.split.doubts = payout.split.doubts.saturating_add(1);
-            let pause = back_off(payout.split.doubts);
-            let doubted = Offboard::Doubted {
-                payout,
-                refusal: message,
+    let Payout { split, request } = payout;
+    let spent = split.inputs.clone();
+    let outputs = match arkoor::cosign(wallet, split, tries).await? {
+        Cosigned::Signed(outputs) => outputs,
+        Cosigned::Refused(reason) => return Ok(abort(id, refused(&reason))),
+        Cosigned::InDoubt {
+            spend,
+            refusal,
+            pause,
+        } => {
+            let payout = Payout {
+                split: spend,
+                request,
             };
             return Ok(Step::commit(
                 CommitPoint::OffboardDoubted,
-                Next::Later(doubted, pause),
+                Next::Later(Offboard::Doubted { payout, refusal }, pause),
                 |_| Ok(()),
             ));
         }
-        Err(error) => return Err(error.into()),
     };
-    let outputs = unsigned.finish(response)?;
-    for output in outputs.outgoing.iter().chain(&outputs.change) {
-        wallet.check_own_output(output).await?;
-    }
-    let mut split: Vec<VtxoId> = outputs.outgoing.iter().map(Vtxo::id).collect();
-    split.sort_unstable();
+    let mut exact: Vec<VtxoId> = outputs.outgoing.iter().map(Vtxo::id).collect();
+    exact.sort_unstable();
     let change: Vec<VtxoId> = outputs.change.iter().map(Vtxo::id).collect();
     let next = Offboard::RegisterSplit {
-        order: Order {
-            inputs: split.clone(),
-            request: payout.request,
+        order: OffboardOrder {
+            inputs: exact.clone(),
+            request,
         },
         change: change.clone(),
     };
-    let (id, spent) = (id.clone(), payout.split.inputs);
+    let id = id.clone();
     Ok(Step::commit(
         CommitPoint::OffboardSplit,
         Next::State(next),
         move |tx| {
-            spent.iter().try_for_each(|input| vtxo::spend(tx, *input))?;
+            for input in &spent {
+                vtxo::spend(tx, *input)?;
+            }
             for piece in &outputs.change {
                 vtxo::insert(tx, piece, VtxoState::Spendable)?;
             }
             for piece in &outputs.outgoing {
                 vtxo::insert(tx, piece, VtxoState::Locked(Some(id.clone())))?;
             }
-            if let Some(movement) = movement::id_of_operation(tx, &id)? {
-                let now = clock::now_millis();
-                let names: Vec<String> = split.iter().map(VtxoId::to_string).collect();
-                let facts = [("offboard_vtxos".to_owned(), json!(names))];
-                movement::add_outputs(tx, movement, &change, now)?;
-                movement::note(tx, movement, facts.into_iter().collect(), now)?;
-            }
-            Ok(())
+            end::add_outputs(tx, &id, &change)?;
+            let names: Vec<String> = exact.iter().map(VtxoId::to_string).collect();
+            end::note(tx, &id, [("offboard_vtxos", names.into())])
         },
     ))
 }
 
-/// Goes by what the server holds of the inputs.
-pub(super) async fn settle_doubt(
+/// Goes on from a refusal by the state of the inputs at the server.
+pub(super) async fn resolve_doubt(
     wallet: &Wallet,
     id: &OperationId,
     payout: Payout,
-    refusal: &str,
+    refusal: String,
 ) -> Result<Step<Offboard>> {
-    let next = match doubt::holding(wallet, id, &payout.split, refusal).await? {
-        Holding::Unspent => return Ok(abort(id, refused(refusal))),
-        Holding::Unregistered => Offboard::RegisterInputs(payout),
-        Holding::TakenByRound => return Ok(abort(id, refused(TAKEN_BY_ROUND))),
-        Holding::Spent => Offboard::Split(payout),
+    let Payout { split, request } = payout;
+    let next = match arkoor::resolve_doubt(wallet, id, split, refusal).await? {
+        Resolved::Abort(reason) => return Ok(abort(id, refused(&reason))),
+        Resolved::Register(split) => Offboard::RegisterInputs(Payout { split, request }),
+        Resolved::Cosign(split) => Offboard::Split(Payout { split, request }),
     };
     Ok(Step::commit(
         CommitPoint::OffboardDoubted,
-        Next::Later(next, Duration::ZERO),
+        Next::State(next),
         |_| Ok(()),
     ))
 }
 
+/// Uploads the chains of what the split made: the server offboards no VTXO whose chain it lacks.
 pub(super) async fn register_outputs(
     wallet: &Wallet,
-    order: Order,
+    order: OffboardOrder,
     change: Vec<VtxoId>,
 ) -> Result<Step<Offboard>> {
     let all: Vec<VtxoId> = order.inputs.iter().chain(&change).copied().collect();
-    let made = wallet.full_vtxos(all.clone()).await?;
-    wallet.server.register_chains(&made).await?;
+    upload::upload_all(wallet, &all).await?;
     Ok(Step::commit(
         CommitPoint::OffboardReady,
         Next::State(Offboard::Prepare {

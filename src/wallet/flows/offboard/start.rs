@@ -1,51 +1,48 @@
-//! The start of an offboard: inputs, amounts and fee, fixed in one transaction before the server hears of it.
+//! The start of an offboard: inputs locked, amounts and fee fixed, movement written, in one transaction.
 
 use std::sync::Arc;
 
 use ark_lib::offboard::OffboardRequest;
-use ark_lib::{ArkInfo, VtxoId};
+use ark_lib::{ArkInfo, VtxoId, VtxoPolicy};
 use bitcoin::{Address, Amount, FeeRate, Txid};
 use bitcoin_ext::BlockHeight;
 use serde_json::Map;
 
-use super::{Offboard, Order, Payout};
-use crate::model::OperationId;
-use crate::model::VtxoRecord;
-use crate::model::{MovementId, MovementStatus, NewMovement, PaymentMethod, Subsystem, Transfer};
-use crate::store::movement;
-use crate::store::operation as row;
-use crate::store::vtxo;
-use crate::store::{self, WriteTx};
-use crate::wallet::account::address;
+use super::{Offboard, OffboardOrder, Payout};
+use crate::model::{
+    MovementId, MovementStatus, NewMovement, OperationId, PaymentMethod, Subsystem, Transfer,
+    VtxoRecord,
+};
+use crate::store::{self, WriteTx, movement, operation, vtxo};
 use crate::wallet::account::fees::{offboard_charge, sum};
 use crate::wallet::account::keys;
 use crate::wallet::coins::select::{self, Limits};
-use crate::wallet::engine::clock;
-use crate::wallet::engine::{self, Answer};
-use crate::wallet::flows::board;
-use crate::wallet::flows::send::{Payment, Sats};
+use crate::wallet::engine::encoding::{Encoded, Sats};
+use crate::wallet::engine::steps::arkoor::ArkoorSpend;
+use crate::wallet::engine::steps::end::{movement_of, signed};
+use crate::wallet::engine::{self, Answer, clock};
 use crate::wallet::{CommitPoint, Error, PATIENCE, Result, Wallet};
 
 /// An offboard that was started.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OffboardOutcome {
-    /// The on-chain transaction; `None` while the server has not named it.
+    /// The on-chain transaction; `None` until the server has proposed it.
     pub txid: Option<Txid>,
-    /// Its entry in the history.
+    /// Its movement.
     pub movement: MovementId,
-    /// Whether the transaction is out. Otherwise the offboard is safely stored and goes on by itself: it must not be repeated.
+    /// Whether the transaction is broadcast. Otherwise the offboard is stored and continues by itself: it must not be repeated.
     pub finished: bool,
 }
 
-/// A destination with what an offboard to it depends on.
-struct Terms {
+/// An on-chain destination, with the conditions at which the server pays to it now.
+struct Target {
     address: Address,
     info: Arc<ArkInfo>,
     rate: FeeRate,
     tip: BlockHeight,
 }
 
-impl Terms {
+impl Target {
     fn request(&self, net: Amount, deduct: bool) -> Result<OffboardRequest> {
         let script_pubkey = self.address.script_pubkey();
         let dust = script_pubkey.minimal_non_dust();
@@ -57,7 +54,7 @@ impl Terms {
         };
         if net < dust || request.validate().is_err() {
             let message = format!(
-                "{} sat are too little for this address, which takes {} sat or more",
+                "{} sat is below the dust limit of this address; pay {} sat or more",
                 net.to_sat(),
                 dust.to_sat()
             );
@@ -75,8 +72,8 @@ impl Terms {
 }
 
 impl Wallet {
-    /// Takes these VTXOs on chain as a whole, to an address or, without one, to the on-chain wallet. The fee comes out of
-    /// them. Waits until the transaction is out, but not for ever.
+    /// Takes these VTXOs on chain as a whole, to an address or, without one, to the on-chain wallet. The fee is deducted from
+    /// their amount. Returns when the transaction is broadcast, or after a while when the offboard continues by itself.
     ///
     /// # Errors
     /// `no_vtxos`, `duplicate_vtxo`, `unknown_vtxo`, `vtxo_not_spendable`, `too_many_inputs`, `amount_too_small`, a bad
@@ -87,11 +84,11 @@ impl Wallet {
         address: Option<&str>,
     ) -> Result<OffboardOutcome> {
         select::check_named(&vtxos, "offboard")?;
-        let terms = self.terms(address).await?;
-        if vtxos.len() > terms.info.max_offboard_inputs {
+        let target = self.offboard_target(address).await?;
+        if vtxos.len() > target.info.max_offboard_inputs {
             let message = format!(
                 "the Ark server offboards {} VTXOs at once; offboard in several parts, or refresh them into one first",
-                terms.info.max_offboard_inputs
+                target.info.max_offboard_inputs
             );
             return Err(Error::bad_request("too_many_inputs", message));
         }
@@ -101,7 +98,7 @@ impl Wallet {
                 .iter()
                 .map(|id| select::named(tx, *id, "offboarded"))
                 .collect::<Result<Vec<_>>>()?;
-            start_whole(tx, id, &terms, &inputs)
+            start_whole(tx, id, &target, &inputs)
         });
         let progress = started.await?;
         self.outcome(id, engine::answer(progress, PATIENCE).await)
@@ -122,8 +119,8 @@ impl Wallet {
             .await
     }
 
-    /// Pays exactly this much to an on-chain address out of VTXOs; the fee comes on top. Waits until the transaction is out,
-    /// but not for ever.
+    /// Pays this amount to an on-chain address out of VTXOs; the fee is added to it. Returns when the transaction is broadcast,
+    /// or after a while when the payment continues by itself.
     ///
     /// # Errors
     /// As [`offboard_vtxos`](Self::offboard_vtxos), and `insufficient_funds`.
@@ -132,25 +129,28 @@ impl Wallet {
         address: &str,
         amount: Amount,
     ) -> Result<OffboardOutcome> {
-        let terms = self.terms(Some(address)).await?;
+        let target = self.offboard_target(Some(address)).await?;
         let limits = Limits {
-            tip: terms.tip,
-            max_exit_depth: terms.info.max_vtxo_exit_depth,
+            tip: target.tip,
+            max_exit_depth: target.info.max_vtxo_exit_depth,
         };
-        let server = self.server.pinned().ok_or_else(|| {
-            Error::unavailable("server_unavailable", "the Ark server's keys are not known")
-        })?;
         let id = OperationId::random();
-        let (keys, network, pieces) =
-            (self.keys.clone(), self.network, self.settings.change_pieces);
+        let (keys, pieces) = (self.keys.clone(), self.settings.change_pieces);
         let started = self.start(id.clone(), CommitPoint::OffboardStarted, move |tx, id| {
-            let request = terms.request(amount, false)?;
+            let request = target.request(amount, false)?;
             let script = request.script_pubkey.clone();
             let charge = |vtxos: &[Arc<VtxoRecord>]| {
-                offboard_charge(&terms.info, &script, amount, terms.rate, vtxos, terms.tip)
+                offboard_charge(
+                    &target.info,
+                    &script,
+                    amount,
+                    target.rate,
+                    vtxos,
+                    target.tip,
+                )
             };
             let (inputs, needed) =
-                select::select_for(tx, limits, terms.info.max_offboard_inputs, |vtxos| {
+                select::select_for(tx, limits, target.info.max_offboard_inputs, |vtxos| {
                     amount.checked_add(charge(vtxos)?)
                 })?;
             for input in &inputs {
@@ -162,11 +162,10 @@ impl Wallet {
                 .ok_or_else(|| Error::internal(anyhow::anyhow!("selection is short")))?;
             let split_key = keys::reveal_next(tx, &keys)?;
             let change_key = keys::reveal_next(tx, &keys)?;
-            let own = address::build(&keys, network, &server, &keys.vtxo_key(split_key.index)?)?;
-            let split = Payment {
-                destination: own,
-                amount: needed,
+            let split = ArkoorSpend {
                 inputs: inputs.iter().map(|input| input.id).collect(),
+                policy: Encoded(VtxoPolicy::new_pubkey(split_key.pubkey)),
+                amount: needed,
                 change_key: change_key.index,
                 change: select::split_change(change, needed, pieces)
                     .into_iter()
@@ -179,33 +178,29 @@ impl Wallet {
                 operation: Some(id),
                 status: MovementStatus::Pending,
                 subsystem: Subsystem::SendOnchain,
-                intended_balance: -board::signed(amount)?,
-                effective_balance: -board::signed(needed)?,
+                intended_balance: -signed(amount)?,
+                effective_balance: -signed(needed)?,
                 offchain_fee: fee,
-                sent_to: &[terms.sent_to(amount)],
+                sent_to: &[target.sent_to(amount)],
                 received_on: &[],
                 input_vtxos: &split.inputs,
                 output_vtxos: &[],
                 metadata: Map::new(),
             };
             movement::insert(tx, &movement, clock::now_millis())?;
-            Ok(Offboard::RegisterInputs(Payout {
-                split,
-                request,
-                fee,
-            }))
+            Ok(Offboard::RegisterInputs(Payout { split, request }))
         });
         let progress = started.await?;
         self.outcome(id, engine::answer(progress, PATIENCE).await)
             .await
     }
 
-    async fn terms(&self, address: Option<&str>) -> Result<Terms> {
+    async fn offboard_target(&self, address: Option<&str>) -> Result<Target> {
         let address = address
             .map(|address| self.bitcoin_address(address))
             .transpose()?;
         let info = self.connected_info()?;
-        Ok(Terms {
+        Ok(Target {
             rate: self.server.offboard_fee_rate().await?,
             tip: self.chain.tip().await?.height,
             info,
@@ -221,10 +216,9 @@ impl Wallet {
         let (offboard, movement) = self
             .store
             .read(move |connection| {
-                let row = row::get(connection, &id)?;
-                let movement = movement::id_of_operation(connection, &id)?;
+                let movement = movement_of(connection, &id)?;
                 let missing = || Error::internal(anyhow::anyhow!("offboard {id} has no row"));
-                let (row, movement) = row.zip(movement).ok_or_else(missing)?;
+                let row = operation::get(connection, &id)?.ok_or_else(missing)?;
                 let offboard: Offboard = serde_json::from_str(&row.state)
                     .map_err(|error| store::Error::corrupt("offboard", error))?;
                 Ok::<_, Error>((offboard, movement))
@@ -235,7 +229,7 @@ impl Wallet {
                 .transaction()
                 .map(bitcoin::Transaction::compute_txid),
             movement,
-            finished: answer == Answer::Settled,
+            finished: answer == Answer::Complete,
         })
     }
 }
@@ -243,12 +237,19 @@ impl Wallet {
 fn start_whole(
     tx: &mut WriteTx<'_>,
     id: &OperationId,
-    terms: &Terms,
+    target: &Target,
     inputs: &[Arc<VtxoRecord>],
 ) -> Result<Offboard> {
     let gross = sum(inputs.iter().map(|input| input.amount))?;
-    let script = terms.address.script_pubkey();
-    let fee = offboard_charge(&terms.info, &script, gross, terms.rate, inputs, terms.tip);
+    let script = target.address.script_pubkey();
+    let fee = offboard_charge(
+        &target.info,
+        &script,
+        gross,
+        target.rate,
+        inputs,
+        target.tip,
+    );
     let net = fee.and_then(|fee| gross.checked_sub(fee));
     let (fee, net) = fee.zip(net).ok_or_else(|| {
         let message = format!(
@@ -257,7 +258,7 @@ fn start_whole(
         );
         Error::bad_request("amount_too_small", message)
     })?;
-    let request = terms.request(net, true)?;
+    let request = target.request(net, true)?;
     for input in inputs {
         vtxo::lock(tx, input.id, id)?;
     }
@@ -267,17 +268,17 @@ fn start_whole(
         operation: Some(id),
         status: MovementStatus::Pending,
         subsystem: Subsystem::Offboard,
-        intended_balance: -board::signed(gross)?,
-        effective_balance: -board::signed(gross)?,
+        intended_balance: -signed(gross)?,
+        effective_balance: -signed(gross)?,
         offchain_fee: fee,
-        sent_to: &[terms.sent_to(net)],
+        sent_to: &[target.sent_to(net)],
         received_on: &[],
         input_vtxos: &ids,
         output_vtxos: &[],
         metadata: Map::new(),
     };
     movement::insert(tx, &movement, clock::now_millis())?;
-    Ok(Offboard::RegisterWhole(Order {
+    Ok(Offboard::RegisterWhole(OffboardOrder {
         inputs: ids,
         request,
     }))

@@ -14,7 +14,7 @@ use super::{Round, start};
 use crate::ark::{self, IssuedRound, ParticipationStatus};
 use crate::model::{OperationId, OperationKind, VtxoState};
 use crate::store::operation as row;
-use crate::store::{WriteTx, key, vtxo};
+use crate::store::{WriteTx, key, vtxo, vtxo_body};
 use crate::wallet::account::keys::{self, WalletKeys};
 use crate::wallet::engine;
 use crate::wallet::{Error, Result, Wallet};
@@ -148,7 +148,7 @@ impl Wallet {
         self.store
             .read(move |connection| {
                 let known = vtxo::get(connection, id)?.is_some();
-                Ok(known.then(|| vtxo::full(connection, id)).transpose()?)
+                Ok(known.then(|| vtxo_body::get(connection, id)).transpose()?)
             })
             .await
     }

@@ -12,7 +12,7 @@ use super::list::PendingRound;
 use super::plan::{Mode, Output, Plan};
 use super::quote::quote;
 use crate::model::{MovementStatus, NewMovement, OperationId, Subsystem, VtxoRecord};
-use crate::store::{WriteTx, key, movement, vtxo};
+use crate::store::{WriteTx, key, movement, vtxo_body};
 use crate::wallet::account::keys;
 use crate::wallet::coins::select;
 use crate::wallet::engine::clock;
@@ -85,7 +85,7 @@ impl Wallet {
             .read(move |connection| {
                 let mut exposed = Vec::new();
                 for id in candidates {
-                    let transitions = vtxo::full(connection, id)?.past_arkoor_pubkeys();
+                    let transitions = vtxo_body::get(connection, id)?.past_arkoor_pubkeys();
                     for owners in transitions {
                         let ours = owners
                             .iter()

@@ -1,104 +1,93 @@
-//! Out-of-round payments between wallets of one Ark (docs/protocol.md §4.2).
+//! Payments: an Ark address is paid with an out-of-round spend (docs/protocol.md §4.2).
 //!
 //! ```text
 //!  start ─▶ RegisterInputs ─▶ Cosign ─▶ Deliver ─▶ done
-//!                 │             │ ▲
-//!                 │             ▼ │
-//!                 └─▶ failed ◀─ Doubted
+//!              │    ▲           │ ▲
+//!              │    └────────┐  ▼ │
+//!              └─▶ failed ◀─ Doubted
 //! ```
 //!
-//! | state | the remote call | what its commit holds |
+//! | state | remote call | what its commit writes |
 //! |---|---|---|
-//! | RegisterInputs | upload the inputs' signed chains | that the server has them |
-//! | Cosign | the server signs; from here on it takes the inputs for spent | inputs spent, change stored, payee's VTXOs kept |
-//! | Doubted | ask what the server holds of an input | back to Cosign, or inputs free again |
-//! | Deliver | upload the new chains, post to the payee's mailbox | that the server has the change's chains; the movement's end |
+//! | RegisterInputs | upload the signed chains of the inputs that the server may lack | the server has them |
+//! | Cosign | request the server's signatures; from then on it counts the inputs as spent | inputs spent, change spendable, the payee's VTXOs |
+//! | Doubted | ask the server for the state of an input | back to RegisterInputs or Cosign, or inputs released |
+//! | Deliver | upload the new chains, post the VTXOs to the payee's mailbox | the movement successful |
 //!
-//! Inputs, change key and change pieces are fixed by the start, so every try asks the server for the same transactions:
-//! it answers the same spend again, and refuses any other (hazards H3, H4). A refusal frees the inputs only when no
-//! earlier try can have succeeded, when the server itself says that an input is unspent, or when a round has taken one.
+//! What makes the spend safe to retry stands in [`steps::arkoor`](crate::wallet::engine::steps::arkoor).
 
+mod cosign;
+mod deliver;
 mod destination;
-pub(in crate::wallet) mod doubt;
-mod request;
-mod send;
-mod sign;
 mod start;
 
-use ark_lib::vtxo::Full;
-use ark_lib::{Address, ProtocolEncoding, Vtxo, VtxoId};
-use bitcoin::Amount;
-use bitcoin::hex::{DisplayHex, FromHex};
+use ark_lib::{Address, VtxoId};
 use serde::{Deserialize, Serialize};
 
-pub use request::{SendOutcome, SendRequest};
+use crate::model::{OperationId, OperationKind};
+use crate::wallet::engine::steps::arkoor::ArkoorSpend;
+use crate::wallet::engine::{Flow, Step, Tries};
+use crate::wallet::{Result, Wallet};
 
-/// How far an out-of-round payment is.
+pub(in crate::wallet) use crate::wallet::engine::encoding::EncodedVtxo;
+pub use start::{SendOutcome, SendRequest};
+
+/// How far a payment is.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(in crate::wallet) enum ArkoorSend {
     /// The server may lack the inputs' signed chains.
     RegisterInputs(Payment),
-    /// The server is asked to sign.
+    /// The server has to sign.
     Cosign(Payment),
-    /// The server refused to sign, but an earlier try may have reached it.
+    /// The server refused to sign, but an earlier request may have succeeded.
     Doubted {
         /// The payment that is in doubt.
         payment: Payment,
-        /// What the server said.
+        /// The server's reason.
         refusal: String,
     },
     /// Signed; the server may lack the new signed chains, and the payee has to get the VTXOs.
-    Deliver(Signed),
+    Deliver(SignedPayment),
 }
 
-/// All that the first remote call depends on.
+/// A payment that is not signed yet.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(in crate::wallet) struct Payment {
-    pub(in crate::wallet) destination: Address,
-    #[serde(with = "bitcoin::amount::serde::as_sat")]
-    pub(in crate::wallet) amount: Amount,
-    pub(in crate::wallet) inputs: Vec<VtxoId>,
-    /// Index of the key that the change goes to.
-    pub(in crate::wallet) change_key: u32,
-    pub(in crate::wallet) change: Vec<Sats>,
-    /// Whether the inputs' chains were uploaded by this very payment, and not only some time before.
-    pub(in crate::wallet) uploaded: bool,
-    /// How often the server refused to sign without proving that an earlier try had not succeeded.
-    pub(in crate::wallet) doubts: u32,
+    destination: Address,
+    spend: ArkoorSpend,
 }
 
-/// What is left to do after the signature.
+/// A signed payment. The bodies of all its VTXOs are in the store.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub(in crate::wallet) struct Signed {
+pub(in crate::wallet) struct SignedPayment {
     destination: Address,
-    /// The VTXOs that are the payee's.
-    outgoing: Vec<EncodedVtxo>,
+    /// The payee's VTXOs.
+    outgoing: Vec<VtxoId>,
     change: Vec<VtxoId>,
 }
 
-/// An amount inside a list.
-#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
-#[serde(transparent)]
-pub(in crate::wallet) struct Sats(
-    #[serde(with = "bitcoin::amount::serde::as_sat")] pub(in crate::wallet) Amount,
-);
+impl Flow for ArkoorSend {
+    const KIND: OperationKind = OperationKind::ArkoorSend;
 
-/// A VTXO with its exit chain, hex in JSON.
-#[derive(Clone, Debug)]
-pub(in crate::wallet) struct EncodedVtxo(pub(in crate::wallet) Vtxo<Full>);
-
-impl Serialize for EncodedVtxo {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(&self.0.serialize().to_lower_hex_string())
+    async fn step(
+        self,
+        wallet: &Wallet,
+        id: &OperationId,
+        tries: Tries,
+    ) -> Result<Step<ArkoorSend>> {
+        match self {
+            ArkoorSend::RegisterInputs(payment) => {
+                cosign::register_inputs(wallet, id, payment, tries).await
+            }
+            ArkoorSend::Cosign(payment) => cosign::cosign(wallet, id, payment, tries).await,
+            ArkoorSend::Doubted { payment, refusal } => {
+                cosign::resolve_doubt(wallet, id, payment, refusal).await
+            }
+            ArkoorSend::Deliver(signed) => deliver::deliver(wallet, id, signed).await,
+        }
     }
-}
 
-impl<'de> Deserialize<'de> for EncodedVtxo {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let hex = String::deserialize(deserializer)?;
-        let bytes = Vec::<u8>::from_hex(&hex).map_err(serde::de::Error::custom)?;
-        Vtxo::<Full>::deserialize(&bytes)
-            .map(EncodedVtxo)
-            .map_err(serde::de::Error::custom)
+    fn answers_caller(&self) -> bool {
+        false
     }
 }

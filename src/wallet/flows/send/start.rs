@@ -1,33 +1,88 @@
-//! The start of a payment: everything that the first remote call depends on, in one transaction.
+//! The start of a payment: the destination is read, and everything that the first remote call depends on is written in one
+//! transaction.
 
 use std::sync::Arc;
 
 use ark_lib::Address;
 use bitcoin::Amount;
 
-use crate::model::OperationId;
-use crate::model::{MovementId, MovementStatus, NewMovement, PaymentMethod, Subsystem, Transfer};
-use crate::store::movement;
-use crate::store::{WriteTx, vtxo};
+use super::destination::{Destination, check_payable, parse};
+use super::{ArkoorSend, Payment};
+use crate::model::{
+    MovementId, MovementStatus, NewMovement, OperationId, PaymentMethod, Subsystem, Transfer,
+};
+use crate::store::{WriteTx, movement, vtxo};
 use crate::wallet::account::keys::{self, WalletKeys};
 use crate::wallet::coins::select::{self, Limits};
-use crate::wallet::engine::clock;
-use crate::wallet::engine::{self, Answer};
-use crate::wallet::flows::board;
+use crate::wallet::engine::encoding::{Encoded, Sats};
+use crate::wallet::engine::steps::arkoor::ArkoorSpend;
+use crate::wallet::engine::steps::end::{movement_of, signed};
+use crate::wallet::engine::{self, Answer, clock};
 use crate::wallet::{CommitPoint, Error, PATIENCE, Result, Wallet};
 
-use super::{ArkoorSend, Payment, Sats};
+/// A payment as a caller asks for it.
+#[derive(Clone, Debug)]
+pub struct SendRequest {
+    /// Whom to pay.
+    pub destination: String,
+    /// The amount in sat; needed where the destination does not name it.
+    pub amount: Option<Amount>,
+    /// A comment to the payee, where the destination takes one.
+    pub comment: Option<String>,
+    /// Seconds for which the server keeps trying a Lightning payment.
+    pub retry_for_secs: Option<u64>,
+}
+
+/// A payment that was accepted.
+#[derive(Clone, Copy, Debug)]
+pub struct SendOutcome {
+    /// Its movement.
+    pub movement: MovementId,
+    /// Whether the payee has it. Otherwise the payment is stored and continues by itself: it must not be repeated.
+    pub finished: bool,
+}
 
 impl Wallet {
-    /// Pays an Ark address, and waits a while for the payment to be done.
+    /// Pays a destination. Returns when the payment is done, or after a while when it continues by itself.
     ///
     /// # Errors
     /// What is wrong with the request, or why the payment failed; then nothing was paid.
-    pub(in crate::wallet) async fn send_arkoor(
-        self: &Arc<Wallet>,
-        to: Address,
-        amount: Amount,
-    ) -> Result<(MovementId, Answer)> {
+    pub async fn send(self: &Arc<Wallet>, request: SendRequest) -> Result<SendOutcome> {
+        match parse(&request.destination)? {
+            Destination::Ark(address) => {
+                if request.comment.is_some() {
+                    return Err(Error::bad_request(
+                        "comment_not_supported",
+                        "an Ark payment carries no comment; leave it out",
+                    ));
+                }
+                let amount = request.amount.ok_or_else(|| {
+                    Error::bad_request(
+                        "missing_amount",
+                        "an Ark address does not name an amount; set amount_sat",
+                    )
+                })?;
+                let server = self.server.pinned().ok_or_else(|| {
+                    Error::unavailable(
+                        "server_unavailable",
+                        "the wallet has never reached its Ark server; nothing was paid",
+                    )
+                })?;
+                check_payable(&address, self.network, &server)?;
+                self.send_arkoor(*address, amount).await
+            }
+            Destination::Lightning => Err(Error::not_supported(
+                "lightning_not_supported",
+                "Lightning payments are not supported yet; ask the payee for an Ark address",
+            )),
+            Destination::Bitcoin => Err(Error::bad_request(
+                "onchain_destination",
+                "this is an on-chain address; pay it from the on-chain wallet with POST /api/v1/onchain/send",
+            )),
+        }
+    }
+
+    async fn send_arkoor(self: &Arc<Wallet>, to: Address, amount: Amount) -> Result<SendOutcome> {
         let info = self.connected_info()?;
         let limits = Limits {
             tip: self.recent_tip().await?,
@@ -35,25 +90,9 @@ impl Wallet {
         };
         let id = OperationId::random();
         let (keys, pieces) = (self.keys.clone(), self.settings.change_pieces);
-        let method = PaymentMethod::Ark(to.to_string());
-        let movement_of = id.clone();
         let started = self.start(id.clone(), CommitPoint::SendStarted, move |tx, id| {
             let (payment, registered) = reserve(tx, &keys, id, to, amount, limits, pieces)?;
-            let balance = -board::signed(amount)?;
-            let movement = NewMovement {
-                operation: Some(id),
-                status: MovementStatus::Pending,
-                subsystem: Subsystem::ArkoorSend,
-                intended_balance: balance,
-                effective_balance: balance,
-                offchain_fee: Amount::ZERO,
-                sent_to: &[Transfer { method, amount }],
-                received_on: &[],
-                input_vtxos: &payment.inputs,
-                output_vtxos: &[],
-                metadata: serde_json::Map::new(),
-            };
-            movement::insert(tx, &movement, clock::now_millis())?;
+            write_movement(tx, id, &payment)?;
             Ok(if registered {
                 ArkoorSend::Cosign(payment)
             } else {
@@ -63,15 +102,17 @@ impl Wallet {
         let progress = started.await?;
         let movement = self
             .store
-            .read(move |connection| movement::id_of_operation(connection, &movement_of))
+            .read(move |connection| movement_of(connection, &id))
             .await?;
-        let movement = movement
-            .ok_or_else(|| Error::internal(anyhow::anyhow!("operation {id} has no movement")))?;
-        Ok((movement, engine::answer(progress, PATIENCE).await?))
+        let answer = engine::answer(progress, PATIENCE).await?;
+        Ok(SendOutcome {
+            movement,
+            finished: answer == Answer::Complete,
+        })
     }
 }
 
-/// Picks and locks the inputs, and takes the change key; answers also whether the server has the chains of all inputs.
+/// Selects and locks the inputs, and takes the change key. Returns also whether the server has the chains of all inputs.
 fn reserve(
     tx: &mut WriteTx<'_>,
     keys: &WalletKeys,
@@ -92,10 +133,10 @@ fn reserve(
         .and_then(|sum| sum.checked_sub(amount))
         .ok_or_else(|| Error::internal(anyhow::anyhow!("selection is short")))?;
     let change_key = keys::reveal_next(tx, keys)?;
-    let payment = Payment {
-        destination,
-        amount,
+    let spend = ArkoorSpend {
         inputs: inputs.iter().map(|input| input.id).collect(),
+        policy: Encoded(destination.policy().clone()),
+        amount,
         change_key: change_key.index,
         change: select::split_change(change, amount, pieces)
             .into_iter()
@@ -104,5 +145,29 @@ fn reserve(
         uploaded: false,
         doubts: 0,
     };
-    Ok((payment, inputs.iter().all(|input| input.registered)))
+    let registered = inputs.iter().all(|input| input.registered);
+    Ok((Payment { destination, spend }, registered))
+}
+
+fn write_movement(tx: &WriteTx<'_>, id: &OperationId, payment: &Payment) -> Result<()> {
+    let amount = payment.spend.amount;
+    let balance = -signed(amount)?;
+    let movement = NewMovement {
+        operation: Some(id),
+        status: MovementStatus::Pending,
+        subsystem: Subsystem::ArkoorSend,
+        intended_balance: balance,
+        effective_balance: balance,
+        offchain_fee: Amount::ZERO,
+        sent_to: &[Transfer {
+            method: PaymentMethod::Ark(payment.destination.to_string()),
+            amount,
+        }],
+        received_on: &[],
+        input_vtxos: &payment.spend.inputs,
+        output_vtxos: &[],
+        metadata: serde_json::Map::new(),
+    };
+    movement::insert(tx, &movement, clock::now_millis())?;
+    Ok(())
 }

@@ -1,51 +1,53 @@
-//! Boards that are not registered yet.
+//! The list of boards that are not registered yet.
 
 use ark_lib::VtxoId;
 use bitcoin::{Amount, Transaction};
 use rusqlite::Connection;
 
-use crate::model::MovementId;
-use crate::model::{OperationId, OperationKind, OperationRow};
+use crate::model::{MovementId, OperationId, OperationKind, OperationRow};
 use crate::store;
-use crate::store::movement;
 use crate::store::operation;
+use crate::wallet::engine::steps::end::movement_of;
 use crate::wallet::{Error, Result, Wallet};
 
 use super::Board;
 
-/// A board under way.
+/// A board that is not registered yet.
 #[derive(Clone, Debug)]
 pub struct PendingBoard {
-    /// The transaction that funds it; unsigned while the exit is not signed.
+    /// The funding transaction; unsigned until the exit is signed.
     pub funding_tx: Transaction,
-    /// The VTXO that it becomes.
+    /// The VTXO that the board makes.
     pub vtxos: Vec<VtxoId>,
-    /// The VTXO's value, after the board fee.
+    /// The VTXO's value in sat, after the board fee.
     pub amount: Amount,
-    /// Its entry in the history.
+    /// Its movement.
     pub movement: MovementId,
 }
 
 impl Wallet {
-    /// The boards under way, oldest first.
+    /// The boards that are not registered yet, oldest first.
+    ///
+    /// # Errors
+    /// `internal` when the database cannot be read.
     pub async fn pending_boards(&self) -> Result<Vec<PendingBoard>> {
         self.store
             .read(|connection| {
                 let boards = operation::unfinished(connection)?
                     .into_iter()
                     .filter(|row| row.kind == OperationKind::Board);
-                boards.map(|row| pending(connection, &row)).collect()
+                boards.map(|row| view(connection, &row)).collect()
             })
             .await
     }
 
-    /// The board with this operation id, whatever became of it.
-    pub(super) async fn pending_board(&self, id: &OperationId) -> Result<PendingBoard> {
+    /// The board with this operation id, in whatever state it is.
+    pub(super) async fn started_board(&self, id: &OperationId) -> Result<PendingBoard> {
         let id = id.clone();
         self.store
             .read(move |connection| {
                 let row = operation::get(connection, &id)?;
-                pending(
+                view(
                     connection,
                     &row.ok_or_else(|| Error::internal(anyhow::anyhow!("board {id} has no row")))?,
                 )
@@ -54,12 +56,10 @@ impl Wallet {
     }
 }
 
-fn pending(connection: &Connection, row: &OperationRow) -> Result<PendingBoard> {
+fn view(connection: &Connection, row: &OperationRow) -> Result<PendingBoard> {
     let board: Board =
         serde_json::from_str(&row.state).map_err(|error| store::Error::corrupt("board", error))?;
-    let movement = movement::id_of_operation(connection, &row.id)?;
-    let movement = movement
-        .ok_or_else(|| Error::internal(anyhow::anyhow!("operation {} has no movement", row.id)))?;
+    let movement = movement_of(connection, &row.id)?;
     Ok(match board {
         Board::Cosign(funded) => PendingBoard {
             funding_tx: funded.psbt.unsigned_tx,

@@ -1,24 +1,22 @@
-//! The start of a board: coins picked and held, key taken, in one transaction.
+//! The start of a board: on-chain coins selected and held, key taken, movement written, in one transaction.
 
 use std::sync::Arc;
 
 use ark_lib::board::BoardBuilder;
 use ark_lib::fees::validate_and_subtract_fee;
 use ark_lib::vtxo::VTXO_DUST;
-use bitcoin::{Amount, OutPoint, SignedAmount};
+use bitcoin::{Amount, OutPoint};
 use serde_json::json;
 use tokio::sync::watch;
 
-use crate::model::OperationId;
-use crate::model::{MovementStatus, NewMovement, Subsystem};
+use crate::model::{MovementStatus, NewMovement, OperationId, Subsystem};
 use crate::onchain::{Funding, FundingAmount};
-use crate::store::key;
-use crate::store::movement;
-use crate::wallet::engine::clock;
-use crate::wallet::engine::{self, Progress};
+use crate::store::{key, movement};
+use crate::wallet::engine::steps::end::signed;
+use crate::wallet::engine::{self, Progress, clock};
 use crate::wallet::{CommitPoint, Error, PATIENCE, Result, Wallet};
 
-use super::{Board, Funded, PendingBoard};
+use super::{Board, FundedBoard, PendingBoard};
 
 /// How much to board.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,14 +27,14 @@ pub enum BoardAmount {
     All,
 }
 
-/// Tries to take a key and build with it before somebody else's use of the same index is taken for an error.
+/// How often a start is repeated because another operation took the same key index first.
 const KEY_RACES: u32 = 5;
 
 impl Wallet {
-    /// Starts a board, and waits a while until its funding transaction is out.
+    /// Starts a board. Returns when its funding transaction is broadcast, or after a while when it continues by itself.
     ///
     /// # Errors
-    /// What is wrong with the request, or why the board failed; then no coin has moved.
+    /// What is wrong with the request, or why the board failed; then nothing was spent.
     pub async fn board(self: &Arc<Wallet>, amount: BoardAmount) -> Result<PendingBoard> {
         let mut races = 0;
         let (id, progress) = loop {
@@ -47,11 +45,11 @@ impl Wallet {
             }
         };
         engine::answer(progress, PATIENCE).await?;
-        self.pending_board(&id).await
+        self.started_board(&id).await
     }
 
-    /// The script that is funded depends on the key, so the key is looked up first and taken with everything else; when
-    /// somebody else took it meanwhile, nothing is written and the caller starts over.
+    /// The funding script depends on the key, so the key is read first and taken with everything else. When another operation
+    /// took it in between, nothing is written, and the caller starts over.
     async fn try_start_board(
         self: &Arc<Wallet>,
         amount: BoardAmount,
@@ -116,7 +114,7 @@ impl Wallet {
             };
             movement::insert(tx, &movement, clock::now_millis())?;
             let psbt = funding.hold(tx, id.as_str())?;
-            Ok(Board::Cosign(Box::new(Funded {
+            Ok(Board::Cosign(Box::new(FundedBoard {
                 psbt,
                 utxo,
                 amount: gross,
@@ -133,7 +131,7 @@ impl Wallet {
     }
 }
 
-/// Internal code of the race for a key.
+/// The internal error code for a key that another operation took first.
 const KEY_TAKEN: &str = "key_taken";
 
 pub(in crate::wallet) fn check_limits(info: &ark_lib::ArkInfo, amount: Amount) -> Result<()> {
@@ -190,8 +188,4 @@ fn metadata(utxo: OutPoint, onchain_fee: Amount) -> serde_json::Map<String, serd
         .into_iter()
         .map(|(key, value)| (key.to_owned(), value))
         .collect()
-}
-
-pub(in crate::wallet) fn signed(amount: Amount) -> Result<SignedAmount> {
-    amount.to_signed().map_err(Error::internal)
 }

@@ -1,0 +1,104 @@
+//! What an operation writes to its movement, and how it ends.
+
+use ark_lib::VtxoId;
+use bitcoin::{Amount, SignedAmount};
+use rusqlite::Connection;
+use serde_json::{Map, Value};
+
+use crate::model::{MovementId, MovementStatus, OperationId};
+use crate::store::{WriteTx, movement, vtxo};
+use crate::wallet::engine::{Next, Step, clock};
+use crate::wallet::{CommitPoint, Error, Result};
+
+/// The movement of an operation. Every operation writes one when it starts.
+///
+/// # Errors
+/// `internal` when there is none.
+pub(in crate::wallet) fn movement_of(
+    connection: &Connection,
+    id: &OperationId,
+) -> Result<MovementId> {
+    movement::id_of_operation(connection, id)?
+        .ok_or_else(|| Error::internal(anyhow::anyhow!("operation {id} has no movement")))
+}
+
+/// Adds facts to the movement's metadata.
+pub(in crate::wallet) fn note<const N: usize>(
+    tx: &WriteTx<'_>,
+    id: &OperationId,
+    facts: [(&str, Value); N],
+) -> Result<()> {
+    let facts: Map<String, Value> = facts
+        .into_iter()
+        .map(|(name, value)| (name.to_owned(), value))
+        .collect();
+    let movement = movement_of(tx, id)?;
+    Ok(movement::note(tx, movement, facts, clock::now_millis())?)
+}
+
+/// Adds VTXOs that the operation made for the wallet to the movement.
+pub(in crate::wallet) fn add_outputs(
+    tx: &WriteTx<'_>,
+    id: &OperationId,
+    outputs: &[VtxoId],
+) -> Result<()> {
+    let movement = movement_of(tx, id)?;
+    Ok(movement::add_outputs(
+        tx,
+        movement,
+        outputs,
+        clock::now_millis(),
+    )?)
+}
+
+/// Marks the movement as successful.
+pub(in crate::wallet) fn succeed(tx: &WriteTx<'_>, id: &OperationId) -> Result<()> {
+    finish_movement(tx, id, MovementStatus::Successful, None)
+}
+
+/// Marks the movement as failed or canceled: the balance did not change.
+pub(in crate::wallet) fn fail_movement(
+    tx: &WriteTx<'_>,
+    id: &OperationId,
+    status: MovementStatus,
+) -> Result<()> {
+    finish_movement(tx, id, status, Some(SignedAmount::ZERO))
+}
+
+fn finish_movement(
+    tx: &WriteTx<'_>,
+    id: &OperationId,
+    status: MovementStatus,
+    effective: Option<SignedAmount>,
+) -> Result<()> {
+    let movement = movement_of(tx, id)?;
+    Ok(movement::finish(
+        tx,
+        movement,
+        status,
+        effective,
+        clock::now_millis(),
+    )?)
+}
+
+/// Ends an operation that certainly changed nothing: releases every VTXO that it holds, and marks its movement.
+pub(in crate::wallet) fn abort<F>(
+    point: CommitPoint,
+    id: &OperationId,
+    status: MovementStatus,
+    reason: Error,
+) -> Step<F> {
+    let id = id.clone();
+    Step::commit(point, Next::Failed(reason), move |tx| {
+        vtxo::release(tx, &id)?;
+        fail_movement(tx, &id, status)
+    })
+}
+
+/// An amount as a change of the balance.
+///
+/// # Errors
+/// `internal` when the amount is more than a signed amount holds; there are fewer satoshis than that.
+pub(in crate::wallet) fn signed(amount: Amount) -> Result<SignedAmount> {
+    amount.to_signed().map_err(Error::internal)
+}

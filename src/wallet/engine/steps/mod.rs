@@ -1,0 +1,13 @@
+//! Steps that several flows take in the same way.
+//!
+//! | file | what the step does |
+//! |---|---|
+//! | [`upload`] | registers signed chains that the server may lack |
+//! | [`arkoor`] | builds and cosigns an out-of-round spend; finds out what became of one that the server refuses |
+//! | [`broadcast`] | broadcasts a transaction and follows its confirmations |
+//! | [`end`] | releases inputs and writes the movement when an operation fails or succeeds |
+
+pub(in crate::wallet) mod arkoor;
+pub(in crate::wallet) mod broadcast;
+pub(in crate::wallet) mod end;
+pub(in crate::wallet) mod upload;

@@ -1,0 +1,83 @@
+//! The steps from the signed board to the spendable VTXO.
+
+use super::{Board, SignedBoard};
+use crate::model::{MovementStatus, OperationId};
+use crate::store::vtxo;
+use crate::wallet::engine::steps::broadcast::{self, Broadcast, Depth, broadcast_again};
+use crate::wallet::engine::steps::end;
+use crate::wallet::engine::{Next, Step};
+use crate::wallet::{CommitPoint, Error, Result, Wallet};
+
+/// Broadcasts the funding transaction, and records it in the on-chain wallet.
+pub(super) async fn broadcast(
+    wallet: &Wallet,
+    id: &OperationId,
+    signed: SignedBoard,
+) -> Result<Step<Board>> {
+    match broadcast::broadcast(wallet, &signed.funding_tx).await? {
+        Broadcast::Out => {}
+        Broadcast::DoubleSpent => return Ok(write_off(wallet, id, &signed)),
+        Broadcast::Failed(error) => {
+            let txid = signed.funding_tx.compute_txid();
+            return Err(broadcast::not_broadcast("board's funding", txid, &error));
+        }
+    }
+    let (onchain, id) = (wallet.onchain.clone(), id.clone());
+    let transaction = signed.funding_tx.clone();
+    Ok(Step::commit(
+        CommitPoint::BoardBroadcast,
+        Next::State(Board::Confirm(signed)),
+        move |tx| Ok(onchain.record(tx, &transaction, Some(id.as_str()))?),
+    ))
+}
+
+/// Registers the board with the server once its funding transaction is deep enough.
+pub(super) async fn confirm(
+    wallet: &Wallet,
+    id: &OperationId,
+    signed: SignedBoard,
+) -> Result<Step<Board>> {
+    wallet.onchain.catch_up().await?;
+    let txid = signed.funding_tx.compute_txid();
+    // Without the server's parameters, a funding transaction that is not in a block yet is still followed.
+    let info = wallet.connected_info();
+    let needed = info
+        .as_ref()
+        .map_or(1, |info| info.required_board_confirmations.max(1));
+    let needed = u32::try_from(needed).unwrap_or(u32::MAX);
+    match broadcast::depth(wallet, txid, needed).await? {
+        Depth::Reached => info?,
+        Depth::Waiting => return Ok(Step::AwaitBlock),
+        Depth::Vanished => {
+            let state = Board::Broadcast(signed);
+            return Ok(broadcast_again(CommitPoint::BoardBroadcast, state));
+        }
+    };
+    let board = wallet.full_vtxos(vec![signed.vtxo]).await?;
+    for vtxo in &board {
+        wallet.server.register_board(vtxo).await?;
+    }
+    let id = id.clone();
+    Ok(Step::commit(
+        CommitPoint::BoardRegistered,
+        Next::Done,
+        move |tx| {
+            vtxo::release(tx, &id)?;
+            end::succeed(tx, &id)
+        },
+    ))
+}
+
+/// Ends a board whose funding transaction can never confirm: its VTXO is worth nothing.
+fn write_off(wallet: &Wallet, id: &OperationId, signed: &SignedBoard) -> Step<Board> {
+    let (onchain, id, vtxo) = (wallet.onchain.clone(), id.clone(), signed.vtxo);
+    let reason = Error::conflict(
+        "board_double_spent",
+        "the coins of this board were spent by another transaction",
+    );
+    Step::commit(CommitPoint::BoardAborted, Next::Failed(reason), move |tx| {
+        onchain.release(tx, id.as_str())?;
+        vtxo::spend(tx, vtxo)?;
+        end::fail_movement(tx, &id, MovementStatus::Failed)
+    })
+}

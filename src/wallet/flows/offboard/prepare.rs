@@ -1,0 +1,136 @@
+//! The steps up to the offboard transaction that the server proposes.
+
+use ark_lib::attestations::OffboardRequestAttestation;
+use ark_lib::offboard::{OffboardForfeitContext, OffboardForfeitError};
+use bitcoin::Txid;
+
+use super::finish::{accept_signed, find};
+use super::{Offboard, OffboardOrder, PreparedOrder, abort, refused};
+use crate::ark::{self, PreparedOffboard};
+use crate::model::OperationId;
+use crate::store::vtxo;
+use crate::wallet::engine::encoding::Encoded;
+use crate::wallet::engine::steps::end;
+use crate::wallet::engine::steps::upload::{Upload, upload_inputs};
+use crate::wallet::engine::{Next, Step, Tries};
+use crate::wallet::{CommitPoint, Error, Result, Wallet};
+
+/// Refusals that the server makes only after it has found every input unspent: they prove that no earlier session took them.
+const PROOFS_OF_UNSPENT: [&str; 3] = [
+    "fee rate is no longer valid",
+    "does not match expected amount",
+    "output address is blocked",
+];
+
+/// Uploads the chains of VTXOs that are offboarded as a whole.
+pub(super) async fn register_whole(
+    wallet: &Wallet,
+    id: &OperationId,
+    order: OffboardOrder,
+    tries: Tries,
+) -> Result<Step<Offboard>> {
+    match upload_inputs(wallet, &order.inputs, tries).await? {
+        Upload::Done(uploaded) => Ok(Step::commit(
+            CommitPoint::OffboardReady,
+            Next::State(Offboard::Prepare {
+                order,
+                prior: Vec::new(),
+            }),
+            move |tx| Ok(vtxo::set_registered(tx, &uploaded, true)?),
+        )),
+        Upload::Refused(reason) => Ok(abort(id, refused(&reason))),
+        Upload::GivenUp(error) => Ok(abort(id, error)),
+    }
+}
+
+/// Requests the transaction. The request gives nothing up. After an earlier session, for which the server has forfeits, a refusal
+/// alone proves nothing.
+pub(super) async fn prepare(
+    wallet: &Wallet,
+    id: &OperationId,
+    order: OffboardOrder,
+    prior: Vec<Txid>,
+    tries: Tries,
+) -> Result<Step<Offboard>> {
+    if let Some(found) = find(wallet, &prior).await? {
+        return Ok(accept_signed(id, order, found));
+    }
+    let inputs = wallet.signers(order.inputs.clone()).await?;
+    let attestations: Vec<_> = inputs
+        .iter()
+        .map(|(_, key)| OffboardRequestAttestation::new(&order.request, &order.inputs, key))
+        .collect();
+    let prepared = wallet
+        .server
+        .prepare_offboard(&order.request, &order.inputs, &attestations)
+        .await;
+    let prepared = match prepared {
+        Ok(prepared) => prepared,
+        Err(ark::Error::Rejected { message, .. }) => {
+            let unspent = PROOFS_OF_UNSPENT
+                .iter()
+                .any(|proof| message.contains(proof));
+            if prior.is_empty() || unspent {
+                return Ok(abort(id, refused(&message)));
+            }
+            return Err(lost(&message));
+        }
+        Err(error) if prior.is_empty() && tries.exhausted() => {
+            return Ok(abort(id, error.into()));
+        }
+        Err(error) => return Err(error.into()),
+    };
+    // Checked before it is stored: the next step signs what is stored (H30).
+    if let Err(reason) = check(&order, &prepared) {
+        tracing::error!(%reason, "server proposes an offboard transaction that was not ordered; not signing it");
+        let reason = format!("its transaction is not what was ordered: {reason}");
+        if prior.is_empty() {
+            return Ok(abort(id, refused(&reason)));
+        }
+        return Err(lost(&reason));
+    }
+    let next = PreparedOrder {
+        nonces: prepared.nonces.into_iter().map(Encoded).collect(),
+        transaction: prepared.transaction,
+        order,
+        prior,
+    };
+    let (id, txid) = (id.clone(), next.transaction.compute_txid());
+    Ok(Step::commit(
+        CommitPoint::OffboardPrepared,
+        Next::State(Offboard::Finish(next)),
+        move |tx| end::note(tx, &id, [("offboard_txid", txid.to_string().into())]),
+    ))
+}
+
+fn check(order: &OffboardOrder, prepared: &PreparedOffboard) -> Result<(), String> {
+    let nonces = prepared.nonces.len();
+    OffboardForfeitError::check_count("forfeit nonces", order.inputs.len(), nonces)
+        .map_err(|error| error.to_string())?;
+    OffboardForfeitContext::new(&order.inputs, &prepared.transaction)
+        .map_err(|error| error.to_string())?
+        .validate_offboard_tx(&order.request)
+        .map_err(|error| error.to_string())?;
+    let inputs = &prepared.transaction.input;
+    let distinct: std::collections::HashSet<_> =
+        inputs.iter().map(|input| input.previous_output).collect();
+    if inputs.is_empty() || distinct.len() < inputs.len() {
+        return Err("it has no inputs, or one twice".into());
+    }
+    // The forfeits spend an output of it, so the signatures must not change its id.
+    if inputs.iter().any(|input| !input.script_sig.is_empty()) {
+        return Err("it is not a segwit transaction".into());
+    }
+    Ok(())
+}
+
+/// The error of an offboard whose forfeits the server has, and whose transaction cannot be found. The server may still broadcast
+/// it, so the inputs stay locked.
+fn lost(reason: &str) -> Error {
+    Error::unavailable(
+        "offboard_in_doubt",
+        format!(
+            "the Ark server has lost the offboard's session, and its transaction is not on the chain; the coins stay locked while it is searched for: {reason}"
+        ),
+    )
+}

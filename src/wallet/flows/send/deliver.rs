@@ -1,0 +1,55 @@
+//! The step that hands the payment over.
+
+use ark_lib::VtxoId;
+use ark_lib::address::VtxoDelivery;
+
+use super::{ArkoorSend, SignedPayment};
+use crate::model::OperationId;
+use crate::store::{vtxo, vtxo_body};
+use crate::wallet::engine::steps::{end, upload};
+use crate::wallet::engine::{Next, Step};
+use crate::wallet::{CommitPoint, Result, Wallet};
+
+/// Uploads the new chains and posts the VTXOs to the payee. Both calls can be repeated, so they share a step and its commit.
+pub(super) async fn deliver(
+    wallet: &Wallet,
+    id: &OperationId,
+    signed: SignedPayment,
+) -> Result<Step<ArkoorSend>> {
+    let all: Vec<VtxoId> = signed
+        .outgoing
+        .iter()
+        .chain(&signed.change)
+        .copied()
+        .collect();
+    let uploaded = upload::upload_outputs(wallet, &all).await?;
+    post(wallet, &signed).await?;
+    let id = id.clone();
+    Ok(Step::commit(
+        CommitPoint::SendDelivered,
+        Next::Done,
+        move |tx| {
+            if uploaded {
+                vtxo::set_registered(tx, &signed.change, true)?;
+            }
+            vtxo_body::delete_foreign(tx, &signed.outgoing)?;
+            end::succeed(tx, &id)
+        },
+    ))
+}
+
+/// Posts to the payee's mailboxes until one takes the VTXOs.
+async fn post(wallet: &Wallet, signed: &SignedPayment) -> Result<()> {
+    let outgoing = wallet.full_vtxos(signed.outgoing.clone()).await?;
+    let mut failure = None;
+    for delivery in signed.destination.delivery() {
+        let VtxoDelivery::ServerMailbox { blinded_id } = delivery else {
+            continue;
+        };
+        match wallet.server.post_arkoor(blinded_id, &outgoing).await {
+            Ok(()) => return Ok(()),
+            Err(error) => failure = Some(error),
+        }
+    }
+    failure.map_or(Ok(()), |error| Err(error.into()))
+}
