@@ -6,12 +6,10 @@ use std::time::Duration;
 
 use ark_lib::VtxoId;
 
-use super::list::decode;
+use super::list;
 use super::plan::Mode;
 use super::quote::quote;
 use super::start::MAX_INPUTS;
-use crate::model::OperationKind;
-use crate::store::operation;
 use crate::wallet::coins::due::{Rules, Urgency};
 use crate::wallet::coins::select;
 use crate::wallet::engine::answer;
@@ -107,11 +105,7 @@ impl Wallet {
         self.store
             .read(|connection| {
                 let mut found = Refreshing::default();
-                for row in operation::unfinished(connection)? {
-                    if row.kind != OperationKind::Round {
-                        continue;
-                    }
-                    let round = decode(&row)?;
+                for (_, round) in list::unfinished(connection)? {
                     let plan = round.plan();
                     let delegated = matches!(plan.mode, Mode::Delegated { .. });
                     let group = if delegated && round.exchange().is_none() {

@@ -1,15 +1,16 @@
 //! The round's transaction: broadcast, confirmed; then the new leaves are cosigned (docs/protocol.md §4.5.2).
 
-use ark_lib::VtxoId;
 use ark_lib::tree::signed::LeafVtxoCosignContext;
+use ark_lib::vtxo::Full;
+use ark_lib::{Vtxo, VtxoId};
 use bitcoin::Transaction;
 
-use super::{Exchange, Round, abort, expiry};
-use crate::chain::{BroadcastError, TxStatus};
+use super::{Exchange, Round, expiry, list};
 use crate::model::{MovementStatus, OperationId, VtxoState};
-use crate::store::{WriteTx, key, vtxo};
-use crate::wallet::engine::{Next, Step, VANISHED_PAUSE};
-use crate::wallet::flows::send::EncodedVtxo;
+use crate::store::{WriteTx, key, vtxo, vtxo_body};
+use crate::wallet::engine::steps::broadcast::{self, Broadcast, Depth, broadcast_again};
+use crate::wallet::engine::steps::end;
+use crate::wallet::engine::{Next, Step};
 use crate::wallet::{CommitPoint, Error, Result, Wallet};
 
 /// Broadcasts the round's transaction unless the chain backend knows it, then locks the inputs for this refresh: the server
@@ -19,27 +20,16 @@ pub(super) async fn publish(
     id: &OperationId,
     exchange: Exchange,
 ) -> Result<Step<Round>> {
-    let txid = exchange.funding_tx.compute_txid();
-    if wallet.chain.status(txid).await? == TxStatus::NotFound {
-        match wallet
-            .chain
-            .broadcast_package(std::slice::from_ref(&exchange.funding_tx))
-            .await
-        {
-            Ok(()) => {}
-            Err(BroadcastError::MissingOrSpent)
-                if wallet.chain.is_double_spent(&exchange.funding_tx).await? =>
-            {
-                let message = "another transaction spent the inputs of the round's transaction; nothing was given up";
-                let reason = Error::conflict("round_double_spent", message);
-                return Ok(abort(id, MovementStatus::Failed, reason));
-            }
-            Err(error) => {
-                return Err(Error::unavailable(
-                    "chain_unavailable",
-                    format!("the round's transaction {txid} cannot be broadcast: {error}"),
-                ));
-            }
+    match broadcast::broadcast(wallet, &exchange.funding_tx).await? {
+        Broadcast::Out => {}
+        Broadcast::DoubleSpent => {
+            let message = "another transaction spent the inputs of the round's transaction; nothing was given up";
+            let reason = Error::conflict("round_double_spent", message);
+            return Ok(abort_issued(id, exchange, reason));
+        }
+        Broadcast::Failed(error) => {
+            let txid = exchange.funding_tx.compute_txid();
+            return Err(broadcast::not_broadcast("round's", txid, &error));
         }
     }
     let (id, inputs) = (id.clone(), exchange.plan.inputs.clone());
@@ -62,67 +52,86 @@ fn seize(tx: &mut WriteTx<'_>, input: VtxoId, id: &OperationId) -> Result<()> {
 pub(super) async fn confirm(
     wallet: &Wallet,
     id: &OperationId,
-    mut exchange: Exchange,
+    exchange: Exchange,
 ) -> Result<Step<Round>> {
     let needed = u32::from(wallet.settings.round_confirmations);
     let txid = exchange.funding_tx.compute_txid();
-    match wallet.chain.confirmations(txid).await? {
-        None => {
-            tracing::warn!(%txid, "round transaction not found; broadcasting it again");
-            return Ok(Step::commit(
-                CommitPoint::RoundSeen,
-                Next::Later(Round::Issued(exchange), VANISHED_PAUSE),
-                |_| Ok(()),
-            ));
+    match broadcast::depth(wallet, txid, needed).await? {
+        Depth::Reached => {}
+        Depth::Waiting => return Ok(Step::AwaitBlock),
+        Depth::Vanished => {
+            let issued = Round::Issued(exchange);
+            return Ok(broadcast_again(CommitPoint::RoundSeen, issued));
         }
-        Some(depth) if depth < needed => return Ok(Step::AwaitBlock),
-        Some(_) => {}
     }
     let inputs = wallet.full_vtxos(exchange.plan.inputs.clone()).await?;
     wallet.server.register_chains(&inputs).await?;
-    for output in &mut exchange.outputs {
+    let mut outputs = wallet.full_vtxos(exchange.outputs.clone()).await?;
+    for output in &mut outputs {
         sign_leaf(wallet, output, &exchange.funding_tx).await?;
     }
     let expire_too_soon = match expiry::least_for_outputs(wallet, &inputs).await? {
-        Some(least) => exchange
-            .outputs
-            .iter()
-            .any(|output| output.0.expiry_height() < least),
+        Some(least) => outputs.iter().any(|output| output.expiry_height() < least),
         None => false,
     };
     if expire_too_soon {
         let message = "the new VTXOs would expire too soon to be safe; nothing was given up. The old ones can be taken on chain with an exit";
         let reason = Error::conflict("round_expires_too_soon", message);
-        return Ok(abort(id, MovementStatus::Failed, reason));
+        return Ok(abort_issued(id, exchange, reason));
     }
     Ok(Step::commit(
         CommitPoint::RoundForfeiting,
         Next::State(Round::Forfeit(exchange)),
-        |_| Ok(()),
+        move |tx| {
+            for output in &outputs {
+                // A VTXO of the wallet is complete: another refresh of the same participation has finished.
+                if vtxo::get(tx, output.id())?.is_none() {
+                    vtxo_body::put(tx, output)?;
+                }
+            }
+            Ok(())
+        },
     ))
 }
 
 /// Completes the signature of a new VTXO's last transaction. The server keeps no state for it: each try may use new nonces.
 async fn sign_leaf(
     wallet: &Wallet,
-    output: &mut EncodedVtxo,
+    output: &mut Vtxo<Full>,
     funding_tx: &Transaction,
 ) -> Result<()> {
-    let pubkey = output.0.user_pubkey();
+    let pubkey = output.user_pubkey();
     let index = wallet
         .store
         .read(move |connection| key::index_of(connection, &pubkey))
         .await?;
     let unknown = || Error::internal(anyhow::anyhow!("the key {pubkey} is not in the key table"));
     let key = wallet.keys.vtxo_key(index.ok_or_else(unknown)?)?;
-    let (context, request) = LeafVtxoCosignContext::new(&output.0, funding_tx, &key)
+    let (context, request) = LeafVtxoCosignContext::new(output, funding_tx, &key)
         .map_err(|error| Error::internal(anyhow::Error::new(error)))?;
     let response = wallet.server.cosign_leaf(request).await?;
-    if context.finalize(&mut output.0, response) {
+    if context.finalize(output, response) {
         return Ok(());
     }
     Err(Error::unavailable(
         "server_unavailable",
         "the Ark server's signature on a new VTXO is not valid; nothing was given up",
     ))
+}
+
+/// Ends an issued refresh without effect: nothing was forfeited, the inputs are released, and the new VTXOs' bodies deleted,
+/// unless another refresh of the same participation needs them.
+fn abort_issued(id: &OperationId, exchange: Exchange, reason: Error) -> Step<Round> {
+    let id = id.clone();
+    Step::commit(CommitPoint::RoundAborted, Next::Failed(reason), move |tx| {
+        let unfinished = list::unfinished(tx)?;
+        let needed = unfinished
+            .iter()
+            .any(|(row, round)| row.id != id && round.unlock_hash() == Some(exchange.unlock_hash));
+        if !needed {
+            vtxo_body::delete_foreign(tx, &exchange.outputs)?;
+        }
+        vtxo::release(tx, &id)?;
+        end::fail_movement(tx, &id, MovementStatus::Failed)
+    })
 }

@@ -7,7 +7,7 @@ use ark_lib::attestations::DelegatedRoundParticipationAttestation;
 use ark_lib::tree::signed::UnlockHash;
 
 use super::plan::{Mode, Plan};
-use super::resolve::{accept, inputs_gone, issue};
+use super::resolve::{inputs_gone, issue};
 use super::{POLL_INTERVAL, Round, abort};
 use crate::ark::{self, ParticipationStatus};
 use crate::model::{MovementStatus, OperationId};
@@ -69,8 +69,7 @@ pub(super) async fn follow(
 ) -> Result<Step<Round>> {
     match wallet.server.participation_status(unlock_hash).await? {
         ParticipationStatus::Issued(round) => {
-            let exchange = accept(wallet, plan, unlock_hash, round, None).await?;
-            Ok(issue(id, exchange))
+            issue(wallet, id, plan, unlock_hash, round, None).await
         }
         ParticipationStatus::Pending => Ok(shrink(wallet, id, &plan)
             .await?

@@ -4,6 +4,7 @@ use ark_lib::Vtxo;
 use ark_lib::vtxo::Full;
 use bitcoin_ext::{BlockDelta, BlockHeight};
 
+use super::Exchange;
 use crate::wallet::{Error, Result, Wallet};
 
 /// The lowest expiry height that new VTXOs may have: if the server withholds the preimage, there must be time to exit the
@@ -32,22 +33,22 @@ pub(super) async fn least_for_outputs(
 
 /// The last height at which exits of the inputs should start if the preimage does not arrive: before the inputs expire, and
 /// with time left to exit the new VTXOs afterwards.
-pub(super) fn exit_deadline(
-    inputs: &[Vtxo<Full>],
-    outputs: &[Vtxo<Full>],
-    exit_margin: BlockDelta,
-) -> BlockHeight {
+///
+/// # Errors
+/// The database cannot be read.
+pub(super) async fn exit_deadline(wallet: &Wallet, exchange: &Exchange) -> Result<BlockHeight> {
+    let inputs = wallet.full_vtxos(exchange.plan.inputs.clone()).await?;
+    let outputs = wallet.full_vtxos(exchange.outputs.clone()).await?;
+    let margin = wallet.settings.exit_margin;
     let by_inputs = inputs.iter().map(Vtxo::expiry_height);
     let by_outputs = outputs.iter().map(|output| {
         output
             .expiry_height()
-            .saturating_sub(longest_exit(inputs))
-            .saturating_sub(exit_margin)
+            .saturating_sub(longest_exit(&inputs))
+            .saturating_sub(margin)
     });
     let earliest = by_inputs.chain(by_outputs).min();
-    earliest
-        .unwrap_or(BlockHeight::ZERO)
-        .saturating_sub(exit_margin)
+    Ok(earliest.unwrap_or(BlockHeight::ZERO).saturating_sub(margin))
 }
 
 fn longest_exit(vtxos: &[Vtxo<Full>]) -> BlockDelta {

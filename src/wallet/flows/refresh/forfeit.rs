@@ -5,9 +5,9 @@ use ark_lib::forfeit::HashLockedForfeitBundle;
 use ark_lib::vtxo::Full;
 
 use super::{Exchange, Round, expiry};
-use crate::model::{MovementStatus, OperationId, VtxoState};
-use crate::store::{anchor, movement, vtxo};
-use crate::wallet::engine::clock;
+use crate::model::{OperationId, VtxoState};
+use crate::store::{anchor, vtxo};
+use crate::wallet::engine::steps::end;
 use crate::wallet::engine::{Next, Step, Tries};
 use crate::wallet::{CommitPoint, Error, Result, Wallet};
 
@@ -38,19 +38,18 @@ async fn send_forfeits(wallet: &Wallet, exchange: &Exchange) -> Result<Vec<Vtxo<
             HashLockedForfeitBundle::new(input, exchange.unlock_hash, key, nonce)
         })
         .collect();
+    let mut outputs = wallet.full_vtxos(exchange.outputs.clone()).await?;
     let preimage = wallet.server.forfeit(&bundles).await?;
-    let outputs = exchange.outputs.iter().map(|output| {
-        let mut unlocked = output.0.clone();
-        let fits = unlocked.provide_unlock_preimage(preimage);
-        if fits && unlocked.validate(&exchange.funding_tx).is_ok() {
-            return Ok(unlocked);
+    for output in &mut outputs {
+        let fits = output.provide_unlock_preimage(preimage);
+        if !fits || output.validate(&exchange.funding_tx).is_err() {
+            return Err(Error::unavailable(
+                "server_unavailable",
+                "the Ark server's preimage does not unlock the new VTXOs",
+            ));
         }
-        Err(Error::unavailable(
-            "server_unavailable",
-            "the Ark server's preimage does not unlock the new VTXOs",
-        ))
-    });
-    outputs.collect()
+    }
+    Ok(outputs)
 }
 
 /// The error that reports a missing preimage. From the exit deadline on it asks for an exit of the inputs (W11).
@@ -60,16 +59,10 @@ async fn preimage_missing(
     tries: Tries,
     error: Error,
 ) -> Error {
-    let inputs = match wallet.full_vtxos(exchange.plan.inputs.clone()).await {
-        Ok(inputs) => inputs,
+    let deadline = match expiry::exit_deadline(wallet, exchange).await {
+        Ok(deadline) => deadline,
         Err(unreadable) => return unreadable,
     };
-    let outputs: Vec<_> = exchange
-        .outputs
-        .iter()
-        .map(|output| output.0.clone())
-        .collect();
-    let deadline = expiry::exit_deadline(&inputs, &outputs, wallet.settings.exit_margin);
     let tip = wallet.chain.last_tip().map(|tip| tip.height);
     let reason = error.message();
     if tip.is_none_or(|tip| tip < deadline) {
@@ -108,13 +101,9 @@ fn complete(id: &OperationId, exchange: Exchange, unlocked: Vec<Vtxo<Full>>) -> 
             for output in &unlocked {
                 vtxo::insert(tx, output, VtxoState::Spendable)?;
             }
-            if let Some(movement) = movement::id_of_operation(tx, &id)? {
-                let now = clock::now_millis();
-                let ids: Vec<_> = unlocked.iter().map(Vtxo::id).collect();
-                movement::add_outputs(tx, movement, &ids, now)?;
-                movement::finish(tx, movement, MovementStatus::Successful, None, now)?;
-            }
-            Ok(())
+            let ids: Vec<_> = unlocked.iter().map(Vtxo::id).collect();
+            end::add_outputs(tx, &id, &ids)?;
+            end::succeed(tx, &id)
         },
     )
 }

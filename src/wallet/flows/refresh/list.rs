@@ -14,6 +14,7 @@ use crate::model::{MovementId, OperationId, OperationKind, OperationRow, Outcome
 use crate::store;
 use crate::store::{movement, operation};
 use crate::wallet::account::keys::WalletKeys;
+use crate::wallet::engine::steps::end;
 use crate::wallet::{Error, Result, Wallet};
 
 /// A refresh, from its request to its end.
@@ -74,10 +75,10 @@ impl Wallet {
         let keys = self.keys.clone();
         self.store
             .read(move |connection| {
-                let rounds = operation::unfinished(connection)?
-                    .into_iter()
-                    .filter(|row| row.kind == OperationKind::Round);
-                rounds.map(|row| view(connection, &keys, &row)).collect()
+                unfinished(connection)?
+                    .iter()
+                    .map(|(row, round)| view(connection, &keys, row, round))
+                    .collect()
             })
             .await
     }
@@ -89,25 +90,34 @@ impl Wallet {
             .read(move |connection| {
                 let row = operation::get(connection, &id)?;
                 let missing = || Error::internal(anyhow::anyhow!("round {id} has no row"));
-                view(connection, &keys, &row.ok_or_else(missing)?)
+                let row = row.ok_or_else(missing)?;
+                view(connection, &keys, &row, &decode(&row)?)
             })
             .await
     }
 }
 
-/// Decodes the state in an operation's row of the kind `Round`.
-pub(super) fn decode(row: &OperationRow) -> Result<Round> {
+/// The unfinished refreshes with their rows, oldest first.
+pub(super) fn unfinished(connection: &Connection) -> Result<Vec<(OperationRow, Round)>> {
+    let rows = operation::unfinished(connection)?.into_iter();
+    rows.filter(|row| row.kind == OperationKind::Round)
+        .map(|row| decode(&row).map(|round| (row, round)))
+        .collect()
+}
+
+fn decode(row: &OperationRow) -> Result<Round> {
     Ok(serde_json::from_str(&row.state).map_err(|error| store::Error::corrupt("round", error))?)
 }
 
-fn view(connection: &Connection, keys: &WalletKeys, row: &OperationRow) -> Result<PendingRound> {
-    let round = decode(row)?;
-    let entry = match movement::id_of_operation(connection, &row.id)? {
-        Some(id) => movement::get(connection, id)?,
-        None => None,
-    };
-    let entry = entry
-        .ok_or_else(|| Error::internal(anyhow::anyhow!("operation {} has no movement", row.id)))?;
+fn view(
+    connection: &Connection,
+    keys: &WalletKeys,
+    row: &OperationRow,
+    round: &Round,
+) -> Result<PendingRound> {
+    let movement = end::movement_of(connection, &row.id)?;
+    let missing = || Error::internal(anyhow::anyhow!("movement {} has no row", movement.0));
+    let entry = movement::get(connection, movement)?.ok_or_else(missing)?;
     let plan = round.plan();
     let outputs = plan.requests(keys)?.into_iter().map(|request| RoundOutput {
         amount: request.amount,
@@ -116,7 +126,7 @@ fn view(connection: &Connection, keys: &WalletKeys, row: &OperationRow) -> Resul
     Ok(PendingRound {
         movement: entry.id,
         created_at: entry.created_at,
-        phase: phase(&round, row.outcome),
+        phase: phase(round, row.outcome),
         problem: row.last_error.clone(),
         inputs: plan.inputs.clone(),
         outputs: outputs.collect(),

@@ -62,16 +62,13 @@ use ark_lib::musig::PartialSignature;
 use ark_lib::rounds::RoundEvent;
 use ark_lib::tree::signed::UnlockHash;
 use bitcoin::secp256k1::PublicKey;
-use bitcoin::{SignedAmount, Transaction, Txid};
+use bitcoin::{Transaction, Txid};
 use serde::{Deserialize, Serialize};
 
-use crate::model::MovementStatus;
-use crate::model::{OperationId, OperationKind};
-use crate::store::movement;
-use crate::store::vtxo;
-use crate::wallet::engine::clock;
-use crate::wallet::engine::{Flow, Next, Step, Tries};
-use crate::wallet::flows::send::EncodedVtxo;
+use crate::model::{MovementStatus, OperationId, OperationKind};
+use crate::wallet::engine::encoding::TransactionHex;
+use crate::wallet::engine::steps::end;
+use crate::wallet::engine::{Flow, Step, Tries};
 use crate::wallet::{CommitPoint, Error, Result, Wallet};
 
 pub(in crate::wallet) use attempt_keys::AttemptKeyring;
@@ -185,9 +182,10 @@ pub(in crate::wallet) struct Exchange {
     /// Locks the new VTXOs until the inputs are forfeited.
     unlock_hash: UnlockHash,
     /// The round's transaction.
+    #[serde(with = "TransactionHex")]
     funding_tx: Transaction,
-    /// The new VTXOs, in the order of the plan's outputs.
-    outputs: Vec<EncodedVtxo>,
+    /// The new VTXOs, in the order of the plan's outputs. Their bodies are in the store.
+    outputs: Vec<VtxoId>,
 }
 
 impl Flow for Round {
@@ -270,13 +268,5 @@ impl Round {
 
 /// Ends the refresh without effect: nothing was forfeited, and the inputs are released.
 fn abort(id: &OperationId, status: MovementStatus, reason: Error) -> Step<Round> {
-    let id = id.clone();
-    Step::commit(CommitPoint::RoundAborted, Next::Failed(reason), move |tx| {
-        vtxo::release(tx, &id)?;
-        if let Some(movement) = movement::id_of_operation(tx, &id)? {
-            let nothing = Some(SignedAmount::ZERO);
-            movement::finish(tx, movement, status, nothing, clock::now_millis())?;
-        }
-        Ok(())
-    })
+    end::abort(CommitPoint::RoundAborted, id, status, reason)
 }

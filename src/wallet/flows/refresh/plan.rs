@@ -14,7 +14,8 @@ use crate::model::{VtxoRecord, VtxoState};
 use crate::store::{WriteTx, movement, vtxo};
 use crate::wallet::account::keys::WalletKeys;
 use crate::wallet::engine::clock;
-use crate::wallet::{Error, Result, Wallet};
+use crate::wallet::engine::steps::end;
+use crate::wallet::{Result, Wallet};
 
 /// Who started a refresh, and who signs the tree.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -97,7 +98,7 @@ impl Plan {
 
     /// The change of the balance: minus the fee.
     pub(super) fn balance_change(&self) -> Result<SignedAmount> {
-        Ok(-self.fee.to_signed().map_err(Error::internal)?)
+        Ok(-end::signed(self.fee)?)
     }
 
     /// The height before which no round carries it out, if one was asked for.
@@ -165,11 +166,16 @@ impl Plan {
 
     /// Updates inputs and fee of the movement after [`shrink`](Self::shrink).
     pub(super) fn revise_movement(&self, tx: &WriteTx<'_>, id: &OperationId) -> Result<()> {
-        if let Some(movement) = movement::id_of_operation(tx, id)? {
-            let (change, now) = (self.balance_change()?, clock::now_millis());
-            movement::revise(tx, movement, &self.inputs, change, self.fee, now)?;
-        }
-        Ok(())
+        let movement = end::movement_of(tx, id)?;
+        let (change, now) = (self.balance_change()?, clock::now_millis());
+        Ok(movement::revise(
+            tx,
+            movement,
+            &self.inputs,
+            change,
+            self.fee,
+            now,
+        )?)
     }
 }
 

@@ -8,13 +8,11 @@ use ark_lib::vtxo::Full;
 use ark_lib::{Vtxo, VtxoId, VtxoPolicy};
 use bitcoin::Amount;
 
-use super::list::decode;
 use super::plan::{Mode, Output, Plan};
-use super::{Round, start};
+use super::{Round, list, start};
 use crate::ark::{self, IssuedRound, ParticipationStatus};
-use crate::model::{OperationId, OperationKind, VtxoState};
-use crate::store::operation as row;
-use crate::store::{WriteTx, key, vtxo, vtxo_body};
+use crate::model::{OperationId, VtxoState};
+use crate::store::{WriteTx, key, operation, vtxo, vtxo_body};
 use crate::wallet::account::keys::{self, WalletKeys};
 use crate::wallet::engine;
 use crate::wallet::{Error, Result, Wallet};
@@ -48,14 +46,11 @@ impl Wallet {
         let known = self
             .store
             .read(move |connection| {
-                for row in row::unfinished(connection)? {
-                    if row.kind == OperationKind::Round
-                        && decode(&row)?.unlock_hash() == Some(unlock_hash)
-                    {
-                        return Ok(true);
-                    }
-                }
-                Ok::<_, Error>(row::get(connection, &recovered)?.is_some())
+                let unfinished = list::unfinished(connection)?;
+                let waiting = unfinished
+                    .iter()
+                    .any(|(_, round)| round.unlock_hash() == Some(unlock_hash));
+                Ok::<_, Error>(waiting || operation::get(connection, &recovered)?.is_some())
             })
             .await?;
         if known {

@@ -1,6 +1,7 @@
 //! The result of a participation: queried from the server, checked and stored; or the attempt is left
 //! (docs/protocol.md §4.5.1).
 
+use ark_lib::Vtxo;
 use ark_lib::tree::signed::UnlockHash;
 use bitcoin_ext::BlockDelta;
 
@@ -9,10 +10,9 @@ use super::plan::{LastTry, Plan, Rejoin};
 use super::{AttemptId, Exchange, JoinedAttempt, POLL_INTERVAL, Round, SignedTree, abort, expiry};
 use crate::ark::{IssuedRound, ParticipationStatus};
 use crate::model::{MovementStatus, OperationId};
-use crate::store::{movement, vtxo};
-use crate::wallet::engine::clock;
+use crate::store::{vtxo, vtxo_body};
+use crate::wallet::engine::steps::end;
 use crate::wallet::engine::{Next, Step};
-use crate::wallet::flows::send::EncodedVtxo;
 use crate::wallet::{CommitPoint, Error, Result, Wallet};
 
 /// Failed attempts after which a refresh is aborted.
@@ -53,9 +53,9 @@ pub(super) async fn resolve(
     } = joined;
     match wallet.server.participation_status(unlock_hash).await? {
         ParticipationStatus::Issued(round) => {
-            let exchange = accept(wallet, plan, unlock_hash, round, tree.as_ref()).await?;
+            let step = issue(wallet, id, plan, unlock_hash, round, tree.as_ref()).await?;
             wallet.attempt_keys.remove(id);
-            Ok(issue(id, exchange))
+            Ok(step)
         }
         ParticipationStatus::Pending | ParticipationStatus::Unknown => {
             // A participant that did not sign is refused in the later attempts of the round.
@@ -69,17 +69,18 @@ pub(super) async fn resolve(
     }
 }
 
-/// Checks a round that the server reports as issued.
+/// Checks a round that the server reports as issued, and stores it.
 ///
 /// # Errors
 /// The round is not what was asked for. The operation retries, and gives nothing up until the server corrects its answer.
-pub(super) async fn accept(
+pub(super) async fn issue(
     wallet: &Wallet,
+    id: &OperationId,
     plan: Plan,
     unlock_hash: UnlockHash,
     round: IssuedRound,
     signed: Option<&SignedTree>,
-) -> Result<Exchange> {
+) -> Result<Step<Round>> {
     let info = wallet.connected_info()?;
     let inputs = wallet.full_vtxos(plan.inputs.clone()).await?;
     let requests = plan.requests(&wallet.keys)?;
@@ -103,29 +104,30 @@ pub(super) async fn accept(
             format!("the Ark server's round is not what was asked for, nothing was given up: {reason}"),
         )
     })?;
-    Ok(Exchange {
-        plan,
-        unlock_hash,
-        funding_tx: round.funding_tx,
-        outputs: round.outputs.into_iter().map(EncodedVtxo).collect(),
-    })
-}
-
-/// Stores an issued round.
-pub(super) fn issue(id: &OperationId, exchange: Exchange) -> Step<Round> {
-    let (id, txid) = (id.clone(), exchange.funding_tx.compute_txid());
-    Step::commit(
+    let IssuedRound {
+        funding_tx,
+        outputs,
+        ..
+    } = round;
+    let (id, txid) = (id.clone(), funding_tx.compute_txid());
+    Ok(Step::commit(
         CommitPoint::RoundIssued,
-        Next::State(Round::Issued(exchange)),
+        Next::State(Round::Issued(Exchange {
+            plan,
+            unlock_hash,
+            funding_tx,
+            outputs: outputs.iter().map(Vtxo::id).collect(),
+        })),
         move |tx| {
-            if let Some(movement) = movement::id_of_operation(tx, &id)? {
-                let facts = [("funding_txid".to_owned(), txid.to_string().into())];
-                let facts = facts.into_iter().collect();
-                movement::note(tx, movement, facts, clock::now_millis())?;
+            for output in &outputs {
+                // A stored body has the same transactions, and at least as many of their signatures.
+                if vtxo_body::get(tx, output.id()).is_err() {
+                    vtxo_body::put(tx, output)?;
+                }
             }
-            Ok(())
+            end::note(tx, &id, [("funding_txid", txid.to_string().into())])
         },
-    )
+    ))
 }
 
 /// Leaves an attempt: releases the inputs and waits for another one, or aborts after too many failed attempts.
