@@ -27,7 +27,7 @@ pub(in crate::wallet) enum Mode {
     /// Requested over the API; the server signs the tree.
     Delegated {
         /// The height before which no round carries it out; `None` for the next round.
-        scheduled: Option<u32>,
+        scheduled: Option<BlockHeight>,
     },
     /// Reported by the server; the wallet has no record of its start.
     Recovered,
@@ -104,7 +104,7 @@ impl Plan {
     /// The height before which no round carries it out, if one was asked for.
     pub(super) fn scheduled(&self) -> Option<BlockHeight> {
         match self.mode {
-            Mode::Delegated { scheduled } => scheduled.map(BlockHeight::new),
+            Mode::Delegated { scheduled } => scheduled,
             Mode::Interactive | Mode::Automatic | Mode::Recovered => None,
         }
     }

@@ -39,17 +39,15 @@ impl Wallet {
     /// `height` on, for the fee of that height. The VTXOs stay spendable until then.
     ///
     /// # Errors
-    /// As [`refresh_vtxos`](Self::refresh_vtxos), also `height_too_late` if a VTXO expires before `height`, and
+    /// As [`refresh_vtxos`](Self::refresh_vtxos), also `height_too_late` if a VTXO expires by `height`, and
     /// `input_refused` if the server refuses.
     pub async fn refresh_delegated(
         self: &Arc<Wallet>,
         vtxos: Vec<VtxoId>,
         height: Option<BlockHeight>,
     ) -> Result<PendingRound> {
-        let scheduled = height.map(BlockHeight::to_u32);
-        let (id, progress) = self
-            .start_refresh(vtxos, Mode::Delegated { scheduled })
-            .await?;
+        let mode = Mode::Delegated { scheduled: height };
+        let (id, progress) = self.start_refresh(vtxos, mode).await?;
         engine::answer(progress, PATIENCE).await?;
         self.pending_round(&id).await
     }
