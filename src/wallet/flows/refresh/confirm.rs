@@ -5,9 +5,9 @@ use ark_lib::vtxo::Full;
 use ark_lib::{Vtxo, VtxoId};
 use bitcoin::Transaction;
 
-use super::{Exchange, Round, expiry, list};
+use super::{Exchange, Round, bodies, expiry};
 use crate::model::{MovementStatus, OperationId, VtxoState};
-use crate::store::{WriteTx, key, vtxo, vtxo_body};
+use crate::store::{WriteTx, key, vtxo};
 use crate::wallet::engine::steps::broadcast::{self, Broadcast, Depth, broadcast_again};
 use crate::wallet::engine::steps::end;
 use crate::wallet::engine::{Next, Step};
@@ -82,15 +82,7 @@ pub(super) async fn confirm(
     Ok(Step::commit(
         CommitPoint::RoundForfeiting,
         Next::State(Round::Forfeit(exchange)),
-        move |tx| {
-            for output in &outputs {
-                // A VTXO of the wallet is complete: another refresh of the same participation has finished.
-                if vtxo::get(tx, output.id())?.is_none() {
-                    vtxo_body::put(tx, output)?;
-                }
-            }
-            Ok(())
-        },
+        move |tx| bodies::store_signed(tx, &outputs),
     ))
 }
 
@@ -119,18 +111,11 @@ async fn sign_leaf(
     ))
 }
 
-/// Ends an issued refresh without effect: nothing was forfeited, the inputs are released, and the new VTXOs' bodies deleted,
-/// unless another refresh of the same participation needs them.
+/// Ends an issued refresh without effect: nothing was forfeited, and the inputs are released.
 fn abort_issued(id: &OperationId, exchange: Exchange, reason: Error) -> Step<Round> {
     let id = id.clone();
     Step::commit(CommitPoint::RoundAborted, Next::Failed(reason), move |tx| {
-        let unfinished = list::unfinished(tx)?;
-        let needed = unfinished
-            .iter()
-            .any(|(row, round)| row.id != id && round.unlock_hash() == Some(exchange.unlock_hash));
-        if !needed {
-            vtxo_body::delete_foreign(tx, &exchange.outputs)?;
-        }
+        bodies::delete(tx, &id, &exchange)?;
         vtxo::release(tx, &id)?;
         end::fail_movement(tx, &id, MovementStatus::Failed)
     })

@@ -36,6 +36,7 @@
 
 mod attempt_keys;
 mod auto_refresh;
+mod bodies;
 mod check_issued;
 mod check_proposal;
 mod confirm;

@@ -7,10 +7,12 @@ use bitcoin_ext::BlockDelta;
 
 use super::check_issued::{self, ExpectedRound};
 use super::plan::{LastTry, Plan, Rejoin};
-use super::{AttemptId, Exchange, JoinedAttempt, POLL_INTERVAL, Round, SignedTree, abort, expiry};
+use super::{
+    AttemptId, Exchange, JoinedAttempt, POLL_INTERVAL, Round, SignedTree, abort, bodies, expiry,
+};
 use crate::ark::{IssuedRound, ParticipationStatus};
 use crate::model::{MovementStatus, OperationId};
-use crate::store::{vtxo, vtxo_body};
+use crate::store::vtxo;
 use crate::wallet::engine::steps::end;
 use crate::wallet::engine::{Next, Step};
 use crate::wallet::{CommitPoint, Error, Result, Wallet};
@@ -119,12 +121,7 @@ pub(super) async fn issue(
             outputs: outputs.iter().map(Vtxo::id).collect(),
         })),
         move |tx| {
-            for output in &outputs {
-                // A stored body has the same transactions, and at least as many of their signatures.
-                if vtxo_body::get(tx, output.id()).is_err() {
-                    vtxo_body::put(tx, output)?;
-                }
-            }
+            bodies::store_issued(tx, &outputs)?;
             end::note(tx, &id, [("funding_txid", txid.to_string().into())])
         },
     ))
