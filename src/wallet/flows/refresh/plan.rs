@@ -9,8 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::AttemptId;
 use super::quote::quote;
-use crate::model::OperationId;
-use crate::model::{VtxoRecord, VtxoState};
+use crate::model::{OperationId, VtxoRecord, VtxoState};
 use crate::store::{WriteTx, movement, vtxo};
 use crate::wallet::account::keys::WalletKeys;
 use crate::wallet::engine::clock;

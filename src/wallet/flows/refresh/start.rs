@@ -5,6 +5,7 @@ use std::sync::Arc;
 use ark_lib::VtxoId;
 use bitcoin::{Amount, SignedAmount};
 use bitcoin_ext::BlockHeight;
+use rusqlite::Connection;
 use tokio::sync::watch;
 
 use super::Round;
@@ -83,16 +84,8 @@ impl Wallet {
             .read(move |connection| {
                 let mut exposed = Vec::new();
                 for id in candidates {
-                    let transitions = vtxo_body::get(connection, id)?.past_arkoor_pubkeys();
-                    for owners in transitions {
-                        let ours = owners
-                            .iter()
-                            .map(|owner| key::index_of(connection, owner))
-                            .collect::<Result<Vec<_>, _>>()?;
-                        if ours.iter().all(Option::is_none) {
-                            exposed.push(id);
-                            break;
-                        }
+                    if has_foreign_payment(connection, id)? {
+                        exposed.push(id);
                     }
                 }
                 Ok::<_, Error>(exposed)
@@ -149,6 +142,20 @@ impl Wallet {
         let progress = progress.await?;
         Ok((id, progress))
     }
+}
+
+/// Whether the history of a VTXO contains a payment that none of our keys signed.
+fn has_foreign_payment(connection: &Connection, id: VtxoId) -> Result<bool> {
+    for owners in vtxo_body::get(connection, id)?.past_arkoor_pubkeys() {
+        let mut ours = false;
+        for owner in owners {
+            ours |= key::index_of(connection, &owner)?.is_some();
+        }
+        if !ours {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// Stores the movement of a refresh.
