@@ -31,7 +31,7 @@ pub(super) async fn maintain(wallet: Arc<Wallet>) {
     let mut log = FailureLog::new("refresh of due VTXOs");
     let mut seen = None;
     loop {
-        wallet.next_attempt(&mut seen).await;
-        log.record(wallet.maintain().await);
+        wallet.wait_for_round_start(&mut seen).await;
+        log.record(wallet.auto_refresh().await);
     }
 }

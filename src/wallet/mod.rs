@@ -55,10 +55,10 @@ pub struct Wallet {
     settings: Settings,
     operations: engine::Registry,
     balance_cache: account::balance::BalanceCache,
-    /// What the server says about its rounds.
-    round_feed: flows::refresh::RoundFeed,
-    /// What running rounds sign with; never on disk.
-    round_secrets: flows::refresh::Secrets,
+    /// The newest event of the server's rounds.
+    round_events: flows::refresh::RoundEvents,
+    /// Cosigning keys and nonces of the rounds under way; in memory only.
+    attempt_keys: flows::refresh::AttemptKeyring,
     /// Messages of the mailbox are worked off one at a time.
     mailbox_turn: tokio::sync::Mutex<()>,
     /// Something came in that the server's copy should follow.

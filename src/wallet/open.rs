@@ -18,7 +18,7 @@ use crate::store::wallet::{self as row, WalletRow};
 use crate::wallet::account::balance::BalanceCache;
 use crate::wallet::account::keys::WalletKeys;
 use crate::wallet::engine::Registry;
-use crate::wallet::flows::refresh::{RoundFeed, Secrets};
+use crate::wallet::flows::refresh::{AttemptKeyring, RoundEvents};
 use crate::wallet::{Error, Result, Settings, Wallet};
 
 /// How long opening a wallet waits for the first answer of the chain backend.
@@ -169,8 +169,8 @@ async fn assemble(
         settings,
         operations: Registry::new(),
         balance_cache: BalanceCache::default(),
-        round_feed: RoundFeed::new(),
-        round_secrets: Secrets::default(),
+        round_events: RoundEvents::new(),
+        attempt_keys: AttemptKeyring::default(),
         mailbox_turn: tokio::sync::Mutex::new(()),
         received: tokio::sync::Notify::new(),
     });

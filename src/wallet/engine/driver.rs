@@ -127,7 +127,7 @@ impl<F: Flow> Driver<F> {
 
     async fn run(mut self, wake_at: Option<i64>) {
         let mut tips = self.wallet.chain.subscribe_tips();
-        let mut rounds = self.wallet.round_feed.subscribe();
+        let mut rounds = self.wallet.round_events.subscribe();
         let mut nudges = self.wallet.operations.nudges();
         if let Some(wake_at) = wake_at {
             self.rest(clock::until(wake_at), &mut nudges).await;

@@ -59,18 +59,3 @@ fn bytes<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u8>, D::Error
     let hex = String::deserialize(deserializer)?;
     Vec::<u8>::from_hex(&hex).map_err(serde::de::Error::custom)
 }
-
-#[derive(Clone, Debug)]
-pub(in crate::wallet) struct EncodedVtxo(pub(in crate::wallet) ark_lib::Vtxo<ark_lib::vtxo::Full>);
-
-impl Serialize for EncodedVtxo {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        Encoded(self.0.clone()).serialize(serializer)
-    }
-}
-
-impl<'de> Deserialize<'de> for EncodedVtxo {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Encoded::deserialize(deserializer).map(|vtxo| EncodedVtxo(vtxo.0))
-    }
-}

@@ -36,7 +36,6 @@ use crate::wallet::{CommitPoint, Error, Result, Wallet};
 pub use crate::model::{OperationId, OperationKind};
 pub(in crate::wallet) use driver::{back_off, enlist, resume};
 pub(in crate::wallet) use registry::{Progress, Registry, answer};
-pub(in crate::wallet) use steps::broadcast::VANISHED_PAUSE;
 
 /// What one kind of operation does; implemented by its state type.
 pub(in crate::wallet) trait Flow:

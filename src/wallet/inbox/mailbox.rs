@@ -74,13 +74,15 @@ impl Wallet {
     async fn process_message(self: &Arc<Wallet>, message: MailboxMessage) -> Result<()> {
         let server = self.server_keys()?;
         let checkpoint = message.checkpoint;
-        let (mut received, mut orphan) = (Validated::default(), None);
+        let (mut received, mut unknown_round) = (Validated::default(), None);
         match message.payload {
             Payload::Arkoor(encoded) => {
                 let vtxos = receive::decode(encoded, checkpoint);
                 received = self.validate_new(vtxos, &server, checkpoint).await?;
             }
-            Payload::RoundCompleted(hash) => orphan = self.look_for_orphan(hash).await?,
+            Payload::RoundCompleted(hash) => {
+                unknown_round = self.examine_reported_round(hash).await?;
+            }
             Payload::Other => {
                 tracing::info!(
                     checkpoint,
@@ -89,19 +91,19 @@ impl Wallet {
             }
         }
         let recorder = self.recorder(server);
-        let adopted = self
+        let recovered = self
             .commit(CommitPoint::ReceiveStored, move |tx| {
                 recorder.quarantine(tx, &received.undecided)?;
                 recorder.record(tx, &received.accepted)?;
                 if !mailbox::advance_cursor(tx, checkpoint)? {
                     tracing::debug!(checkpoint, "the mailbox repeated a message");
                 }
-                let adopted =
-                    orphan.map(|orphan| orphan.adopt(tx, &recorder.keys, recorder.key_gap));
-                Ok(adopted.transpose()?.flatten())
+                let recovered =
+                    unknown_round.map(|round| round.recover(tx, &recorder.keys, recorder.key_gap));
+                Ok(recovered.transpose()?.flatten())
             })
             .await?;
-        if let Some(round) = adopted {
+        if let Some(round) = recovered {
             self.take_up(round).await?;
         }
         self.received.notify_one();

@@ -186,7 +186,7 @@ pub(in crate::wallet) async fn resolve_doubt(
         )),
         // Spent by this very spend, or by a round that the wallet has not heard of yet.
         VtxoSpendState::Spent => {
-            wallet.round_feed.look_again();
+            wallet.round_events.wake();
             tracing::warn!(
                 refusal,
                 "server refuses to sign but reports the inputs spent; retrying"

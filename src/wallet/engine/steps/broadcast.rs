@@ -10,7 +10,7 @@ use crate::wallet::{CommitPoint, Error, Result, Wallet};
 
 /// The pause before a vanished transaction is broadcast again, so that a lagging chain backend, which accepts a transaction
 /// and then does not find it, is not polled in a tight loop.
-pub(in crate::wallet) const VANISHED_PAUSE: Duration = Duration::from_secs(3);
+const VANISHED_PAUSE: Duration = Duration::from_secs(3);
 
 /// What came of broadcasting a transaction.
 pub(in crate::wallet) enum Broadcast {

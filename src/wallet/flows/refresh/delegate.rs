@@ -1,27 +1,27 @@
-//! The steps of a participation that is left with the server (docs/protocol.md §4.5.3).
+//! Delegated participations: the server carries them out without the wallet (docs/protocol.md §4.5.3).
 //!
-//! The inputs stay free until the round has happened: whoever spends some of them first makes the participation smaller.
+//! The inputs stay spendable until the round is issued. If another operation spends some of them first, the wallet submits a
+//! participation with the rest.
 
 use ark_lib::attestations::DelegatedRoundParticipationAttestation;
 use ark_lib::tree::signed::UnlockHash;
 
-use super::outcome::{accept, gone, issue};
 use super::plan::{Mode, Plan};
-use super::{Round, SAFETY_NET, abort};
+use super::resolve::{inputs_gone, issue};
+use super::{POLL_INTERVAL, Round, abort};
 use crate::ark::{self, ParticipationStatus};
-use crate::model::MovementStatus;
-use crate::model::OperationId;
+use crate::model::{MovementStatus, OperationId};
 use crate::wallet::engine::{Next, Step};
 use crate::wallet::{CommitPoint, Error, Result, Wallet};
 
-/// Leaves the participation with the server. A second one with the same inputs takes the place of the first, so an answer
-/// that was lost does no harm; if the round happens on the first one, the mailbox tells.
+/// Submits the participation. The server replaces an earlier participation with the same inputs, so submitting again after a
+/// lost answer is safe; if the server carries out the earlier one, its mailbox message reports that.
 pub(super) async fn submit(wallet: &Wallet, id: &OperationId, plan: Plan) -> Result<Step<Round>> {
-    if available(wallet, id, &plan).await? == 0 {
-        return Ok(abort(id, MovementStatus::Canceled, gone()));
+    if plan.load_available(wallet, id).await?.is_empty() {
+        return Ok(abort(id, MovementStatus::Canceled, inputs_gone()));
     }
-    if let Some(shrunk) = shrunk(wallet, id, &plan).await? {
-        return Ok(shrunk);
+    if let Some(step) = shrink(wallet, id, &plan).await? {
+        return Ok(step);
     }
     let requests = plan.requests(&wallet.keys)?;
     let inputs = wallet.signers(plan.inputs.clone()).await?;
@@ -29,10 +29,8 @@ pub(super) async fn submit(wallet: &Wallet, id: &OperationId, plan: Plan) -> Res
         .iter()
         .map(|(input, key)| {
             let id = input.id();
-            (
-                id,
-                DelegatedRoundParticipationAttestation::new(id, &requests, key),
-            )
+            let attestation = DelegatedRoundParticipationAttestation::new(id, &requests, key);
+            (id, attestation)
         })
         .collect();
     let submitted = wallet
@@ -47,12 +45,10 @@ pub(super) async fn submit(wallet: &Wallet, id: &OperationId, plan: Plan) -> Res
     let unlock_hash = match submitted {
         Ok(hash) => hash,
         Err(ark::Error::Rejected { message, vtxos }) => {
-            let reason = Error::conflict(
-                "input_refused",
-                format!("the Ark server refuses the refresh, nothing was refreshed: {message}"),
-            );
-            let ours = vtxos.into_iter().filter(|vtxo| plan.inputs.contains(vtxo));
-            let reason = reason.with_resources(ours);
+            let message =
+                format!("the Ark server refuses the refresh, nothing was refreshed: {message}");
+            let reason =
+                Error::conflict("input_refused", message).with_resources(plan.only_inputs(vtxos));
             return Ok(abort(id, MovementStatus::Failed, reason));
         }
         Err(error) => return Err(error.into()),
@@ -64,7 +60,7 @@ pub(super) async fn submit(wallet: &Wallet, id: &OperationId, plan: Plan) -> Res
     ))
 }
 
-/// Asks what became of it: with each round, each block, each message, and now and then.
+/// Queries the participation: at each round event, block and mailbox message about it, and at a regular interval.
 pub(super) async fn follow(
     wallet: &Wallet,
     id: &OperationId,
@@ -73,17 +69,15 @@ pub(super) async fn follow(
 ) -> Result<Step<Round>> {
     match wallet.server.participation_status(unlock_hash).await? {
         ParticipationStatus::Issued(round) => {
-            let swap = accept(wallet, &plan, unlock_hash, round, None).await?;
-            Ok(issue(id, swap))
+            issue(wallet, id, plan, unlock_hash, round, None).await
         }
-        ParticipationStatus::Pending => Ok(match shrunk(wallet, id, &plan).await? {
-            Some(shrunk) => shrunk,
-            None => Step::AwaitRound(SAFETY_NET),
-        }),
+        ParticipationStatus::Pending => Ok(shrink(wallet, id, &plan)
+            .await?
+            .unwrap_or(Step::AwaitRound(POLL_INTERVAL))),
         ParticipationStatus::Unknown => {
-            let left = available(wallet, id, &plan).await?;
-            let reason = if left < plan.inputs.len() {
-                gone()
+            let available = plan.load_available(wallet, id).await?;
+            let reason = if available.len() < plan.inputs.len() {
+                inputs_gone()
             } else {
                 Error::conflict(
                     "participation_dropped",
@@ -95,38 +89,25 @@ pub(super) async fn follow(
     }
 }
 
-/// How many of the inputs can still be had.
-async fn available(wallet: &Wallet, id: &OperationId, plan: &Plan) -> Result<usize> {
-    let (plan, id) = (plan.clone(), id.clone());
-    let left = wallet
-        .store
-        .read(move |connection| plan.available(connection, &id))
-        .await?;
-    Ok(left.len())
-}
-
-/// The way on when some of the inputs went elsewhere. That all did may be the doing of our own round, and decides nothing.
-async fn shrunk(wallet: &Wallet, id: &OperationId, plan: &Plan) -> Result<Option<Step<Round>>> {
-    if plan.mode == Mode::Adopted {
+/// The step to a smaller plan if some of the inputs were spent. `None` if all are left, and if none is: then the wallet's own
+/// round may have spent them, and the participation's status decides.
+async fn shrink(wallet: &Wallet, id: &OperationId, plan: &Plan) -> Result<Option<Step<Round>>> {
+    if plan.mode == Mode::Recovered {
         return Ok(None);
     }
-    let (wanted, operation) = (plan.clone(), id.clone());
-    let left = wallet
-        .store
-        .read(move |connection| wanted.available(connection, &operation))
-        .await?;
-    if left.is_empty() || left.len() == plan.inputs.len() {
+    let available = plan.load_available(wallet, id).await?;
+    if available.is_empty() || available.len() == plan.inputs.len() {
         return Ok(None);
     }
     let info = wallet.connected_info()?;
     let tip = wallet.chain.tip().await?.height;
-    let Some(smaller) = plan.shrink(&info, &left, tip) else {
-        return Ok(Some(abort(id, MovementStatus::Canceled, gone())));
+    let Some(smaller) = plan.shrink(&info, &available, tip) else {
+        return Ok(Some(abort(id, MovementStatus::Canceled, inputs_gone())));
     };
     tracing::info!(
-        left = left.len(),
+        left = available.len(),
         of = plan.inputs.len(),
-        "some coins of a refresh were spent otherwise; the rest is submitted anew"
+        "some inputs of a delegated refresh were spent; submitting the rest"
     );
     let (id, revised) = (id.clone(), smaller.clone());
     Ok(Some(Step::commit(

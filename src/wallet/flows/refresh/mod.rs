@@ -1,130 +1,135 @@
-//! Rounds: VTXOs are swapped for new ones in a fresh tree that one on-chain transaction funds (docs/protocol.md §4.5).
+//! Refreshes: a round replaces VTXOs with new ones, which hang from a tree that one on-chain transaction funds
+//! (docs/protocol.md §4.5).
 //!
 //! ```text
-//!            ┌────────────────── the attempt came to nothing ──────────────────┐
+//!            ┌──────────────────── the attempt failed ─────────────────────────┐
 //!            ▼                                                                 │
 //!  start ─▶ Wait ─▶ Join ─▶ Joined ─▶ Sign ─▶ Signed ──────────────────────────┤
-//!    │       │ inputs gone    │                  │                             │
-//!    ▼       ▼                └──── ask what became of the participation ──────┘
-//!  Prepare  failed                               │ it has happened
-//!    │                                           ▼
-//!    └▶ Delegate ─▶ Delegated ──────────────▶ Issued ─▶ Confirm ─▶ Forfeit ─▶ Register ─▶ done
-//!          ▲           │                         └─────────┴─▶ failed, inputs free
-//!          └───────────┘ some inputs went elsewhere
+//!    │       │ inputs spent   │                 │                              │
+//!    ▼       ▼                └── query the participation's status at the server
+//!  RegisterInputs  failed                       │ the round was issued
+//!    │                                          ▼
+//!    └▶ Delegate ─▶ Delegated ─────────────▶ Issued ─▶ Confirm ─▶ Forfeit ─▶ RegisterOutputs ─▶ done
+//!          ▲           │                        └─────────┴─▶ failed, inputs released
+//!          └───────────┘ some inputs were spent
 //! ```
 //!
-//! | state | the remote call | what its commit holds |
+//! | state | the remote call | what its commit stores |
 //! |---|---|---|
-//! | Prepare | upload the inputs' signed chains | that the server has them |
-//! | Wait | none; a round begins | inputs locked, the attempt that is joined |
-//! | Join | join the attempt | the hash that names the participation and locks its outputs |
-//! | Joined | none; the tree is proposed and checked | our signatures of our branches, the ids that they lead to |
-//! | Sign | hand over the signatures | that they were handed over |
-//! | Signed | ask what became of the participation, once the attempt is over | the round's transaction, the locked VTXOs |
-//! | Delegate | leave the participation with the server | the hash |
-//! | Delegated | ask what became of it | the round's transaction, the locked VTXOs |
-//! | Issued | look for the transaction, or broadcast it | inputs locked, from whoever had them |
-//! | Confirm | once it is deep enough: register the inputs, cosign the leaves | the signed leaves; forfeits may be out from now on |
-//! | Forfeit | give up the inputs for the preimage | inputs spent, new VTXOs spendable, the movement's end |
-//! | Register | upload the new signed chains | that the server has them |
+//! | RegisterInputs | upload the inputs' signed chains | the inputs are registered |
+//! | Wait | none; waits for a round to start | inputs locked, the attempt to join |
+//! | Join | submit inputs and output requests to the attempt | the unlock hash, which identifies the participation |
+//! | Joined | none; waits for the proposed tree, checks and signs it | our partial signatures, the ids of the new VTXOs |
+//! | Sign | submit the partial signatures | the signatures were submitted |
+//! | Signed | query the participation, once the attempt is over | the round's transaction, the locked new VTXOs |
+//! | Delegate | submit the participation | the unlock hash |
+//! | Delegated | query the participation | the round's transaction, the locked new VTXOs |
+//! | Issued | look for the round's transaction, or broadcast it | inputs locked, even if another operation held them |
+//! | Confirm | once confirmed: register the inputs, cosign the new leaves | the signed leaves; forfeits may be sent from here on |
+//! | Forfeit | forfeit the inputs for the unlock preimage | inputs spent, new VTXOs spendable, movement finished |
+//! | RegisterOutputs | upload the new VTXOs' signed chains | the new VTXOs are registered |
 //!
-//! Until Forfeit nothing is given up: whatever the server does or forgets, the inputs stay ours, and releasing them is safe.
-//! From Forfeit on the inputs are never released; the same exchange is asked for again until the preimage comes (W10, W11).
-//! Secret nonces live in memory only. An attempt whose nonces are gone is given up, never signed with others (H1). A missed
-//! event decides nothing: what became of a participation is asked of the server (W13), and its answer is checked like any
-//! other (§4.16).
+//! Before Forfeit the wallet gives nothing up: whatever the server does or forgets, the inputs remain ours and releasing them
+//! is safe. From Forfeit on the inputs are never released; the same forfeits are sent until the preimage arrives (W10, W11).
+//! Secret nonces are kept in memory only. An attempt whose nonces are lost is abandoned, never signed with new ones (H1). A
+//! missed event decides nothing: the wallet queries the participation's status (W13), and checks the answer (§4.16).
 
-mod adopt;
-mod attempt;
+mod attempt_keys;
+mod auto_refresh;
+mod bodies;
+mod check_issued;
+mod check_proposal;
+mod confirm;
 mod delegate;
-mod feed;
-mod issued;
-mod maintenance;
-mod outcome;
-mod pending;
+mod events;
+mod expiry;
+mod forfeit;
+mod join;
+mod list;
 mod plan;
-mod proposal;
-mod secrets;
+mod quote;
+mod recover_unknown;
+mod register;
+mod resolve;
+mod sign;
 mod start;
-mod swap;
+
 use std::time::Duration;
 
 use ark_lib::VtxoId;
+use ark_lib::musig::PartialSignature;
 use ark_lib::rounds::RoundEvent;
 use ark_lib::tree::signed::UnlockHash;
 use bitcoin::secp256k1::PublicKey;
-use bitcoin::{SignedAmount, Transaction, Txid};
+use bitcoin::{Transaction, Txid};
 use serde::{Deserialize, Serialize};
 
-use crate::model::MovementStatus;
-use crate::model::{OperationId, OperationKind};
-use crate::store::movement;
-use crate::store::vtxo;
-use crate::wallet::engine::clock;
-use crate::wallet::engine::{Flow, Next, Step, Tries};
-use crate::wallet::flows::send::EncodedVtxo;
+use crate::model::{MovementStatus, OperationId, OperationKind};
+use crate::wallet::engine::encoding::TransactionHex;
+use crate::wallet::engine::steps::end;
+use crate::wallet::engine::{Flow, Step, Tries};
 use crate::wallet::{CommitPoint, Error, Result, Wallet};
 
-pub(in crate::wallet) use feed::RoundFeed;
-pub use pending::{PendingRound, RoundOutput, RoundPhase};
+pub(in crate::wallet) use attempt_keys::AttemptKeyring;
+pub(in crate::wallet) use events::RoundEvents;
+pub use list::{PendingRound, RoundOutput, RoundPhase};
 use plan::{Mode, Plan};
-pub(in crate::wallet) use secrets::Secrets;
 
-/// How long a round that waits for something looks again without having heard of anything.
-const SAFETY_NET: Duration = Duration::from_secs(60);
+/// A waiting refresh takes its step again after this time even if no event arrives.
+const POLL_INTERVAL: Duration = Duration::from_secs(60);
 
-/// How far a round is.
+/// The state of a refresh.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(in crate::wallet) enum Round {
     /// The server may lack the inputs' signed chains.
-    Prepare(Plan),
-    /// Nothing to do before a round begins.
+    RegisterInputs(Plan),
+    /// Waits for a round to start. The inputs are not locked.
     Wait(Plan),
-    /// The server is asked to take us into its attempt.
+    /// Submits inputs and output requests to an attempt. The inputs are locked from here on.
     Join {
-        /// What we want.
+        /// What the wallet asks for.
         plan: Plan,
-        /// The attempt that we join.
+        /// The attempt to join.
         attempt: AttemptId,
     },
-    /// Nothing to do before the server proposes a tree.
-    Joined(Participation),
-    /// The server has to get our signatures.
+    /// The server accepted the submission; waits for its proposal of a tree.
+    Joined(JoinedAttempt),
+    /// The tree is signed; the server may lack the signatures.
     Sign {
-        /// As the server knows us.
-        participation: Participation,
-        /// What our signatures lead to.
+        /// The attempt that the tree belongs to.
+        joined: JoinedAttempt,
+        /// The tree that was signed.
         tree: SignedTree,
-        /// For each output, in hex.
+        /// Our partial signatures, one entry per new VTXO.
         signatures: Vec<BranchSignatures>,
     },
-    /// Nothing to do before the attempt is over.
+    /// The signatures were submitted; waits for the end of the attempt.
     Signed {
-        /// As the server knows us.
-        participation: Participation,
-        /// What our signatures lead to.
+        /// The attempt that the tree belongs to.
+        joined: JoinedAttempt,
+        /// The tree that was signed.
         tree: SignedTree,
     },
-    /// The participation has to be left with the server.
+    /// Submits a participation that the server carries out without the wallet.
     Delegate(Plan),
-    /// The server has it; the round has to happen.
+    /// The server accepted the participation; waits for its round. The inputs are not locked.
     Delegated {
-        /// What we want.
+        /// What the wallet asks for.
         plan: Plan,
-        /// The name of the participation.
+        /// Identifies the participation at the server.
         unlock_hash: UnlockHash,
     },
-    /// The round has happened; its transaction has to get out.
-    Issued(Swap),
-    /// The transaction has to get deep enough; then the new VTXOs have to be signed.
-    Confirm(Swap),
-    /// Our forfeits may be out; the preimage has to come.
-    Forfeit(Swap),
-    /// The new VTXOs are ours; the server may lack their chains.
-    Register(Released),
+    /// The round was issued; its transaction may not be broadcast yet.
+    Issued(Exchange),
+    /// Waits for confirmations of the round's transaction; then the new leaves are signed.
+    Confirm(Exchange),
+    /// The forfeits may have been sent; the preimage has not arrived.
+    Forfeit(Exchange),
+    /// The new VTXOs are spendable; the server may lack their signed chains.
+    RegisterOutputs(Exchange),
 }
 
-/// One attempt at a round.
+/// An attempt at a round. A round whose participants do not all sign starts another attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub(in crate::wallet) struct AttemptId {
     round: u64,
@@ -132,7 +137,7 @@ pub(in crate::wallet) struct AttemptId {
 }
 
 impl AttemptId {
-    /// The attempt that an event belongs to; a failed round is in none.
+    /// The attempt that an event belongs to; `None` for the failure of a whole round.
     fn of(event: &RoundEvent) -> Option<AttemptId> {
         (!matches!(event, RoundEvent::Failed(_))).then(|| AttemptId {
             round: event.round_seq().inner(),
@@ -141,47 +146,43 @@ impl AttemptId {
     }
 }
 
-/// An interactive participation that the server knows.
+/// An attempt that the server let the wallet join.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub(in crate::wallet) struct Participation {
+pub(in crate::wallet) struct JoinedAttempt {
     plan: Plan,
     attempt: AttemptId,
+    /// Identifies the participation at the server.
     unlock_hash: UnlockHash,
 }
 
-/// What our signatures of a tree lead to.
+/// A tree of which the wallet signed its own branches.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(in crate::wallet) struct SignedTree {
     funding_txid: Txid,
-    /// The new VTXOs, in the order of the plan.
+    /// The new VTXOs, in the order of the plan's outputs.
     vtxos: Vec<VtxoId>,
 }
 
-/// Our signatures of one branch of the tree.
+/// Our partial signatures of one branch of the tree.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(in crate::wallet) struct BranchSignatures {
+    /// The cosigning key of the branch.
     pubkey: PublicKey,
-    /// From leaf to root, hex.
-    signatures: Vec<String>,
+    /// From leaf to root.
+    #[serde(with = "ark_lib::encode::serde::vec")]
+    signatures: Vec<PartialSignature>,
 }
 
-/// A round that has happened.
+/// What an issued round exchanges: the plan's inputs, to be forfeited, for new VTXOs.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub(in crate::wallet) struct Swap {
+pub(in crate::wallet) struct Exchange {
+    plan: Plan,
+    /// Locks the new VTXOs until the inputs are forfeited.
     unlock_hash: UnlockHash,
-    inputs: Vec<VtxoId>,
+    /// The round's transaction.
+    #[serde(with = "TransactionHex")]
     funding_tx: Transaction,
-    outputs: Vec<EncodedVtxo>,
-    /// When it was to happen, if it was scheduled.
-    scheduled: Option<u32>,
-}
-
-/// New VTXOs that are stored and spendable.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub(in crate::wallet) struct Released {
-    unlock_hash: UnlockHash,
-    inputs: Vec<VtxoId>,
-    funding_tx: Transaction,
+    /// The new VTXOs, in the order of the plan's outputs. Their bodies are in the store.
     outputs: Vec<VtxoId>,
 }
 
@@ -190,97 +191,80 @@ impl Flow for Round {
 
     async fn step(self, wallet: &Wallet, id: &OperationId, tries: Tries) -> Result<Step<Round>> {
         match self {
-            Round::Prepare(plan) => attempt::prepare(wallet, id, plan, tries).await,
-            Round::Wait(plan) => attempt::wait(wallet, id, plan).await,
-            Round::Join { plan, attempt } => attempt::join(wallet, id, plan, attempt).await,
-            Round::Joined(participation) => attempt::joined(wallet, id, participation).await,
+            Round::RegisterInputs(plan) => register::inputs(wallet, id, plan, tries).await,
+            Round::Wait(plan) => join::wait(wallet, id, plan).await,
+            Round::Join { plan, attempt } => join::join(wallet, id, plan, attempt).await,
+            Round::Joined(joined) => sign::sign_tree(wallet, id, joined).await,
             Round::Sign {
-                participation,
+                joined,
                 tree,
                 signatures,
-            } => attempt::sign(wallet, participation, tree, signatures).await,
-            Round::Signed {
-                participation,
-                tree,
-            } => attempt::signed(wallet, id, participation, tree).await,
+            } => sign::submit(wallet, joined, tree, signatures).await,
+            Round::Signed { joined, tree } => resolve::await_result(wallet, id, joined, tree).await,
             Round::Delegate(plan) => delegate::submit(wallet, id, plan).await,
             Round::Delegated { plan, unlock_hash } => {
                 delegate::follow(wallet, id, plan, unlock_hash).await
             }
-            Round::Issued(swap) => swap::publish(wallet, id, swap).await,
-            Round::Confirm(swap) => swap::confirm(wallet, id, swap).await,
-            Round::Forfeit(swap) => swap::forfeit(wallet, id, swap, tries).await,
-            Round::Register(released) => swap::register(wallet, released).await,
+            Round::Issued(exchange) => confirm::publish(wallet, id, exchange).await,
+            Round::Confirm(exchange) => confirm::confirm(wallet, id, exchange).await,
+            Round::Forfeit(exchange) => forfeit::forfeit(wallet, id, exchange, tries).await,
+            Round::RegisterOutputs(exchange) => register::outputs(wallet, exchange).await,
         }
     }
 
-    /// A refresh that somebody asked for is theirs to follow from the moment it waits for its round; maintenance wants to
-    /// know whether the server took it.
+    /// A caller gets its answer when the refresh waits for a round. The automatic refresh waits until the server accepted or
+    /// refused the inputs.
     fn answers_caller(&self) -> bool {
         match self {
-            Round::Prepare(_) | Round::Delegate(_) => false,
-            Round::Wait(plan) | Round::Join { plan, .. } => plan.mode != Mode::Maintenance,
+            Round::RegisterInputs(_) | Round::Delegate(_) => false,
+            Round::Wait(plan) | Round::Join { plan, .. } => plan.mode != Mode::Automatic,
             _ => true,
         }
     }
 }
 
 impl Round {
-    /// The plan, while there is one.
-    fn plan(&self) -> Option<&Plan> {
+    fn plan(&self) -> &Plan {
         match self {
-            Round::Prepare(plan)
+            Round::RegisterInputs(plan)
             | Round::Wait(plan)
             | Round::Join { plan, .. }
             | Round::Delegate(plan)
-            | Round::Delegated { plan, .. }
-            | Round::Joined(Participation { plan, .. })
-            | Round::Sign {
-                participation: Participation { plan, .. },
-                ..
+            | Round::Delegated { plan, .. } => plan,
+            Round::Joined(joined) | Round::Sign { joined, .. } | Round::Signed { joined, .. } => {
+                &joined.plan
             }
-            | Round::Signed {
-                participation: Participation { plan, .. },
-                ..
-            } => Some(plan),
-            Round::Issued(_) | Round::Confirm(_) | Round::Forfeit(_) | Round::Register(_) => None,
+            Round::Issued(exchange)
+            | Round::Confirm(exchange)
+            | Round::Forfeit(exchange)
+            | Round::RegisterOutputs(exchange) => &exchange.plan,
         }
     }
 
-    /// The VTXOs that it gives up.
-    fn inputs(&self) -> &[VtxoId] {
+    /// The exchange; `None` before the round was issued.
+    fn exchange(&self) -> Option<&Exchange> {
         match self {
-            Round::Issued(swap) | Round::Confirm(swap) | Round::Forfeit(swap) => &swap.inputs,
-            Round::Register(released) => &released.inputs,
-            planned => planned.plan().map_or(&[], |plan| &plan.inputs),
+            Round::Issued(exchange)
+            | Round::Confirm(exchange)
+            | Round::Forfeit(exchange)
+            | Round::RegisterOutputs(exchange) => Some(exchange),
+            _ => None,
         }
     }
 
-    /// The name of the participation, once the server has given it one.
+    /// What identifies the participation at the server; `None` before the server accepted it.
     fn unlock_hash(&self) -> Option<UnlockHash> {
         match self {
-            Round::Prepare(_) | Round::Wait(_) | Round::Join { .. } | Round::Delegate(_) => None,
-            Round::Joined(participation)
-            | Round::Sign { participation, .. }
-            | Round::Signed { participation, .. } => Some(participation.unlock_hash),
-            Round::Delegated { unlock_hash, .. } => Some(*unlock_hash),
-            Round::Issued(swap) | Round::Confirm(swap) | Round::Forfeit(swap) => {
-                Some(swap.unlock_hash)
+            Round::Joined(joined) | Round::Sign { joined, .. } | Round::Signed { joined, .. } => {
+                Some(joined.unlock_hash)
             }
-            Round::Register(released) => Some(released.unlock_hash),
+            Round::Delegated { unlock_hash, .. } => Some(*unlock_hash),
+            _ => self.exchange().map(|exchange| exchange.unlock_hash),
         }
     }
 }
 
-/// It did not happen, and nothing was given up: the inputs are free again.
+/// Ends the refresh without effect: nothing was forfeited, and the inputs are released.
 fn abort(id: &OperationId, status: MovementStatus, reason: Error) -> Step<Round> {
-    let id = id.clone();
-    Step::commit(CommitPoint::RoundAborted, Next::Failed(reason), move |tx| {
-        vtxo::release(tx, &id)?;
-        if let Some(movement) = movement::id_of_operation(tx, &id)? {
-            let nothing = Some(SignedAmount::ZERO);
-            movement::finish(tx, movement, status, nothing, clock::now_millis())?;
-        }
-        Ok(())
-    })
+    end::abort(CommitPoint::RoundAborted, id, status, reason)
 }

@@ -1,39 +1,38 @@
-//! What a refresh swaps for what, and what that costs (docs/protocol.md §4.5, §5).
+//! What a refresh asks the server for (docs/protocol.md §4.5).
 
 use std::sync::Arc;
 
-use ark_lib::fees::validate_and_subtract_fee_min_dust;
-use ark_lib::vtxo::VTXO_DUST;
 use ark_lib::{ArkInfo, VtxoId, VtxoPolicy, VtxoRequest};
 use bitcoin::{Amount, SignedAmount};
 use bitcoin_ext::BlockHeight;
-use rusqlite::Connection;
 use serde::{Deserialize, Serialize};
 
 use super::AttemptId;
-use crate::model::OperationId;
-use crate::model::{VtxoRecord, VtxoState};
-use crate::store::vtxo;
+use super::quote::quote;
+use crate::model::{OperationId, VtxoRecord, VtxoState};
+use crate::store::{WriteTx, movement, vtxo};
 use crate::wallet::account::keys::WalletKeys;
-use crate::wallet::{Error, Result};
+use crate::wallet::engine::clock;
+use crate::wallet::engine::steps::end;
+use crate::wallet::{Result, Wallet};
 
-/// How a participation comes about.
+/// Who started a refresh, and who signs the tree.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(in crate::wallet) enum Mode {
-    /// Somebody asked for it; we sign the tree.
+    /// Requested over the API; the wallet signs the tree.
     Interactive,
-    /// The wallet keeps its coins fresh; we sign the tree.
-    Maintenance,
-    /// Somebody asked for it; the server signs the tree, not before this height.
+    /// Started by the daemon because VTXOs are due; the wallet signs the tree.
+    Automatic,
+    /// Requested over the API; the server signs the tree.
     Delegated {
-        /// `None` is the next round.
-        scheduled: Option<u32>,
+        /// The height before which no round carries it out; `None` for the next round.
+        scheduled: Option<BlockHeight>,
     },
-    /// The server reported it; the wallet had lost or never had the record.
-    Adopted,
+    /// Reported by the server; the wallet has no record of its start.
+    Recovered,
 }
 
-/// All that the first remote call of a round depends on.
+/// Everything that the first remote call of a refresh depends on.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(in crate::wallet) struct Plan {
     pub(super) mode: Mode,
@@ -41,13 +40,13 @@ pub(in crate::wallet) struct Plan {
     pub(super) outputs: Vec<Output>,
     #[serde(with = "bitcoin::amount::serde::as_sat")]
     pub(super) fee: Amount,
-    /// The latest attempt that is not to be joined any more.
-    pub(super) tried: Option<AttemptId>,
-    /// Attempts that came to nothing.
-    pub(super) failures: u32,
+    /// The latest attempt that failed.
+    pub(super) last_try: Option<LastTry>,
+    /// How many attempts failed.
+    pub(super) failed_attempts: u32,
 }
 
-/// A new VTXO.
+/// A new VTXO to ask for.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub(in crate::wallet) struct Output {
     /// Index of the key that it pays to.
@@ -56,8 +55,34 @@ pub(in crate::wallet) struct Output {
     pub(super) amount: Amount,
 }
 
+/// A failed attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(in crate::wallet) struct LastTry {
+    pub(super) attempt: AttemptId,
+    pub(super) rejoin: Rejoin,
+}
+
+/// What may be joined after a failed attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(in crate::wallet) enum Rejoin {
+    /// The next attempt of the same round.
+    NextAttempt,
+    /// Only another round.
+    NextRound,
+}
+
 impl Plan {
-    /// The new VTXOs as the server is asked for them.
+    /// Whether an attempt may be joined: the first one of a round, or a later one of the round whose last attempt failed.
+    pub(super) fn may_join(&self, attempt: AttemptId) -> bool {
+        match self.last_try {
+            Some(last) if last.attempt.round == attempt.round => {
+                last.rejoin == Rejoin::NextAttempt && attempt.attempt > last.attempt.attempt
+            }
+            _ => attempt.attempt == 0,
+        }
+    }
+
+    /// The new VTXOs, as requested from the server.
     pub(super) fn requests(&self, keys: &WalletKeys) -> Result<Vec<VtxoRequest>> {
         self.outputs
             .iter()
@@ -70,20 +95,26 @@ impl Plan {
             .collect()
     }
 
-    /// What it does to the balance.
+    /// The change of the balance: minus the fee.
     pub(super) fn balance_change(&self) -> Result<SignedAmount> {
-        Ok(-self.fee.to_signed().map_err(Error::internal)?)
+        Ok(-end::signed(self.fee)?)
     }
 
-    /// The height that it is planned for, if that is not the present.
+    /// The height before which no round carries it out, if one was asked for.
     pub(super) fn scheduled(&self) -> Option<BlockHeight> {
         match self.mode {
-            Mode::Delegated { scheduled } => scheduled.map(BlockHeight::new),
-            Mode::Interactive | Mode::Maintenance | Mode::Adopted => None,
+            Mode::Delegated { scheduled } => scheduled,
+            Mode::Interactive | Mode::Automatic | Mode::Recovered => None,
         }
     }
 
-    /// The same for fewer inputs, with the same keys; `None` when what is left is not worth it.
+    /// Those of these VTXOs that are inputs.
+    pub(super) fn only_inputs(&self, mut vtxos: Vec<VtxoId>) -> Vec<VtxoId> {
+        vtxos.retain(|vtxo| self.inputs.contains(vtxo));
+        vtxos
+    }
+
+    /// The plan for a part of the inputs, with the same keys; `None` if that part is too small to be refreshed.
     pub(super) fn shrink(
         &self,
         info: &ArkInfo,
@@ -109,104 +140,75 @@ impl Plan {
         })
     }
 
-    /// Those inputs that the operation can still have.
-    pub(super) fn available(
+    /// Reads those inputs that are spendable or locked by this refresh.
+    pub(super) async fn load_available(
         &self,
-        connection: &Connection,
+        wallet: &Wallet,
         id: &OperationId,
     ) -> Result<Vec<Arc<VtxoRecord>>> {
-        let ours = VtxoState::Locked(Some(id.clone()));
-        let mut found = Vec::new();
-        for input in &self.inputs {
-            let record = vtxo::get(connection, *input)?;
-            found.extend(
-                record
-                    .filter(|record| record.state == VtxoState::Spendable || record.state == ours),
-            );
-        }
-        Ok(found)
+        let locked_by_us = VtxoState::Locked(Some(id.clone()));
+        let inputs = self.inputs.clone();
+        wallet
+            .store
+            .read(move |connection| {
+                let mut available = Vec::new();
+                for input in inputs {
+                    let record = vtxo::get(connection, input)?;
+                    available.extend(record.filter(|record| {
+                        record.state == VtxoState::Spendable || record.state == locked_by_us
+                    }));
+                }
+                Ok(available)
+            })
+            .await
     }
-}
 
-/// What a refresh costs.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Quote {
-    pub(super) fee: Amount,
-    /// The new VTXOs: one, unless the server makes none that large.
-    pub(super) pieces: Vec<Amount>,
-}
-
-/// What a refresh of these VTXOs at this height costs and brings.
-///
-/// # Errors
-/// `no_vtxos` for none, `amount_too_small` when less than a VTXO is left.
-pub(super) fn quote(
-    info: &ArkInfo,
-    inputs: &[Arc<VtxoRecord>],
-    height: BlockHeight,
-) -> Result<Quote> {
-    if inputs.is_empty() {
-        return Err(Error::bad_request(
-            "no_vtxos",
-            "there is nothing to refresh",
-        ));
+    /// Updates inputs and fee of the movement after [`shrink`](Self::shrink).
+    pub(super) fn revise_movement(&self, tx: &WriteTx<'_>, id: &OperationId) -> Result<()> {
+        let movement = end::movement_of(tx, id)?;
+        let (change, now) = (self.balance_change()?, clock::now_millis());
+        Ok(movement::revise(
+            tx,
+            movement,
+            &self.inputs,
+            change,
+            self.fee,
+            now,
+        )?)
     }
-    let too_much = || Error::bad_request("amount_too_large", "the refresh overflows; refresh less");
-    let gross = inputs
-        .iter()
-        .try_fold(Amount::ZERO, |sum, vtxo| sum.checked_add(vtxo.amount))
-        .ok_or_else(too_much)?;
-    let infos = inputs.iter().map(|vtxo| vtxo.fee_info(height));
-    let fee = info.fees.refresh.calculate(infos).ok_or_else(too_much)?;
-    let net = validate_and_subtract_fee_min_dust(gross, fee, VTXO_DUST).map_err(|_| {
-        let message = format!(
-            "a refresh of {} sat costs {} sat, which leaves less than the {} sat that a VTXO holds; refresh more at once",
-            gross.to_sat(),
-            fee.to_sat(),
-            VTXO_DUST.to_sat()
-        );
-        Error::bad_request("amount_too_small", message)
-    })?;
-    Ok(Quote {
-        fee,
-        pieces: pieces(net, info.max_vtxo_amount),
-    })
-}
-
-/// Equal parts that each fit into a VTXO.
-fn pieces(net: Amount, most: Option<Amount>) -> Vec<Amount> {
-    let most = most.unwrap_or(net).max(VTXO_DUST).to_sat();
-    let count = net.to_sat().div_ceil(most).max(1);
-    let (piece, mut rest) = (net.to_sat() / count, net.to_sat() % count);
-    let mut parts = Vec::new();
-    for _ in 0..count {
-        let one = u64::from(rest > 0);
-        rest -= one;
-        parts.push(Amount::from_sat(piece + one));
-    }
-    parts
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use proptest::prelude::*;
 
-    proptest! {
-        #[test]
-        fn pieces_sum_up_and_fit(net in 330..1_000_000_000u64, parts in 1..50u64) {
-            let most = (net / parts).max(1_000);
-            let parts = pieces(Amount::from_sat(net), Some(Amount::from_sat(most)));
-            prop_assert_eq!(parts.iter().map(|part| part.to_sat()).sum::<u64>(), net);
-            prop_assert!(parts.iter().all(|part| part.to_sat() <= most && *part >= VTXO_DUST));
+    fn plan(last_try: Option<LastTry>) -> Plan {
+        Plan {
+            mode: Mode::Interactive,
+            inputs: Vec::new(),
+            outputs: Vec::new(),
+            fee: Amount::ZERO,
+            last_try,
+            failed_attempts: 0,
         }
     }
 
     #[test]
-    fn one_piece_is_enough_without_a_limit() {
-        assert_eq!(
-            pieces(Amount::from_sat(5_000), None),
-            [Amount::from_sat(5_000)]
-        );
+    fn a_later_attempt_is_joined_only_after_an_earlier_one_of_its_round() {
+        let id = |round, attempt| AttemptId { round, attempt };
+        let fresh = plan(None);
+        assert!(fresh.may_join(id(7, 0)) && !fresh.may_join(id(7, 1)));
+        let after = |rejoin| {
+            plan(Some(LastTry {
+                attempt: id(7, 0),
+                rejoin,
+            }))
+        };
+        let again = after(Rejoin::NextAttempt);
+        assert!(!again.may_join(id(7, 0)) && again.may_join(id(7, 1)));
+        assert!(!after(Rejoin::NextRound).may_join(id(7, 1)));
+        for tried in [again, after(Rejoin::NextRound)] {
+            assert!(tried.may_join(id(8, 0)) && !tried.may_join(id(8, 1)));
+        }
     }
 }

@@ -1,66 +1,62 @@
-//! The start of a refresh: what is swapped for what, fixed in one transaction before the server hears of it.
+//! The start of a refresh: inputs, outputs, fee and movement are stored in one transaction before the first remote call.
 
 use std::sync::Arc;
 
 use ark_lib::VtxoId;
-use bitcoin::SignedAmount;
+use bitcoin::{Amount, SignedAmount};
 use bitcoin_ext::BlockHeight;
+use rusqlite::Connection;
 use tokio::sync::watch;
 
 use super::Round;
-use super::pending::PendingRound;
-use super::plan::{Mode, Output, Plan, quote};
-use crate::model::OperationId;
-use crate::model::VtxoRecord;
-use crate::model::{MovementStatus, NewMovement, Subsystem};
-use crate::store::movement;
-use crate::store::vtxo_body;
-use crate::store::{WriteTx, key};
+use super::list::PendingRound;
+use super::plan::{Mode, Output, Plan};
+use super::quote::quote;
+use crate::model::{MovementStatus, NewMovement, OperationId, Subsystem, VtxoRecord};
+use crate::store::{WriteTx, key, movement, vtxo_body};
 use crate::wallet::account::keys;
 use crate::wallet::coins::select;
 use crate::wallet::engine::clock;
 use crate::wallet::engine::{self, Progress};
 use crate::wallet::{CommitPoint, Error, PATIENCE, Result, Wallet};
 
-/// The most VTXOs of one refresh: all forfeits go to the server in one request.
+/// The maximum number of inputs of a refresh: one request must hold all its forfeits.
 pub(super) const MAX_INPUTS: usize = 1000;
 
 impl Wallet {
-    /// Refreshes these VTXOs in the next round. They stay free until it begins; if some are spent before, the rest is
-    /// refreshed. One that the server refuses stops the whole refresh.
+    /// Refreshes these VTXOs in the next round. They stay spendable until it starts; if some are spent before, the rest is
+    /// refreshed. If the server refuses one of them, the whole refresh fails.
     ///
     /// # Errors
-    /// `no_vtxos`, `duplicate_vtxo`, `unknown_vtxo`, `vtxo_not_spendable`, `amount_too_small` when the fee leaves less than a
-    /// VTXO holds (docs/protocol.md §4.5), or `server_unavailable`; then nothing was started.
+    /// `no_vtxos`, `duplicate_vtxo`, `unknown_vtxo`, `vtxo_not_spendable`, `amount_too_small` if the fee leaves less than a
+    /// VTXO's minimum (docs/protocol.md §4.5), or `server_unavailable`; then nothing was started.
     pub async fn refresh_vtxos(self: &Arc<Wallet>, vtxos: Vec<VtxoId>) -> Result<PendingRound> {
         let (id, progress) = self.start_refresh(vtxos, Mode::Interactive).await?;
         engine::answer(progress, PATIENCE).await?;
         self.pending_round(&id).await
     }
 
-    /// Leaves a refresh of these VTXOs with the server, which carries it out in its next round, or in the first one from
-    /// `height` on, and charges the fee of that height. The VTXOs stay free until then.
+    /// Delegates a refresh of these VTXOs to the server, which carries it out in its next round, or in the first one from
+    /// `height` on, for the fee of that height. The VTXOs stay spendable until then.
     ///
     /// # Errors
-    /// As [`refresh_vtxos`](Self::refresh_vtxos), also `height_too_late` when one expires before, and `input_refused` when
-    /// the server refuses.
+    /// As [`refresh_vtxos`](Self::refresh_vtxos), also `height_too_late` if a VTXO expires by `height`, and
+    /// `input_refused` if the server refuses.
     pub async fn refresh_delegated(
         self: &Arc<Wallet>,
         vtxos: Vec<VtxoId>,
         height: Option<BlockHeight>,
     ) -> Result<PendingRound> {
-        let scheduled = height.map(BlockHeight::to_u32);
-        let (id, progress) = self
-            .start_refresh(vtxos, Mode::Delegated { scheduled })
-            .await?;
+        let mode = Mode::Delegated { scheduled: height };
+        let (id, progress) = self.start_refresh(vtxos, mode).await?;
         engine::answer(progress, PATIENCE).await?;
         self.pending_round(&id).await
     }
 
-    /// Refreshes every spendable VTXO in the next round, those first that expire first.
+    /// Refreshes all spendable VTXOs in the next round, those that expire first if there are more than fit.
     ///
     /// # Errors
-    /// As [`refresh_vtxos`](Self::refresh_vtxos); `no_vtxos` when there is none.
+    /// As [`refresh_vtxos`](Self::refresh_vtxos); `no_vtxos` if there is none.
     pub async fn refresh_all(self: &Arc<Wallet>) -> Result<PendingRound> {
         let live = self.store.live_vtxos();
         let ids = live
@@ -71,11 +67,11 @@ impl Wallet {
         self.refresh_vtxos(ids.collect()).await
     }
 
-    /// Refreshes those VTXOs for which one has to trust that an earlier owner and the server do not collude: some payment
-    /// that led to them was signed by none of our keys.
+    /// Refreshes the VTXOs that an earlier owner could spend again together with the server: those whose history contains a
+    /// payment that none of our keys signed.
     ///
     /// # Errors
-    /// As [`refresh_vtxos`](Self::refresh_vtxos); `no_counterparty_vtxos` when there is none.
+    /// As [`refresh_vtxos`](Self::refresh_vtxos); `no_counterparty_vtxos` if there is none.
     pub async fn refresh_counterparty(self: &Arc<Wallet>) -> Result<PendingRound> {
         let live = self.store.live_vtxos();
         let candidates: Vec<VtxoId> = live
@@ -83,35 +79,28 @@ impl Wallet {
             .filter(|vtxo| select::is_free(vtxo))
             .map(|vtxo| vtxo.id)
             .collect();
-        let risky = self
+        let exposed = self
             .store
             .read(move |connection| {
-                let mut risky = Vec::new();
+                let mut exposed = Vec::new();
                 for id in candidates {
-                    let transitions = vtxo_body::get(connection, id)?.past_arkoor_pubkeys();
-                    for owners in transitions {
-                        let ours = owners
-                            .iter()
-                            .map(|owner| key::index_of(connection, owner))
-                            .collect::<Result<Vec<_>, _>>()?;
-                        if ours.iter().all(Option::is_none) {
-                            risky.push(id);
-                            break;
-                        }
+                    if has_foreign_payment(connection, id)? {
+                        exposed.push(id);
                     }
                 }
-                Ok::<_, Error>(risky)
+                Ok::<_, Error>(exposed)
             })
             .await?;
-        if risky.is_empty() {
+        if exposed.is_empty() {
             let message =
                 "every VTXO of the wallet comes from a round, a board, or its own payments";
             return Err(Error::no_such_thing("no_counterparty_vtxos", message));
         }
-        self.refresh_vtxos(risky.into_iter().take(MAX_INPUTS).collect())
+        self.refresh_vtxos(exposed.into_iter().take(MAX_INPUTS).collect())
             .await
     }
 
+    /// Stores a refresh and starts to drive it.
     pub(super) async fn start_refresh(
         self: &Arc<Wallet>,
         vtxos: Vec<VtxoId>,
@@ -122,7 +111,7 @@ impl Wallet {
         let tip = self.chain.tip().await?.height;
         let id = OperationId::random();
         let keys = self.keys.clone();
-        let started = self.start(id.clone(), CommitPoint::RoundStarted, move |tx, id| {
+        let progress = self.start(id.clone(), CommitPoint::RoundStarted, move |tx, id| {
             let inputs = vtxos
                 .iter()
                 .map(|id| select::named(tx, *id, "refreshed"))
@@ -131,9 +120,9 @@ impl Wallet {
                 mode,
                 inputs: vtxos,
                 outputs: Vec::new(),
-                fee: bitcoin::Amount::ZERO,
-                tried: None,
-                failures: 0,
+                fee: Amount::ZERO,
+                last_try: None,
+                failed_attempts: 0,
             };
             check_schedule(&plan, &inputs)?;
             let height = plan.scheduled().map_or(tip, |height| height.max(tip));
@@ -143,20 +132,34 @@ impl Wallet {
                 let key = keys::reveal_next(tx, &keys)?.index;
                 plan.outputs.push(Output { key, amount });
             }
-            enter_movement(tx, id, &plan)?;
+            insert_movement(tx, id, &plan)?;
             Ok(match plan.mode {
-                _ if inputs.iter().any(|input| !input.registered) => Round::Prepare(plan),
-                Mode::Interactive | Mode::Maintenance => Round::Wait(plan),
-                Mode::Delegated { .. } | Mode::Adopted => Round::Delegate(plan),
+                _ if inputs.iter().any(|input| !input.registered) => Round::RegisterInputs(plan),
+                Mode::Interactive | Mode::Automatic => Round::Wait(plan),
+                Mode::Delegated { .. } | Mode::Recovered => Round::Delegate(plan),
             })
         });
-        let progress = started.await?;
+        let progress = progress.await?;
         Ok((id, progress))
     }
 }
 
-/// Writes the history's entry.
-pub(super) fn enter_movement(tx: &WriteTx<'_>, id: &OperationId, plan: &Plan) -> Result<()> {
+/// Whether the history of a VTXO contains a payment that none of our keys signed.
+fn has_foreign_payment(connection: &Connection, id: VtxoId) -> Result<bool> {
+    for owners in vtxo_body::get(connection, id)?.past_arkoor_pubkeys() {
+        let mut ours = false;
+        for owner in owners {
+            ours |= key::index_of(connection, &owner)?.is_some();
+        }
+        if !ours {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// Stores the movement of a refresh.
+pub(super) fn insert_movement(tx: &WriteTx<'_>, id: &OperationId, plan: &Plan) -> Result<()> {
     let movement = NewMovement {
         operation: Some(id),
         status: MovementStatus::Pending,
@@ -177,7 +180,8 @@ pub(super) fn enter_movement(tx: &WriteTx<'_>, id: &OperationId, plan: &Plan) ->
 fn check_list(vtxos: &[VtxoId]) -> Result<()> {
     select::check_named(vtxos, "refresh")?;
     if vtxos.len() > MAX_INPUTS {
-        let message = format!("a refresh takes {MAX_INPUTS} VTXOs at most");
+        let message =
+            format!("a refresh takes at most {MAX_INPUTS} VTXOs; refresh in several parts");
         return Err(Error::bad_request("too_many_inputs", message));
     }
     Ok(())

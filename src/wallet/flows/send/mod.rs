@@ -29,7 +29,6 @@ use crate::wallet::engine::steps::arkoor::ArkoorSpend;
 use crate::wallet::engine::{Flow, Step, Tries};
 use crate::wallet::{Result, Wallet};
 
-pub(in crate::wallet) use crate::wallet::engine::encoding::EncodedVtxo;
 pub use start::{SendOutcome, SendRequest};
 
 /// How far a payment is.

@@ -1,4 +1,4 @@
-//! Keeping the coins fresh: what is due goes into the next round by itself (docs/protocol.md §4.5.5, §6.3).
+//! The automatic refresh: each round takes the VTXOs that are due (docs/protocol.md §4.5.5, §6.3).
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -6,42 +6,44 @@ use std::time::Duration;
 
 use ark_lib::VtxoId;
 
-use super::pending::state;
-use super::plan::{Mode, quote};
-use crate::model::OperationKind;
-use crate::store::operation;
+use super::list;
+use super::plan::Mode;
+use super::quote::quote;
+use super::start::MAX_INPUTS;
 use crate::wallet::coins::due::{Rules, Urgency};
 use crate::wallet::coins::select;
 use crate::wallet::engine::answer;
 use crate::wallet::{Error, Result, Wallet};
 
-/// How often the refresh is tried with fewer VTXOs, because the server refused some.
+/// How often one round is tried without the VTXOs that the server refused.
 const MAX_EXCLUSIONS: usize = 10;
-/// How long the server has to take the refresh or refuse it.
+/// How long the server has to accept or refuse the inputs.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// VTXOs that other refreshes have in hand.
-struct SpokenFor {
-    /// By one that takes part in the next round.
-    soon: HashSet<VtxoId>,
-    /// By one that was left with the server.
+/// VTXOs that are inputs of unfinished refreshes.
+#[derive(Default)]
+struct Refreshing {
+    /// Of a delegated one that waits for its round, which may be scheduled for a later height.
     delegated: HashSet<VtxoId>,
+    /// Of any other.
+    now: HashSet<VtxoId>,
 }
 
 impl Wallet {
-    /// Refreshes what is due, in the round that has just begun. What the server refuses is left out, and the rest goes on.
+    /// Refreshes the VTXOs that are due, in the round that has just started. VTXOs that the server refuses are excluded, and
+    /// the rest is tried again.
     ///
     /// # Errors
-    /// The server or the chain is away, or the server refuses everything.
-    pub async fn maintain(self: &Arc<Wallet>) -> Result<()> {
+    /// `server_unavailable`, `chain_unavailable`, or `input_refused` if the server refuses VTXOs each time.
+    pub async fn auto_refresh(self: &Arc<Wallet>) -> Result<()> {
         let mut refused = HashSet::new();
         for _ in 0..MAX_EXCLUSIONS {
             let due = self.due(&refused).await?;
             if due.is_empty() {
                 return Ok(());
             }
-            tracing::info!(vtxos = due.len(), "refreshing what is due");
-            let (_, progress) = self.start_refresh(due.clone(), Mode::Maintenance).await?;
+            tracing::info!(vtxos = due.len(), "refreshing the VTXOs that are due");
+            let (_, progress) = self.start_refresh(due, Mode::Automatic).await?;
             let Err(error) = answer(progress, PATIENCE).await else {
                 return Ok(());
             };
@@ -53,16 +55,16 @@ impl Wallet {
             if named.is_empty() {
                 return Err(error);
             }
-            tracing::warn!(refused = ?named, %error, "the refresh goes on without the VTXOs that the server refuses");
+            tracing::warn!(refused = ?named, %error, "retrying the refresh without the VTXOs that the server refuses");
             refused.extend(named);
         }
         Err(Error::conflict(
             "input_refused",
-            "the Ark server refuses one VTXO after the other",
+            "the Ark server refuses VTXOs in each try of the automatic refresh",
         ))
     }
 
-    /// What a refresh in the next round should take; nothing when it would not be worth its fee.
+    /// The VTXOs to refresh in the next round; none if their sum does not cover the fee.
     async fn due(&self, refused: &HashSet<VtxoId>) -> Result<Vec<VtxoId>> {
         let info = self.connected_info()?;
         let tip = self.chain.tip().await?.height;
@@ -77,48 +79,41 @@ impl Wallet {
             .iter()
             .filter(|vtxo| select::is_free(vtxo) && !refused.contains(&vtxo.id))
             .collect();
-        // Most of the time there is nothing to do, and then nothing is read either.
+        // Usually nothing is due; this check spares the read of the unfinished operations.
         if rules.due(free.iter().copied(), |_, _| false).is_empty() {
             return Ok(Vec::new());
         }
-        let spoken_for = self.spoken_for().await?;
+        let refreshing = self.refreshing().await?;
         let mut due = rules.due(free.iter().copied(), |id, urgency| {
-            spoken_for.soon.contains(&id)
-                || (urgency < Urgency::Must && spoken_for.delegated.contains(&id))
+            refreshing.now.contains(&id)
+                || (urgency < Urgency::Must && refreshing.delegated.contains(&id))
         });
-        due.truncate(super::start::MAX_INPUTS);
+        due.truncate(MAX_INPUTS);
         let chosen: Vec<_> = free
             .into_iter()
             .filter(|vtxo| due.contains(&vtxo.id))
             .cloned()
             .collect();
         if let Err(error) = quote(&info, &chosen, tip) {
-            tracing::debug!(%error, "what is due is not worth a refresh");
+            tracing::debug!(%error, "the VTXOs that are due are too small for a refresh");
             due.clear();
         }
         Ok(due)
     }
 
-    async fn spoken_for(&self) -> Result<SpokenFor> {
+    async fn refreshing(&self) -> Result<Refreshing> {
         self.store
             .read(|connection| {
-                let mut found = SpokenFor {
-                    soon: HashSet::new(),
-                    delegated: HashSet::new(),
-                };
-                for row in operation::unfinished(connection)? {
-                    if row.kind != OperationKind::Round {
-                        continue;
-                    }
-                    let round = state(&row)?;
-                    let delegated = |mode| matches!(mode, Mode::Delegated { .. });
-                    let later = round.plan().is_some_and(|plan| delegated(plan.mode));
-                    let group = if later {
+                let mut found = Refreshing::default();
+                for (_, round) in list::unfinished(connection)? {
+                    let plan = round.plan();
+                    let delegated = matches!(plan.mode, Mode::Delegated { .. });
+                    let group = if delegated && round.exchange().is_none() {
                         &mut found.delegated
                     } else {
-                        &mut found.soon
+                        &mut found.now
                     };
-                    group.extend(round.inputs().iter().copied());
+                    group.extend(plan.inputs.iter().copied());
                 }
                 Ok(found)
             })

@@ -1,59 +1,57 @@
-//! A tree that the server wants us to sign: what it must be like (docs/protocol.md §4.16), and the signing.
+//! Checks the tree that the server proposes to sign (docs/protocol.md §4.16), and signs it.
 
 use ark_lib::musig::AggregatedNonce;
 use ark_lib::rounds::{ROUND_TX_VTXO_TREE_VOUT, VtxoProposal};
 use ark_lib::tree::signed::{UnlockHash, UnsignedVtxoTree, VtxoTreeSpec};
 use ark_lib::{SignedVtxoRequest, VtxoId};
-use bitcoin::hex::DisplayHex;
 use bitcoin::secp256k1::PublicKey;
 use bitcoin::{Amount, OutPoint};
 use bitcoin_ext::{BlockDelta, BlockHeight};
 
-use super::secrets::AttemptSecrets;
+use super::attempt_keys::AttemptKeys;
 use super::{BranchSignatures, SignedTree};
 
-/// Children of an inner node, and so leaves per nonce.
+/// Children of an inner node of the tree.
 const RADIX: usize = 4;
 
-/// What we go by.
-pub(super) struct Terms {
+/// The properties that a proposed tree must have.
+pub(super) struct ExpectedTree {
     pub(super) server_pubkey: PublicKey,
     pub(super) exit_delta: BlockDelta,
-    /// The new VTXOs live at least until here.
     pub(super) least_expiry: BlockHeight,
     pub(super) unlock_hash: UnlockHash,
-    /// Nonces of ours, and so the levels that the tree may have.
-    pub(super) nonces: usize,
+    /// The levels that we have nonces for.
+    pub(super) max_levels: usize,
 }
 
-/// A tree that holds what we asked for.
-pub(super) struct Checked {
+/// A valid tree that contains the requested VTXOs.
+pub(super) struct CheckedTree {
     tree: UnsignedVtxoTree,
     agg_nonces: Vec<AggregatedNonce>,
-    /// In the order of the requests.
+    /// The leaf of each request.
     leaves: Vec<usize>,
-    signed_tree: SignedTree,
+    signed: SignedTree,
 }
 
-/// Checks a proposal. Nothing that the library could stumble over gets past this.
+/// Checks a proposal. The library's functions panic on some malformed trees; those are refused before they are called.
 ///
 /// # Errors
-/// What is wrong with it.
+/// The reason why the tree must not be signed.
 pub(super) fn check(
     proposal: VtxoProposal,
     requests: &[SignedVtxoRequest],
-    terms: &Terms,
-) -> Result<Checked, String> {
+    expected: &ExpectedTree,
+) -> Result<CheckedTree, String> {
     let VtxoProposal {
         unsigned_round_tx,
         vtxos_spec: spec,
         cosign_agg_nonces,
         ..
     } = proposal;
-    check_parameters(&spec, terms)?;
+    check_parameters(&spec, expected)?;
     if cosign_agg_nonces.len() != spec.nb_internal_nodes() {
         return Err(format!(
-            "{} nonces for {} nodes",
+            "it has {} nonces for {} nodes",
             cosign_agg_nonces.len(),
             spec.nb_internal_nodes()
         ));
@@ -64,7 +62,7 @@ pub(super) fn check(
     if funding != Some(&spec.funding_tx_txout()) {
         return Err("its transaction does not fund the tree".into());
     }
-    let leaves = own_leaves(&spec, requests, terms.unlock_hash)?;
+    let leaves = own_leaves(&spec, requests, expected.unlock_hash)?;
 
     let funding_txid = unsigned_round_tx.compute_txid();
     let tree = spec.into_unsigned_tree(OutPoint::new(funding_txid, ROUND_TX_VTXO_TREE_VOUT));
@@ -75,37 +73,37 @@ pub(super) fn check(
             Ok(VtxoId::from(OutPoint::new(transaction.compute_txid(), 0)))
         })
         .collect::<Result<_, &str>>()?;
-    Ok(Checked {
+    Ok(CheckedTree {
         tree,
         agg_nonces: cosign_agg_nonces,
         leaves,
-        signed_tree: SignedTree {
+        signed: SignedTree {
             funding_txid,
             vtxos,
         },
     })
 }
 
-fn check_parameters(spec: &VtxoTreeSpec, terms: &Terms) -> Result<(), String> {
-    if spec.server_pubkey != terms.server_pubkey {
-        return Err("it is another server's".into());
+fn check_parameters(spec: &VtxoTreeSpec, expected: &ExpectedTree) -> Result<(), String> {
+    if spec.server_pubkey != expected.server_pubkey {
+        return Err("it has another server's key".into());
     }
-    if spec.exit_delta != terms.exit_delta {
+    if spec.exit_delta != expected.exit_delta {
         return Err(format!(
             "its exit delay is {} blocks, not {}",
-            spec.exit_delta, terms.exit_delta
+            spec.exit_delta, expected.exit_delta
         ));
     }
-    if spec.expiry_height < terms.least_expiry {
+    if spec.expiry_height < expected.least_expiry {
         return Err(format!(
             "it expires at height {}, before {}",
-            spec.expiry_height, terms.least_expiry
+            spec.expiry_height, expected.least_expiry
         ));
     }
     if spec.global_cosign_pubkeys.is_empty() {
-        return Err("the server does not sign it".into());
+        return Err("it has no cosigning key of the server".into());
     }
-    let levels = u32::try_from(terms.nonces).unwrap_or(u32::MAX);
+    let levels = u32::try_from(expected.max_levels).unwrap_or(u32::MAX);
     if spec.nb_leaves() < 2 || spec.nb_leaves() > RADIX.saturating_pow(levels) {
         return Err(format!("it has {} leaves", spec.nb_leaves()));
     }
@@ -118,7 +116,7 @@ fn check_parameters(spec: &VtxoTreeSpec, terms: &Terms) -> Result<(), String> {
     Ok(())
 }
 
-/// The leaves that are what we asked for, each for one request only (H13).
+/// The leaf of each request. No leaf counts for two requests (H13).
 fn own_leaves(
     spec: &VtxoTreeSpec,
     requests: &[SignedVtxoRequest],
@@ -126,27 +124,27 @@ fn own_leaves(
 ) -> Result<Vec<usize>, String> {
     let leaves = spec
         .leaf_idxs_for_participation(unlock_hash, requests.iter().map(|request| &request.vtxo))
-        .ok_or("it lacks a VTXO that we asked for")?;
-    let theirs = leaves.iter().map(|leaf| spec.vtxos.get(*leaf));
-    let signed_by_us = theirs.zip(requests).all(|(leaf, ours)| {
-        leaf.is_some_and(|leaf| leaf.cosign_pubkey == Some(ours.cosign_pubkey))
+        .ok_or("it lacks a requested VTXO")?;
+    let found = leaves.iter().map(|leaf| spec.vtxos.get(*leaf));
+    let has_our_keys = found.zip(requests).all(|(leaf, request)| {
+        leaf.is_some_and(|leaf| leaf.cosign_pubkey == Some(request.cosign_pubkey))
     });
-    if !signed_by_us {
-        return Err("it wants another to sign for our VTXO".into());
+    if !has_our_keys {
+        return Err("it has another cosigning key for our VTXO".into());
     }
     Ok(leaves)
 }
 
-impl Checked {
-    /// Signs our branches. Uses up the nonces.
+impl CheckedTree {
+    /// Signs our branches. Consumes the nonces.
     ///
     /// # Errors
-    /// The keys do not fit the leaves.
+    /// The keys do not match the leaves.
     pub(super) fn sign(
         self,
-        mut secrets: AttemptSecrets,
+        mut keys: AttemptKeys,
     ) -> Result<(SignedTree, Vec<BranchSignatures>), String> {
-        let branches = secrets.branches.iter_mut().zip(&self.leaves);
+        let branches = keys.branches.iter_mut().zip(&self.leaves);
         let signatures = branches
             .map(|(branch, leaf)| {
                 let nonces = std::mem::take(&mut branch.nonces);
@@ -156,13 +154,10 @@ impl Checked {
                     .map_err(|error| error.to_string())?;
                 Ok(BranchSignatures {
                     pubkey: branch.key.public_key(),
-                    signatures: signatures
-                        .iter()
-                        .map(|signature| signature.serialize().to_lower_hex_string())
-                        .collect(),
+                    signatures,
                 })
             })
             .collect::<Result<_, String>>()?;
-        Ok((self.signed_tree, signatures))
+        Ok((self.signed, signatures))
     }
 }

@@ -1,4 +1,4 @@
-//! What a round made for us: what it must be like before any input is given up for it (docs/protocol.md §4.16).
+//! Checks an issued round before any input is forfeited for it (docs/protocol.md §4.16).
 
 use std::collections::HashSet;
 
@@ -13,52 +13,52 @@ use bitcoin_ext::{BlockDelta, BlockHeight};
 use super::SignedTree;
 use crate::ark::IssuedRound;
 
-/// The transitions that the unlock preimage completes, as the library names them.
+/// The library's names of the transitions that the unlock preimage completes.
 const HASH_LOCKED: [&str; 2] = ["hash-locked-cosigned-v1", "hash-locked-cosigned"];
 
-/// What we go by.
-pub(super) struct Terms<'a> {
+/// The properties that an issued round must have.
+pub(super) struct ExpectedRound<'a> {
     pub(super) server_pubkey: PublicKey,
     pub(super) exit_delta: BlockDelta,
-    /// The new VTXOs live at least until here; `None` when the inputs have expired and anything is better.
+    /// The lowest expiry height of the new VTXOs; `None` for any.
     pub(super) least_expiry: Option<BlockHeight>,
     pub(super) unlock_hash: UnlockHash,
-    /// What we asked for, in that order.
+    /// The requested VTXOs, in the order of the plan.
     pub(super) requests: &'a [VtxoRequest],
-    /// What our own signatures lead to, if we signed.
+    /// The tree that the wallet signed; `None` if it signed none.
     pub(super) signed: Option<&'a SignedTree>,
 }
 
-/// Checks a round as the server tells it.
+/// Checks a round that the server reports as issued.
 ///
 /// # Errors
-/// What is wrong with it.
-pub(super) fn check(issued: &IssuedRound, terms: &Terms<'_>) -> Result<(), String> {
+/// The first difference from what is expected.
+pub(super) fn check(issued: &IssuedRound, expected: &ExpectedRound<'_>) -> Result<(), String> {
     let IssuedRound {
         funding_tx,
         outputs,
         ..
     } = issued;
-    if outputs.len() != terms.requests.len() {
+    if outputs.len() != expected.requests.len() {
         return Err(format!(
-            "{} new VTXOs instead of {}",
+            "it has {} new VTXOs instead of {}",
             outputs.len(),
-            terms.requests.len()
+            expected.requests.len()
         ));
     }
     let distinct: HashSet<VtxoId> = outputs.iter().map(Vtxo::id).collect();
     if distinct.len() < outputs.len() {
-        return Err("the same VTXO twice".into());
+        return Err("it has the same VTXO twice".into());
     }
-    if let Some(signed) = terms.signed {
+    if let Some(signed) = expected.signed {
         let ids = outputs.iter().map(Vtxo::id);
         if funding_tx.compute_txid() != signed.funding_txid || !ids.eq(signed.vtxos.iter().copied())
         {
-            return Err("another tree than the one that we signed".into());
+            return Err("its tree is not the one that the wallet signed".into());
         }
     }
-    for (output, request) in outputs.iter().zip(terms.requests) {
-        check_output(output, request, funding_tx, terms)
+    for (output, request) in outputs.iter().zip(expected.requests) {
+        check_output(output, request, funding_tx, expected)
             .map_err(|reason| format!("new VTXO {}: {reason}", output.id()))?;
     }
     Ok(())
@@ -68,35 +68,35 @@ fn check_output(
     output: &Vtxo<Full>,
     request: &VtxoRequest,
     funding_tx: &Transaction,
-    terms: &Terms<'_>,
+    expected: &ExpectedRound<'_>,
 ) -> Result<(), String> {
     if output.amount() != request.amount || *output.policy() != request.policy {
-        return Err("not what we asked for".into());
+        return Err("its amount or policy is not the requested one".into());
     }
-    if output.server_pubkey() != terms.server_pubkey {
-        return Err("another server's".into());
+    if output.server_pubkey() != expected.server_pubkey {
+        return Err("it has another server's key".into());
     }
-    if output.exit_delta() != terms.exit_delta {
-        return Err(format!("an exit delay of {} blocks", output.exit_delta()));
+    if output.exit_delta() != expected.exit_delta {
+        return Err(format!("its exit delay is {} blocks", output.exit_delta()));
     }
-    if terms
+    if expected
         .least_expiry
         .is_some_and(|least| output.expiry_height() < least)
     {
-        return Err(format!("expires at height {}", output.expiry_height()));
+        return Err(format!("it expires at height {}", output.expiry_height()));
     }
-    if output.unlock_hash() != Some(terms.unlock_hash) {
-        return Err("not locked by our hash".into());
+    if output.unlock_hash() != Some(expected.unlock_hash) {
+        return Err("it is not locked by our unlock hash".into());
     }
     let anchor = OutPoint::new(funding_tx.compute_txid(), ROUND_TX_VTXO_TREE_VOUT);
     if output.chain_anchor() != anchor {
-        return Err("does not hang from the round's transaction".into());
+        return Err("it does not descend from the round's transaction".into());
     }
     lacks_only_its_preimage(output, funding_tx)
 }
 
-/// Whether everything about it is signed and right but for the last step, which the preimage will complete. The structure
-/// is looked at first, because the look at signatures stops at the lock and would not see a forged end (H12).
+/// Checks that the last transition, which the preimage completes, is the only one that is not signed. The structure is checked
+/// first, because the check of signatures stops at the lock and would not detect a forged leaf (H12).
 fn lacks_only_its_preimage(output: &Vtxo<Full>, funding_tx: &Transaction) -> Result<(), String> {
     output
         .validate_unsigned(funding_tx)
@@ -109,6 +109,6 @@ fn lacks_only_its_preimage(output: &Vtxo<Full>, funding_tx: &Transaction) -> Res
             ..
         }) if genesis_idx + 1 == genesis_len && HASH_LOCKED.contains(&transition_kind) => Ok(()),
         Err(error) => Err(error.to_string()),
-        Ok(()) => Err("not locked".into()),
+        Ok(()) => Err("it is not locked".into()),
     }
 }
