@@ -1,15 +1,21 @@
 //! A self-custodial bitcoin wallet daemon for the Ark protocol, driven over HTTP.
+//!
+//! The library has one user, the program `arkwalletd`. Public is what that program and the tests in `tests/` use.
 
 pub mod app;
-pub mod ark;
-pub mod background;
-pub mod chain;
-pub mod cli;
-pub mod config;
-pub mod datadir;
-pub mod http;
-pub mod logging;
-pub mod model;
-pub mod onchain;
-pub mod store;
-pub mod wallet;
+
+mod ark;
+mod background;
+mod chain;
+mod cli;
+mod config;
+mod datadir;
+mod http;
+mod logging;
+mod model;
+mod onchain;
+mod store;
+mod wallet;
+
+pub use http::openapi;
+pub use wallet::CommitPoint;

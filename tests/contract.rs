@@ -26,7 +26,7 @@ fn read<T, E: Debug>(operation: &str, answer: Result<T, E>) -> T {
 
 /// The operations that our document declares.
 fn declared() -> BTreeSet<String> {
-    let document = serde_json::to_value(arkwalletd::http::openapi()).unwrap();
+    let document = serde_json::to_value(arkwalletd::openapi()).unwrap();
     let paths = document["paths"].as_object().unwrap();
     paths
         .values()

@@ -41,12 +41,6 @@ pub struct WalletConfig {
     /// Safety margin between the end of a unilateral exit and the VTXO's expiry, in blocks. Key `vtxo_exit_margin`,
     /// variable `BARK_VTXO_EXIT_MARGIN`, default 12.
     pub vtxo_exit_margin: BlockDelta,
-    /// Not used yet. Blocks needed to claim an incoming Lightning payment's HTLC. Key `htlc_recv_claim_delta`, variable
-    /// `BARK_HTLC_RECV_CLAIM_DELTA`, default 18.
-    pub htlc_recv_claim_delta: BlockDelta,
-    /// Not used yet. How often the claim of a Lightning receive is attempted before it is left to an exit. Key
-    /// `lightning_receive_claim_retries`, variable `BARK_LIGHTNING_RECEIVE_CLAIM_RETRIES`, default 5.
-    pub lightning_receive_claim_retries: u8,
     /// SOCKS5 proxy for the Ark server and the chain source, `socks5h://host:port`; not used for loopback addresses. Key
     /// `socks5_proxy`, variable `BARK_SOCKS5_PROXY`, default none.
     pub socks5_proxy: Option<Url>,
@@ -191,8 +185,6 @@ impl WalletConfig {
             user_agent,
             chain_source,
             vtxo_exit_margin: BlockDelta::new(file.vtxo_exit_margin.unwrap_or(12)),
-            htlc_recv_claim_delta: BlockDelta::new(file.htlc_recv_claim_delta.unwrap_or(18)),
-            lightning_receive_claim_retries: file.lightning_receive_claim_retries.unwrap_or(5),
             socks5_proxy,
             round_tx_required_confirmations: file.round_tx_required_confirmations.unwrap_or(1),
             offboard_lost_tx_grace_period: Duration::from_secs(

@@ -110,7 +110,10 @@ async fn deposits_equal_balance_plus_payments_plus_fees(regtest: Regtest) {
     wallet.sync().await.unwrap();
     assert_eq!(wallet.balance().confirmed, before.total());
     let history = wallet.transactions();
-    let ids: Vec<Txid> = history.iter().map(|entry| entry.txid).collect();
+    let ids: Vec<Txid> = history
+        .iter()
+        .map(|entry| entry.transaction.compute_txid())
+        .collect();
     assert_eq!(ids[0], deposit);
     assert_eq!(ids.len(), 3);
     let fees: Amount = history[1..].iter().map(|entry| entry.fee.unwrap()).sum();
@@ -175,7 +178,7 @@ async fn a_restored_wallet_finds_its_transactions_and_its_next_address(regtest: 
         restored
             .transactions()
             .iter()
-            .any(|entry| entry.txid == sent)
+            .any(|entry| entry.transaction.compute_txid() == sent)
     );
     assert_eq!(restored.next_address().await.unwrap(), next);
     // The fixture's chain starts with 120 blocks.
@@ -210,7 +213,7 @@ async fn a_double_spent_payment_is_evicted(regtest: Regtest) {
     let ids: Vec<Txid> = wallet
         .transactions()
         .iter()
-        .map(|entry| entry.txid)
+        .map(|entry| entry.transaction.compute_txid())
         .collect();
     assert!(!ids.contains(&transaction.compute_txid()));
     assert!(ids.contains(&other));
@@ -222,7 +225,9 @@ async fn a_payment_is_evicted_when_its_deposit_is_double_spent_in_a_reorganisati
     let databases = Databases::new();
     let wallet = open(&regtest, &databases.path("db.sqlite"), ScanStart::Tip).await;
     fund(&regtest, &wallet, &[60_000]).await;
-    let deposit = regtest.transaction(wallet.transactions()[0].txid).await;
+    let deposit = regtest
+        .transaction(wallet.transactions()[0].transaction.compute_txid())
+        .await;
     wallet
         .send(regtest.address(), Amount::from_sat(20_000), FEE_RATE)
         .await

@@ -276,7 +276,7 @@ async fn a_payment_is_final_although_the_backend_does_not_answer() {
     let txid = wallet.send(foreign(), amount, FEE_RATE).await.unwrap();
 
     let paid = wallet.transactions().pop().unwrap();
-    assert_eq!(paid.txid, txid);
+    assert_eq!(paid.transaction.compute_txid(), txid);
     assert_eq!(paid.confirmation, None);
     let cost = (amount + paid.fee.unwrap()).to_signed().unwrap();
     assert_eq!(paid.balance_change, -cost);

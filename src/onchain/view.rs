@@ -53,8 +53,6 @@ pub struct OnchainUtxo {
 /// A transaction that spends or creates coins of the wallet.
 #[derive(Clone, Debug)]
 pub struct OnchainTransaction {
-    /// The id.
-    pub txid: Txid,
     /// The transaction.
     pub transaction: Arc<Transaction>,
     /// The fee; `None` if the value of an input is unknown.
@@ -126,7 +124,6 @@ fn show_transaction(wallet: &Wallet, found: &WalletTx<'_>) -> OnchainTransaction
     // Amounts of real transactions are below 21 million bitcoin, so both fit.
     let signed = |amount: Amount| amount.to_signed().unwrap_or(SignedAmount::MAX_MONEY);
     OnchainTransaction {
-        txid: found.tx_node.txid,
         fee: wallet.calculate_fee(&transaction).ok(),
         balance_change: signed(received) - signed(sent),
         confirmation: match &found.chain_position {

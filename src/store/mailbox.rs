@@ -19,15 +19,6 @@ pub fn advance_cursor(tx: &WriteTx<'_>, checkpoint: u64) -> Result<bool, Error> 
     Ok(moved == 1)
 }
 
-/// A received VTXO whose validity is undecided.
-#[derive(Debug)]
-pub struct Quarantined {
-    /// The VTXO as it was received.
-    pub vtxo: Vtxo<Full>,
-    /// When it was received, unix milliseconds.
-    pub received_at: i64,
-}
-
 /// Stores a VTXO until its validity can be decided. Storing it again changes nothing.
 pub fn quarantine(
     tx: &WriteTx<'_>,
@@ -43,19 +34,16 @@ pub fn quarantine(
 }
 
 /// All undecided VTXOs, oldest first.
-pub fn quarantined(connection: &Connection) -> Result<Vec<Quarantined>, Error> {
-    let mut statement = connection
-        .prepare_cached("SELECT vtxo, received_at FROM quarantine ORDER BY received_at, id")?;
+pub fn quarantined(connection: &Connection) -> Result<Vec<Vtxo<Full>>, Error> {
+    let mut statement =
+        connection.prepare_cached("SELECT vtxo FROM quarantine ORDER BY received_at, id")?;
     let mut rows = statement.query([])?;
     let mut found = Vec::new();
     while let Some(row) = rows.next()? {
         let bytes: Vec<u8> = row.get(0)?;
         let vtxo = Vtxo::<Full>::deserialize(&bytes)
             .map_err(|error| Error::corrupt("quarantined VTXO", error))?;
-        found.push(Quarantined {
-            vtxo,
-            received_at: row.get(1)?,
-        });
+        found.push(vtxo);
     }
     Ok(found)
 }

@@ -60,16 +60,6 @@ impl LiveVtxos {
         self.listed.range(after).map(|(_, record)| record)
     }
 
-    /// How many there are.
-    pub fn len(&self) -> usize {
-        self.listed.len()
-    }
-
-    /// Whether the wallet holds none.
-    pub fn is_empty(&self) -> bool {
-        self.listed.is_empty()
-    }
-
     /// The number of commits that changed a VTXO. A cache of something computed from the snapshot uses it as its key.
     pub fn generation(&self) -> u64 {
         self.generation

@@ -26,10 +26,9 @@ use crate::store::Store;
 
 pub use crate::chain::Tip;
 pub use crate::model::{
-    HistoryPage, Movement, MovementId, MovementStatus, OperationId, PaymentMethod, Subsystem,
-    Transfer, VtxoRecord, VtxoState,
+    HistoryPage, Movement, MovementId, PaymentMethod, Subsystem, Transfer, VtxoRecord, VtxoState,
 };
-pub use crate::onchain::{OnchainBalance, OnchainTransaction, OnchainUtxo};
+pub use crate::onchain::{OnchainBalance, OnchainTransaction};
 pub use account::balance::Balance;
 pub use account::estimate::FeeEstimate;
 pub(crate) use engine::clock::back_off;
@@ -37,8 +36,8 @@ pub use engine::commit_point::CommitPoint;
 pub use error::{Error, ErrorKind, Result};
 pub use flows::board::{BoardAmount, PendingBoard};
 pub use flows::offboard::OffboardOutcome;
-pub use flows::refresh::{PendingRound, RoundOutput, RoundPhase};
-pub use flows::send::{SendOutcome, SendRequest};
+pub use flows::refresh::{PendingRound, RoundPhase};
+pub use flows::send::SendRequest;
 pub use open::WalletOptions;
 
 /// How long a request waits for its operation before it answers that the operation goes on by itself.

@@ -17,7 +17,7 @@ mod payments;
 mod rounds;
 mod scene;
 
-use arkwalletd::wallet::CommitPoint;
+use arkwalletd::CommitPoint;
 
 pub use scene::assert_killed;
 

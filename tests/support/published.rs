@@ -51,7 +51,7 @@ static DOCUMENTS: LazyLock<Vec<Document>> = LazyLock::new(|| {
     vec![
         Document::new(
             "ours",
-            serde_json::to_value(arkwalletd::http::openapi()).expect("it is JSON"),
+            serde_json::to_value(arkwalletd::openapi()).expect("it is JSON"),
         ),
         Document::read("0.8.0", newest),
         Document::read(OLDEST, &oldest),

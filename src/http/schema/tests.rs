@@ -14,9 +14,8 @@ use serde_json::{Map, Value, json};
 use super::ark_info::ArkInfo;
 use super::movement::Movement;
 use super::vtxo::WalletVtxoInfo;
-use crate::wallet::{
-    self, MovementId, MovementStatus, PaymentMethod, Subsystem, Transfer, VtxoRecord, VtxoState,
-};
+use crate::model::MovementStatus;
+use crate::wallet::{self, MovementId, PaymentMethod, Subsystem, Transfer, VtxoRecord, VtxoState};
 
 /// Parses `answer` with the client's type `T`, and returns it as JSON again.
 fn read_back<T: DeserializeOwned + Serialize>(answer: &impl Serialize) -> Value {

@@ -18,10 +18,10 @@ impl Wallet {
         let _turn = self.mailbox_turn.lock().await;
         let (mut accepted, mut decided) = (Vec::new(), Vec::new());
         for entry in waiting {
-            let id = entry.vtxo.id();
-            match self.validate_received(&entry.vtxo, &server).await {
+            let id = entry.id();
+            match self.validate_received(&entry, &server).await {
                 Verdict::Accept(anchor) => {
-                    accepted.push((entry.vtxo, anchor));
+                    accepted.push((entry, anchor));
                     decided.push(id);
                 }
                 Verdict::Refuse(reason) => {

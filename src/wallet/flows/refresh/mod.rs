@@ -72,7 +72,7 @@ use crate::wallet::{CommitPoint, Error, Result, Wallet};
 
 pub(in crate::wallet) use attempt_keys::AttemptKeyring;
 pub(in crate::wallet) use events::RoundEvents;
-pub use list::{PendingRound, RoundOutput, RoundPhase};
+pub use list::{PendingRound, RoundPhase};
 use plan::{Mode, Plan};
 
 /// A waiting refresh takes its step again after this time even if no event arrives.

@@ -29,7 +29,7 @@ use crate::wallet::engine::steps::arkoor::ArkoorSpend;
 use crate::wallet::engine::{Flow, Step, Tries};
 use crate::wallet::{Result, Wallet};
 
-pub use start::{SendOutcome, SendRequest};
+pub use start::SendRequest;
 
 /// How far a payment is.
 #[derive(Clone, Debug, Serialize, Deserialize)]

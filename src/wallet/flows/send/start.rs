@@ -29,8 +29,6 @@ pub struct SendRequest {
     pub amount: Option<Amount>,
     /// A comment to the payee, where the destination takes one.
     pub comment: Option<String>,
-    /// Seconds for which the server keeps trying a Lightning payment.
-    pub retry_for_secs: Option<u64>,
 }
 
 /// A payment that was accepted.
@@ -62,12 +60,7 @@ impl Wallet {
                         "an Ark address does not name an amount; set amount_sat",
                     )
                 })?;
-                let server = self.server.pinned().ok_or_else(|| {
-                    Error::unavailable(
-                        "server_unavailable",
-                        "the wallet has never reached its Ark server; nothing was paid",
-                    )
-                })?;
+                let server = self.server_keys()?;
                 check_payable(&address, self.network, &server)?;
                 self.send_arkoor(*address, amount).await
             }
