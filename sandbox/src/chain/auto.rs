@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 
-use super::{Chain, Kind, Shared, lock};
+use super::lock::lock;
+use super::{Chain, Kind, Shared};
 
 /// Mines until the chain is dropped.
 pub(super) async fn run(chain: Weak<Shared>, changed: Arc<Notify>) {

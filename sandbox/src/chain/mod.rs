@@ -13,6 +13,7 @@ mod consensus;
 mod disk;
 pub mod esplora;
 mod ledger;
+mod lock;
 mod mempool;
 mod node;
 mod package;
@@ -26,11 +27,12 @@ mod types;
 mod view;
 
 use std::ops::Deref;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use bitcoin::{BlockHash, FeeRate, OutPoint, Script, Transaction, Txid};
 use tokio::sync::{Notify, watch};
 
+use self::lock::lock;
 use self::node::Node;
 use self::sim::Sim;
 pub use self::types::{
@@ -359,9 +361,4 @@ impl Kind {
             Kind::Node(node) => Reading::Node(node.view()),
         }
     }
-}
-
-/// Locks a state, also after a panic: every change is checked before it is applied, so the state is consistent.
-fn lock<T>(state: &Mutex<T>) -> MutexGuard<'_, T> {
-    state.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -3,6 +3,7 @@
 //! It forwards to the sandbox's Esplora API and, if the sandbox runs on a real node, to that node's RPC: a POST to `/` or below
 //! `/wallet/` goes to the node, everything else to Esplora. Without a fault it forwards everything unchanged.
 
+mod exchange;
 mod fault;
 mod proxy;
 #[cfg(test)]
@@ -21,8 +22,8 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::task::AbortHandle;
 
+use self::exchange::{Answered, Asked};
 pub use self::fault::{Action, ActiveFault, Fault};
-use self::proxy::{Answered, Asked};
 use super::control::{Body, ControlError};
 use super::faults::FaultList;
 

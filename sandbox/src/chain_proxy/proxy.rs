@@ -1,35 +1,18 @@
 //! Forwards one request, or applies a fault to it.
 
-use std::io;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use axum::body::{self, Body, Bytes};
 use axum::extract::{Request, State};
-use axum::http::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE};
-use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
+use axum::http::header::{AUTHORIZATION, CONTENT_TYPE};
+use axum::http::{HeaderMap, Method, StatusCode};
 use axum::response::{IntoResponse, Response};
-use futures::stream::{self, StreamExt};
+use futures::stream;
 use serde_json::Value;
 
+use super::exchange::{Answered, Asked, broken};
 use super::{Action, Shared};
-
-/// A request. Equal requests get the same recorded answer from a stale fault.
-#[derive(Clone, PartialEq, Eq, Hash)]
-pub(super) struct Asked {
-    method: Method,
-    /// Path and query.
-    path: String,
-    body: Bytes,
-}
-
-/// A recorded answer.
-#[derive(Clone)]
-pub(super) struct Answered {
-    status: StatusCode,
-    kind: Option<HeaderValue>,
-    body: Bytes,
-}
 
 /// Forwards a request, or applies the fault that is due.
 pub(super) async fn pass(State(shared): State<Arc<Shared>>, request: Request) -> Response {
@@ -113,44 +96,10 @@ impl Shared {
     }
 }
 
-impl Answered {
-    fn whole(self) -> Response {
-        let body = Body::from(self.body.clone());
-        self.with(body)
-    }
-
-    /// Announces the length of the whole body and breaks the connection after half of it.
-    fn half(self) -> Response {
-        let half = self.body.slice(..self.body.len() / 2);
-        let length = HeaderValue::from(self.body.len());
-        let sent = stream::iter([Ok(half)]);
-        let broken = stream::once(async {
-            // Lets the first half reach the client.
-            tokio::task::yield_now().await;
-            Err(broken())
-        });
-        let mut response = self.with(Body::from_stream(sent.chain(broken)));
-        response.headers_mut().insert(CONTENT_LENGTH, length);
-        response
-    }
-
-    fn with(self, body: Body) -> Response {
-        let mut response = (self.status, body).into_response();
-        if let Some(kind) = self.kind {
-            response.headers_mut().insert(CONTENT_TYPE, kind);
-        }
-        response
-    }
-}
-
 /// Breaks the connection without an answer: the head is sent together with the start of the body, so a body that fails at once
 /// prevents both.
 fn hang_up() -> Response {
     Body::from_stream(stream::iter([Err::<Bytes, _>(broken())])).into_response()
-}
-
-fn broken() -> io::Error {
-    io::Error::from(io::ErrorKind::ConnectionAborted)
 }
 
 /// The methods that a request calls: several for a batch.

@@ -3,10 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use super::{WalletSlot, parse_mnemonic};
+use super::{Running, WalletSlot, parse_mnemonic};
 use crate::config::WalletConfig;
 use crate::datadir::WalletLock;
 use crate::wallet::{Error, Result, Wallet, WalletOptions};
@@ -15,14 +14,6 @@ use crate::wallet::{Error, Result, Wallet, WalletOptions};
 const LAST_REQUESTS: Duration = Duration::from_secs(30);
 /// How often it looks whether requests still use it.
 const POLL_INTERVAL: Duration = Duration::from_millis(20);
-
-/// The loaded wallet with its background work and its file lock.
-pub(super) struct Running {
-    pub(super) wallet: Arc<Wallet>,
-    stop: CancellationToken,
-    background: Option<JoinHandle<()>>,
-    _lock: WalletLock,
-}
 
 impl WalletSlot {
     /// Loads the wallet in the datadir. Returns false if there is none.

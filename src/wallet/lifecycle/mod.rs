@@ -20,10 +20,9 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use zeroize::Zeroizing;
 
-use self::load::Running;
 use super::{Error, Result, Wallet};
 use crate::config::{ConfigError, Overrides};
-use crate::datadir::{DataDir, LockError};
+use crate::datadir::{DataDir, LockError, WalletLock};
 
 pub use create::CreateWallet;
 pub use delete::DeleteWallet;
@@ -40,6 +39,14 @@ pub struct WalletSlot {
     loaded: ArcSwapOption<Wallet>,
     /// The loaded wallet. Creation, loading, unloading and deletion hold the lock.
     running: Mutex<Option<Running>>,
+}
+
+/// The loaded wallet with its background work and its file lock.
+struct Running {
+    wallet: Arc<Wallet>,
+    stop: CancellationToken,
+    background: Option<JoinHandle<()>>,
+    _lock: WalletLock,
 }
 
 impl WalletSlot {

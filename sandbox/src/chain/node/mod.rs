@@ -23,8 +23,9 @@ use serde_json::{Value, json};
 pub(super) use self::follow::poll;
 use self::rpc::Rpc;
 use super::ledger::Ledger;
+use super::lock::lock;
 use super::view::View;
-use super::{AutoMine, BitcoindConfig, ChainConfig, FeeRates, lock};
+use super::{AutoMine, BitcoindConfig, ChainConfig, FeeRates};
 
 /// The first version that relays everything Ark needs: transactions of version 3, packages, anchors and ephemeral dust.
 const LEAST_VERSION: u32 = 290_000;

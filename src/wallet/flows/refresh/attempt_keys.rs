@@ -9,7 +9,7 @@ use ark_lib::rounds::Challenge;
 use ark_lib::{SECP, SignedVtxoRequest, VtxoRequest};
 use bitcoin::secp256k1::{Keypair, rand};
 
-use super::AttemptId;
+use super::attempt_id::AttemptId;
 use crate::model::OperationId;
 
 /// The keys of each refresh that is in an attempt.

@@ -8,7 +8,7 @@ use ark_lib::rounds::RoundEvent;
 use futures::{Stream, StreamExt};
 use tokio::sync::watch;
 
-use super::AttemptId;
+use super::attempt_id::AttemptId;
 use crate::ark;
 use crate::wallet::{Result, Wallet};
 

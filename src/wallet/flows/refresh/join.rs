@@ -3,10 +3,11 @@
 use ark_lib::attestations::RoundAttemptAttestation;
 use ark_lib::rounds::RoundEvent;
 
+use super::attempt_id::AttemptId;
 use super::attempt_keys::AttemptKeys;
 use super::plan::{Plan, Rejoin};
 use super::resolve::{inputs_gone, leave_attempt};
-use super::{AttemptId, JoinedAttempt, POLL_INTERVAL, Round, abort};
+use super::{JoinedAttempt, POLL_INTERVAL, Round, abort};
 use crate::ark;
 use crate::model::{MovementStatus, OperationId};
 use crate::store::vtxo;

@@ -34,6 +34,7 @@
 //! Secret nonces are kept in memory only. An attempt whose nonces are lost is abandoned, never signed with new ones (H1). A
 //! missed event decides nothing: the wallet queries the participation's status (W13), and checks the answer (§4.16).
 
+mod attempt_id;
 mod attempt_keys;
 mod auto_refresh;
 mod bodies;
@@ -58,7 +59,6 @@ use std::time::Duration;
 
 use ark_lib::VtxoId;
 use ark_lib::musig::PartialSignature;
-use ark_lib::rounds::RoundEvent;
 use ark_lib::tree::signed::UnlockHash;
 use bitcoin::secp256k1::PublicKey;
 use bitcoin::{Transaction, Txid};
@@ -70,6 +70,7 @@ use crate::wallet::engine::steps::end;
 use crate::wallet::engine::{Flow, Step, Tries};
 use crate::wallet::{CommitPoint, Error, Result, Wallet};
 
+use attempt_id::AttemptId;
 pub(in crate::wallet) use attempt_keys::AttemptKeyring;
 pub(in crate::wallet) use events::RoundEvents;
 pub use list::{PendingRound, RoundPhase};
@@ -127,23 +128,6 @@ pub(in crate::wallet) enum Round {
     Forfeit(Exchange),
     /// The new VTXOs are spendable; the server may lack their signed chains.
     RegisterOutputs(Exchange),
-}
-
-/// An attempt at a round. A round whose participants do not all sign starts another attempt.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub(in crate::wallet) struct AttemptId {
-    round: u64,
-    attempt: usize,
-}
-
-impl AttemptId {
-    /// The attempt that an event belongs to; `None` for the failure of a whole round.
-    fn of(event: &RoundEvent) -> Option<AttemptId> {
-        (!matches!(event, RoundEvent::Failed(_))).then(|| AttemptId {
-            round: event.round_seq().inner(),
-            attempt: event.attempt_seq(),
-        })
-    }
 }
 
 /// An attempt that the server let the wallet join.

@@ -7,7 +7,7 @@ use bitcoin::{Amount, SignedAmount};
 use bitcoin_ext::BlockHeight;
 use serde::{Deserialize, Serialize};
 
-use super::AttemptId;
+use super::attempt_id::AttemptId;
 use super::quote::quote;
 use crate::model::{OperationId, VtxoRecord, VtxoState};
 use crate::store::{WriteTx, movement, vtxo};

@@ -5,11 +5,10 @@ use ark_lib::Vtxo;
 use ark_lib::tree::signed::UnlockHash;
 use bitcoin_ext::BlockDelta;
 
+use super::attempt_id::AttemptId;
 use super::check_issued::{self, ExpectedRound};
 use super::plan::{LastTry, Plan, Rejoin};
-use super::{
-    AttemptId, Exchange, JoinedAttempt, POLL_INTERVAL, Round, SignedTree, abort, bodies, expiry,
-};
+use super::{Exchange, JoinedAttempt, POLL_INTERVAL, Round, SignedTree, abort, bodies, expiry};
 use crate::ark::{IssuedRound, ParticipationStatus};
 use crate::model::{MovementStatus, OperationId};
 use crate::store::vtxo;

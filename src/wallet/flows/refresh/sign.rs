@@ -3,10 +3,11 @@
 use ark_lib::rounds::RoundEvent;
 use bitcoin_ext::BlockDelta;
 
+use super::attempt_id::AttemptId;
 use super::check_proposal::{self, ExpectedTree};
 use super::plan::Rejoin;
 use super::resolve::{leave_attempt, resolve};
-use super::{AttemptId, BranchSignatures, JoinedAttempt, POLL_INTERVAL, Round, SignedTree};
+use super::{BranchSignatures, JoinedAttempt, POLL_INTERVAL, Round, SignedTree};
 use crate::ark;
 use crate::model::OperationId;
 use crate::wallet::engine::{Next, Step};
