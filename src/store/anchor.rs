@@ -1,4 +1,4 @@
-//! The on-chain transactions that VTXOs hang from. They never change, so each is fetched once.
+//! The on-chain transactions that VTXOs hang from. They never change, so each is fetched from the chain once.
 
 use bitcoin::consensus::encode;
 use bitcoin::hashes::Hash;

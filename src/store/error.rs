@@ -1,11 +1,11 @@
-//! What can go wrong in the store.
+//! The errors of the store.
 
 use std::path::PathBuf;
 
-/// A failure of the database or of what it holds.
+/// A failure of the database, or data in it that cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// SQLite refused or failed.
+    /// SQLite failed.
     #[error("the wallet database failed: {0}")]
     Sqlite(#[from] rusqlite::Error),
     /// The schema could not be brought up to date.
@@ -16,7 +16,7 @@ pub enum Error {
     File {
         /// The database file.
         path: PathBuf,
-        /// What the operating system said.
+        /// The operating system's error.
         source: std::io::Error,
     },
     /// The file is another program's database.
@@ -42,7 +42,7 @@ pub enum Error {
     /// A row that must change is not in the state it must have.
     #[error("{0}")]
     Conflict(String),
-    /// The database is closed, or a write died half-way.
+    /// The database is closed, or a write panicked.
     #[error("the wallet database is closed")]
     Closed,
 }

@@ -5,7 +5,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use super::{Error, WriteTx};
 
-/// The index that the next key gets.
+/// The index of the next key to reveal.
 pub fn next_index(connection: &Connection) -> Result<u32, Error> {
     Ok(connection
         .prepare_cached("SELECT coalesce(max(key_index) + 1, 0) FROM vtxo_key")?
@@ -19,7 +19,7 @@ pub fn insert(tx: &WriteTx<'_>, index: u32, pubkey: &PublicKey) -> Result<(), Er
     Ok(())
 }
 
-/// The index of a key of ours, `None` when it was never revealed.
+/// The index of a revealed key; `None` when the key is unknown.
 pub fn index_of(connection: &Connection, pubkey: &PublicKey) -> Result<Option<u32>, Error> {
     Ok(connection
         .prepare_cached("SELECT key_index FROM vtxo_key WHERE pubkey = ?1")?

@@ -1,4 +1,4 @@
-//! How far the mailbox was read, and the received VTXOs that could not be judged yet (docs/protocol.md §4.3, W1).
+//! The mailbox cursor, and received VTXOs whose validity is undecided (docs/protocol.md §4.3, W1).
 
 use ark_lib::vtxo::Full;
 use ark_lib::{ProtocolEncoding, Vtxo, VtxoId};
@@ -11,7 +11,7 @@ pub fn cursor(connection: &Connection) -> Result<u64, Error> {
     Ok(connection.query_row("SELECT mailbox_cursor FROM wallet", [], |row| row.get(0))?)
 }
 
-/// Moves the cursor forward; answers false, and leaves it, when `checkpoint` is not beyond it.
+/// Moves the cursor forward. Returns false, and changes nothing, when `checkpoint` is not beyond it.
 pub fn advance_cursor(tx: &WriteTx<'_>, checkpoint: u64) -> Result<bool, Error> {
     let moved = tx
         .prepare_cached("UPDATE wallet SET mailbox_cursor = ?1 WHERE mailbox_cursor < ?1")?
@@ -19,7 +19,7 @@ pub fn advance_cursor(tx: &WriteTx<'_>, checkpoint: u64) -> Result<bool, Error> 
     Ok(moved == 1)
 }
 
-/// A received VTXO that waits for a verdict.
+/// A received VTXO whose validity is undecided.
 #[derive(Debug)]
 pub struct Quarantined {
     /// The VTXO as it was received.
@@ -28,7 +28,7 @@ pub struct Quarantined {
     pub received_at: i64,
 }
 
-/// Keeps a VTXO until it can be judged; keeping it again changes nothing.
+/// Stores a VTXO until its validity can be decided. Storing it again changes nothing.
 pub fn quarantine(
     tx: &WriteTx<'_>,
     vtxo: &Vtxo<Full>,
@@ -42,7 +42,7 @@ pub fn quarantine(
     Ok(())
 }
 
-/// All that waits for a verdict, oldest first.
+/// All undecided VTXOs, oldest first.
 pub fn quarantined(connection: &Connection) -> Result<Vec<Quarantined>, Error> {
     let mut statement = connection
         .prepare_cached("SELECT vtxo, received_at FROM quarantine ORDER BY received_at, id")?;
@@ -60,7 +60,7 @@ pub fn quarantined(connection: &Connection) -> Result<Vec<Quarantined>, Error> {
     Ok(found)
 }
 
-/// Ends the wait of a VTXO, whatever the verdict.
+/// Removes a VTXO whose validity is decided.
 pub fn leave_quarantine(tx: &WriteTx<'_>, id: VtxoId) -> Result<(), Error> {
     tx.execute("DELETE FROM quarantine WHERE id = ?1", [id.to_bytes()])?;
     Ok(())

@@ -1,8 +1,8 @@
 //! The wallet's SQLite database: one writer thread, many readers, and a snapshot of the live VTXOs for hot reads.
 //!
 //! A write is a closure that runs in the writer thread; [`Store::write`] returns when its transaction is durable. Writes that
-//! arrive while the disk is busy share the next commit, each in a savepoint of its own, so one that fails undoes nothing of
-//! its neighbours. All SQL lives in this module's files, one per group of tables; the rest of the program sees typed rows.
+//! arrive while the disk is busy share the next commit, each in a savepoint of its own, so one that fails does not roll back
+//! the others. All SQL lives in this module's files, one per group of tables; the rest of the program sees typed rows.
 
 pub mod anchor;
 pub mod error;
@@ -44,10 +44,12 @@ impl Store {
     /// A file that belongs to another program is refused and left untouched.
     ///
     /// # Errors
-    /// [`Error::Foreign`] and [`Error::TooNew`] for a file that is not ours to open, otherwise what SQLite says.
+    /// [`Error::Foreign`] and [`Error::TooNew`] for a file of another program or a newer release, otherwise SQLite's own error.
     pub fn open(path: &Path) -> Result<Store, Error> {
         let connection = open::writable(path)?;
-        let live = Arc::new(ArcSwap::from_pointee(LiveVtxos::load(&connection)?));
+        let live = Arc::new(ArcSwap::from_pointee(LiveVtxos::new(vtxo::all_live(
+            &connection,
+        )?)));
         let writer = Arc::new(writer::Writer::start(connection, Arc::clone(&live))?);
         let readers = Arc::new(reader::Readers::open(path)?);
         Ok(Store {
@@ -57,12 +59,12 @@ impl Store {
         })
     }
 
-    /// Runs `body` in the writer thread and returns its answer once the transaction is on disk.
+    /// Runs `body` in the writer thread. Returns its result once the transaction is durable.
     ///
-    /// When `body` fails, all it wrote is undone. It runs to its end also when the caller stops waiting.
+    /// When `body` fails, everything that it wrote is rolled back. It runs to completion even if the caller stops waiting.
     ///
     /// # Errors
-    /// What `body` answers, or a store error when the commit itself fails.
+    /// What `body` returns, or a store error when the commit itself fails.
     pub async fn write<T, E, F>(&self, body: F) -> Result<T, E>
     where
         F: FnOnce(&mut WriteTx<'_>) -> Result<T, E> + Send + 'static,
@@ -75,7 +77,7 @@ impl Store {
     /// Runs `body` on a read-only connection, off the async threads.
     ///
     /// # Errors
-    /// What `body` answers, or a store error when no connection can be had.
+    /// What `body` returns, or a store error when the database is closed.
     pub async fn read<T, E, F>(&self, body: F) -> Result<T, E>
     where
         F: FnOnce(&rusqlite::Connection) -> Result<T, E> + Send + 'static,

@@ -12,7 +12,7 @@ use crate::model::{
     Subsystem, Transfer,
 };
 
-/// A subsystem as the table names it: the part of the wallet and the act.
+/// A subsystem as the table names it: part of the wallet and kind of movement.
 fn column(subsystem: Subsystem) -> String {
     format!("{}/{}", subsystem.name(), subsystem.kind())
 }
@@ -28,7 +28,7 @@ fn parse_status(name: &str) -> Result<MovementStatus, Error> {
     MovementStatus::from_name(name).ok_or_else(|| Error::corrupt("movement status", name))
 }
 
-/// Writes a movement and answers its number.
+/// Inserts a movement and returns its number.
 pub fn insert(tx: &WriteTx<'_>, movement: &NewMovement<'_>, now: i64) -> Result<MovementId, Error> {
     let completed_at = (movement.status != MovementStatus::Pending).then_some(now);
     tx.prepare_cached(
@@ -48,12 +48,12 @@ pub fn insert(tx: &WriteTx<'_>, movement: &NewMovement<'_>, now: i64) -> Result<
         completed_at,
     ])?;
     let id = u32::try_from(tx.last_insert_rowid())
-        .map_err(|_| Error::Conflict("there is no room for another movement".into()))?;
-    for (direction, destinations) in [
+        .map_err(|_| Error::Conflict("the movement numbers are used up".into()))?;
+    for (direction, transfers) in [
         ("sent", movement.sent_to),
         ("received", movement.received_on),
     ] {
-        for (position, destination) in destinations.iter().enumerate() {
+        for (position, transfer) in transfers.iter().enumerate() {
             tx.prepare_cached(
                 "INSERT INTO movement_destination (movement, direction, position, method, value, amount)
                  VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
@@ -62,9 +62,9 @@ pub fn insert(tx: &WriteTx<'_>, movement: &NewMovement<'_>, now: i64) -> Result<
                 id,
                 direction,
                 i64::try_from(position).unwrap_or(i64::MAX),
-                destination.method.kind(),
-                destination.method.value(),
-                destination.amount.to_sat()
+                transfer.method.kind(),
+                transfer.method.value(),
+                transfer.amount.to_sat()
             ])?;
         }
     }
@@ -81,7 +81,7 @@ fn add_vtxos(tx: &WriteTx<'_>, id: MovementId, role: &str, vtxos: &[VtxoId]) -> 
     Ok(())
 }
 
-/// Adds VTXOs that an operation's movement created for us.
+/// Adds VTXOs that the movement created for the wallet.
 pub fn add_outputs(
     tx: &WriteTx<'_>,
     id: MovementId,
@@ -94,9 +94,9 @@ pub fn add_outputs(
     Ok(())
 }
 
-/// Ends a pending movement. A movement that has ended stays as it is.
+/// Gives a pending movement its final status. A movement that has one already is not changed.
 ///
-/// `effective_balance` replaces what the movement did to the balance, and drops the fee, when it is given.
+/// `effective_balance`, when given, replaces the change of the balance and sets the fee to zero.
 pub fn finish(
     tx: &WriteTx<'_>,
     id: MovementId,
@@ -118,7 +118,7 @@ pub fn finish(
     Ok(())
 }
 
-/// Changes what a pending movement spends and costs, because some of its inputs are not to be had any more.
+/// Changes inputs, balance and fee of a pending movement, because some of its inputs are no longer available.
 pub fn revise(
     tx: &WriteTx<'_>,
     id: MovementId,
@@ -143,7 +143,7 @@ pub fn revise(
     Ok(())
 }
 
-/// Sets facts in a movement's metadata; what it holds under other names stays.
+/// Sets keys of a movement's metadata; other keys are kept.
 pub fn note(
     tx: &WriteTx<'_>,
     id: MovementId,
@@ -172,7 +172,7 @@ pub fn set_metadata(
     Ok(())
 }
 
-/// The number of the movement that an operation made.
+/// The number of the movement that belongs to an operation.
 pub fn id_of_operation(
     connection: &Connection,
     operation: &OperationId,
@@ -188,11 +188,11 @@ pub fn get(connection: &Connection, id: MovementId) -> Result<Option<Movement>, 
     Ok(select(connection, "WHERE id = ?1", [id.0])?.pop())
 }
 
-/// The movements of a part of the history, newest first.
-pub fn list(connection: &Connection, excerpt: &HistoryPage) -> Result<Vec<Movement>, Error> {
-    let before = excerpt.before.map_or(i64::MAX, |id| id.0.into());
-    let limit = excerpt.limit.map_or(-1, i64::from);
-    match &excerpt.method {
+/// One page of the history, newest movement first.
+pub fn list(connection: &Connection, page: &HistoryPage) -> Result<Vec<Movement>, Error> {
+    let before = page.before.map_or(i64::MAX, |id| id.0.into());
+    let limit = page.limit.map_or(-1, i64::from);
+    match &page.method {
         None => select(
             connection,
             "WHERE id < ?1 ORDER BY id DESC LIMIT ?2",
@@ -221,7 +221,7 @@ fn select(
     let mut movements = Vec::new();
     while let Some(row) = rows.next()? {
         let mut movement = movement(row)?;
-        attach_destinations(connection, &mut movement)?;
+        attach_transfers(connection, &mut movement)?;
         attach_vtxos(connection, &mut movement)?;
         movements.push(movement);
     }
@@ -254,7 +254,7 @@ fn moment(millis: i64) -> Result<DateTime<Utc>, Error> {
     DateTime::from_timestamp_millis(millis).ok_or_else(|| Error::corrupt("movement time", millis))
 }
 
-fn attach_destinations(connection: &Connection, movement: &mut Movement) -> Result<(), Error> {
+fn attach_transfers(connection: &Connection, movement: &mut Movement) -> Result<(), Error> {
     let mut statement = connection.prepare_cached(
         "SELECT direction, method, value, amount FROM movement_destination WHERE movement = ?1 ORDER BY direction, position",
     )?;
@@ -263,13 +263,13 @@ fn attach_destinations(connection: &Connection, movement: &mut Movement) -> Resu
         let kind: String = row.get(1)?;
         let method = PaymentMethod::from_parts(&kind, row.get(2)?)
             .ok_or_else(|| Error::corrupt("payment method", kind))?;
-        let destination = Transfer {
+        let transfer = Transfer {
             method,
             amount: Amount::from_sat(row.get(3)?),
         };
         match row.get::<_, String>(0)?.as_str() {
-            "sent" => movement.sent_to.push(destination),
-            _ => movement.received_on.push(destination),
+            "sent" => movement.sent_to.push(transfer),
+            _ => movement.received_on.push(transfer),
         }
     }
     Ok(())

@@ -1,4 +1,4 @@
-//! Opening the database file: whose it is, its settings, its schema.
+//! Opening the database file: check of the owner, settings, schema.
 
 use std::fs::OpenOptions;
 use std::os::unix::fs::OpenOptionsExt;
@@ -11,7 +11,7 @@ use rusqlite_migration::Migrations;
 
 use super::Error;
 
-/// Marks the file as ours: "arkw" in ASCII.
+/// The SQLite application id of arkwalletd: "arkw" in ASCII.
 const APPLICATION_ID: i32 = 0x6172_6b77;
 
 static MIGRATION_FILES: Dir<'static> = include_dir!("$CARGO_MANIFEST_DIR/migrations");
@@ -65,7 +65,7 @@ pub(super) fn readable(path: &Path) -> Result<Connection, Error> {
     Ok(connection)
 }
 
-/// Refuses a file that holds somebody else's data, reading only.
+/// Refuses a file of another program. Only reads.
 fn check_owner(path: &Path) -> Result<(), Error> {
     let foreign = || Error::Foreign {
         path: path.to_owned(),

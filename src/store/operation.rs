@@ -1,4 +1,4 @@
-//! The operation table: one row for each thing that moves money and is not finished by a single write.
+//! The operation table (docs/protocol.md §2.3).
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
@@ -28,7 +28,7 @@ fn operation(row: &Row<'_>) -> Result<OperationRow, Error> {
     })
 }
 
-/// Writes a new operation.
+/// Inserts a new operation.
 pub fn insert(
     tx: &WriteTx<'_>,
     id: &OperationId,
@@ -59,7 +59,7 @@ pub fn advance(
     )
 }
 
-/// Puts a running operation to sleep until `wake_at`, with the reason and one more attempt when something went wrong.
+/// Puts a running operation to sleep until `wake_at` (unix milliseconds); `error` is the reason of a failed attempt.
 pub fn sleep(
     tx: &WriteTx<'_>,
     id: &OperationId,
@@ -76,14 +76,14 @@ pub fn sleep(
     )
 }
 
-/// Forgets the failures of the present step, which has come to a wait without another one.
+/// Clears the failures of the current step, which now waits for an event without having failed again.
 pub fn recover(tx: &WriteTx<'_>, id: &OperationId) -> Result<(), Error> {
     let sql = "UPDATE operation SET wake_at = NULL, attempts = 0, last_error = NULL
                WHERE id = ?1 AND finished_at IS NULL";
     expect_one(tx.prepare_cached(sql)?.execute(params![id.as_str()])?, id)
 }
 
-/// Ends a running operation.
+/// Finishes a running operation.
 pub fn finish(
     tx: &WriteTx<'_>,
     id: &OperationId,

@@ -8,7 +8,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::{Error, open};
 
-/// Reads that may run at once.
+/// The number of reads that can run at the same time.
 const CONNECTIONS: usize = 4;
 
 pub(super) struct Readers {
@@ -58,7 +58,7 @@ impl Readers {
     }
 }
 
-/// Gives its connection back before its permit, also when the read panics.
+/// Returns its connection to the pool before its permit, also when the read panics.
 struct Lease {
     connection: Option<Connection>,
     idle: Arc<Mutex<Vec<Connection>>>,

@@ -1,6 +1,6 @@
-//! The live VTXOs in memory: an immutable map that every commit replaces, so that a read costs neither lock nor disk.
+//! The live VTXOs in memory: an immutable map that each commit replaces, so that a read takes no lock and touches no disk.
 //!
-//! The map shares its structure with the one before, so a commit pays for the rows it changed and not for the rows there are.
+//! The maps share their structure, so the cost of a commit depends on the rows that it changed, not on the size of the wallet.
 
 use std::cmp::Reverse;
 use std::ops::Bound;
@@ -9,10 +9,7 @@ use std::sync::Arc;
 use ark_lib::VtxoId;
 use bitcoin::Amount;
 use bitcoin_ext::BlockHeight;
-use rusqlite::Connection;
 
-use super::Error;
-use super::vtxo;
 use crate::model::{VtxoRecord, VtxoState};
 
 /// The order in which the API lists VTXOs: soonest to expire first, then the largest.
@@ -26,15 +23,13 @@ pub struct LiveVtxos {
 }
 
 impl LiveVtxos {
-    pub(super) fn load(connection: &Connection) -> Result<LiveVtxos, Error> {
-        let records = vtxo::all_live(connection)?;
-        Ok(LiveVtxos {
-            listed: records
-                .into_iter()
-                .map(|record| (list_key(&record), record))
-                .collect(),
+    /// The first snapshot.
+    pub(super) fn new(records: Vec<Arc<VtxoRecord>>) -> LiveVtxos {
+        let listed = records.into_iter();
+        LiveVtxos {
+            listed: listed.map(|record| (list_key(&record), record)).collect(),
             generation: 0,
-        })
+        }
     }
 
     /// The next snapshot: this one with `changed` rows put in, or taken out when they are spent.
@@ -75,7 +70,7 @@ impl LiveVtxos {
         self.listed.is_empty()
     }
 
-    /// Grows by one with each commit that changed a VTXO; a cache of something computed from the snapshot keys on it.
+    /// The number of commits that changed a VTXO. A cache of something computed from the snapshot uses it as its key.
     pub fn generation(&self) -> u64 {
         self.generation
     }

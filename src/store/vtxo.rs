@@ -1,4 +1,4 @@
-//! VTXO rows: their states, and the only ways from one to another (docs/protocol.md §2.2).
+//! VTXO rows, and the transitions between their states (docs/protocol.md §2.2).
 
 use std::sync::Arc;
 
@@ -59,7 +59,7 @@ pub(super) fn all_live(connection: &Connection) -> Result<Vec<Arc<VtxoRecord>>, 
     records(connection, "state <> 'spent'", [])
 }
 
-/// Every VTXO that there ever was, expiry ascending, then amount descending; up to `limit` of those that come after `after`.
+/// VTXOs in any state, by ascending expiry and descending amount: at most `limit` of those that come after `after`.
 pub fn list(
     connection: &Connection,
     after: Option<&VtxoRecord>,
@@ -83,7 +83,7 @@ pub fn list(
     )
 }
 
-/// The VTXO with this id, in whatever state.
+/// The VTXO with this id, in any state.
 pub fn get(connection: &Connection, id: VtxoId) -> Result<Option<Arc<VtxoRecord>>, Error> {
     Ok(records(connection, "id = ?1", [id.to_bytes()])?.pop())
 }
@@ -96,9 +96,8 @@ pub fn held_by(
     records(connection, "holder = ?1", [holder.as_str()])
 }
 
-/// The spendable VTXOs, soonest to expire first, the deepest first among equals (docs/protocol.md §6.1).
-///
-/// They come one by one to `take` until it answers false, so that selection reads no more rows than it needs.
+/// Passes the spendable VTXOs to `take`, by ascending expiry and descending exit depth, until it returns false: selection reads no
+/// more rows than it needs (docs/protocol.md §6.1).
 pub fn walk_spendable(
     connection: &Connection,
     mut take: impl FnMut(Arc<VtxoRecord>) -> bool,
@@ -116,8 +115,9 @@ pub fn walk_spendable(
     Ok(())
 }
 
-/// Up to `limit` VTXOs of ours whose signed chain the server lacks or whose id is not in the recovery mailbox, in no order:
-/// some that the server refuses must not stand in the way of the others. It cannot know boards that are not registered.
+/// At most `limit` VTXOs whose signed chain the server lacks or whose id is not in the recovery mailbox. Their order is random, so
+/// that VTXOs that the server refuses do not block the others. Boards that are not registered are left out: the server
+/// does not know them yet.
 pub fn to_catch_up(connection: &Connection, limit: usize) -> Result<Vec<Arc<VtxoRecord>>, Error> {
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
     records(
@@ -153,17 +153,17 @@ pub fn insert(tx: &mut WriteTx<'_>, vtxo: &Vtxo<Full>, state: VtxoState) -> Resu
     Ok(inserted == 1)
 }
 
-/// Takes a spendable VTXO for an operation. Taking again what the operation has already changes nothing.
+/// Locks a spendable VTXO for an operation. Locking it again for the same operation changes nothing.
 ///
 /// # Errors
-/// [`Error::Conflict`] when it is spent, exited, unknown, or held by another.
+/// [`Error::Conflict`] when it is spent, exited, unknown, or locked for another operation.
 pub fn lock(tx: &mut WriteTx<'_>, id: VtxoId, holder: &OperationId) -> Result<(), Error> {
     transition(tx, id, VtxoState::Locked(Some(holder.clone())), |state| {
         matches!(state, VtxoState::Spendable) || *state == VtxoState::Locked(Some(holder.clone()))
     })
 }
 
-/// Frees all that an operation holds. What it does not hold stays as it is.
+/// Unlocks every VTXO that an operation holds.
 pub fn release(tx: &mut WriteTx<'_>, holder: &OperationId) -> Result<(), Error> {
     for record in held_by(tx, holder)? {
         set_state(tx, &record, VtxoState::Spendable)?;
@@ -171,20 +171,20 @@ pub fn release(tx: &mut WriteTx<'_>, holder: &OperationId) -> Result<(), Error> 
     Ok(())
 }
 
-/// Takes a VTXO for an operation from whoever has it, because the server has given it to that operation.
+/// Locks a VTXO for an operation even if another one holds it or it counts as spent: the server has assigned it to this operation.
 ///
 /// # Errors
-/// [`Error::Conflict`] when it is on chain or unknown.
+/// [`Error::Conflict`] when it is exited or unknown.
 pub fn seize(tx: &mut WriteTx<'_>, id: VtxoId, holder: &OperationId) -> Result<(), Error> {
     transition(tx, id, VtxoState::Locked(Some(holder.clone())), |state| {
         *state != VtxoState::Exited
     })
 }
 
-/// Marks a VTXO as gone.
+/// Marks a VTXO as spent.
 ///
 /// # Errors
-/// [`Error::Conflict`] when it is on chain or unknown.
+/// [`Error::Conflict`] when it is exited or unknown.
 pub fn spend(tx: &mut WriteTx<'_>, id: VtxoId) -> Result<(), Error> {
     transition(tx, id, VtxoState::Spent, |state| {
         *state != VtxoState::Exited
@@ -221,7 +221,7 @@ fn set_state(tx: &mut WriteTx<'_>, record: &VtxoRecord, state: VtxoState) -> Res
     Ok(())
 }
 
-/// Notes whether the server has the signed chains of these VTXOs.
+/// Stores whether the server has the signed chains of these VTXOs.
 pub fn set_registered(tx: &mut WriteTx<'_>, ids: &[VtxoId], registered: bool) -> Result<(), Error> {
     for id in ids {
         tx.prepare_cached("UPDATE vtxo SET registered = ?2 WHERE id = ?1")?
@@ -233,7 +233,7 @@ pub fn set_registered(tx: &mut WriteTx<'_>, ids: &[VtxoId], registered: bool) ->
     Ok(())
 }
 
-/// Notes that the ids of these VTXOs are in the recovery mailbox.
+/// Stores that the ids of these VTXOs are in the recovery mailbox.
 pub fn set_backed_up(tx: &WriteTx<'_>, ids: &[VtxoId]) -> Result<(), Error> {
     for id in ids {
         tx.prepare_cached("UPDATE vtxo SET backed_up = 1 WHERE id = ?1")?

@@ -1,4 +1,4 @@
-//! The one row that says whose wallet the database holds, and the server it belongs to (docs/protocol.md §2.1).
+//! The single row that identifies the wallet and its server (docs/protocol.md §2.1).
 
 use bitcoin::Network;
 use bitcoin::bip32::Fingerprint;
@@ -7,7 +7,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use super::{Error, WriteTx};
 
-/// Whose wallet this is.
+/// The identity of the wallet and its server.
 #[derive(Clone, Debug)]
 pub struct WalletRow {
     /// The bitcoin network.
@@ -21,7 +21,7 @@ pub struct WalletRow {
 /// Writes the row of a new wallet.
 ///
 /// # Errors
-/// A database that holds a wallet already refuses another.
+/// The database holds a wallet already.
 pub fn insert(tx: &WriteTx<'_>, network: Network, fingerprint: Fingerprint) -> Result<(), Error> {
     tx.execute(
         "INSERT INTO wallet (id, network, fingerprint) VALUES (1, ?1, ?2)",
@@ -30,7 +30,7 @@ pub fn insert(tx: &WriteTx<'_>, network: Network, fingerprint: Fingerprint) -> R
     Ok(())
 }
 
-/// Reads the row; `None` in a database whose wallet was never finished.
+/// Reads the row; `None` in a database whose wallet was not completely created.
 pub fn get(connection: &Connection) -> Result<Option<WalletRow>, Error> {
     type Columns = (String, [u8; 4], Option<Vec<u8>>, Option<Vec<u8>>);
     let columns: Option<Columns> = connection
@@ -60,7 +60,7 @@ pub fn get(connection: &Connection) -> Result<Option<WalletRow>, Error> {
     }))
 }
 
-/// Pins the server's public key and mailbox key; keys that are pinned already stay.
+/// Pins the server's public key and mailbox key; keys that are pinned already are not changed.
 pub fn pin_server(tx: &WriteTx<'_>, server: &PublicKey, mailbox: &PublicKey) -> Result<(), Error> {
     tx.execute(
         "UPDATE wallet SET server_pubkey = ?1, mailbox_pubkey = ?2 WHERE server_pubkey IS NULL",

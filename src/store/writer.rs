@@ -1,4 +1,4 @@
-//! The one thread that writes, and its group commit.
+//! The writer thread and its group commit.
 
 use std::ops::Deref;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -15,14 +15,14 @@ use crate::model::VtxoRecord;
 /// How many writes may share one commit.
 const MAX_BATCH: usize = 256;
 
-/// An open write transaction. Reads on it see all that was written before.
+/// An open write transaction. Reads through it see its own writes.
 pub struct WriteTx<'c> {
     connection: &'c Connection,
     changed: Vec<Arc<VtxoRecord>>,
 }
 
 impl WriteTx<'_> {
-    /// Notes a VTXO row as written, so that the snapshot follows when the transaction is durable.
+    /// Registers a changed VTXO row; the snapshot gets it once the transaction is durable.
     pub(super) fn vtxo_changed(&mut self, record: Arc<VtxoRecord>) {
         self.changed.push(record);
     }
@@ -36,11 +36,11 @@ impl Deref for WriteTx<'_> {
     }
 }
 
-/// A write that waits for its turn.
+/// A queued write.
 trait Job: Send {
-    /// Runs the body; false means that its savepoint must be undone.
+    /// Runs the body. False means that its savepoint has to be rolled back.
     fn run(&mut self, tx: &mut WriteTx<'_>) -> bool;
-    /// Answers the caller, after the commit.
+    /// Sends the result to the caller, after the commit.
     fn settle(self: Box<Self>, commit: Result<(), Error>);
 }
 
@@ -63,7 +63,7 @@ where
         self.outcome = match catch_unwind(AssertUnwindSafe(|| body(tx))) {
             Ok(outcome) => Some(outcome),
             Err(_) => {
-                tracing::error!("a database write panicked; it was undone");
+                tracing::error!("database write panicked; rolled back");
                 None
             }
         };
@@ -77,7 +77,7 @@ where
             (_, Err(error)) => Err(error.into()),
             (None, Ok(())) => Err(Error::Closed.into()),
         };
-        // The caller may have stopped waiting; the write stands all the same.
+        // The caller may have stopped waiting; the write is committed all the same.
         let _ = self.reply.send(answer);
     }
 }
@@ -125,7 +125,7 @@ impl Writer {
 impl Drop for Writer {
     fn drop(&mut self) {
         self.queue.take();
-        // The writer may itself hold the last handle, inside a closure; it must not wait for itself.
+        // A closure in the writer thread may hold the last handle, and a thread cannot join itself.
         if let Some(thread) = self
             .thread
             .take()
@@ -153,7 +153,7 @@ fn run(connection: &Connection, mut jobs: mpsc::Receiver<Box<dyn Job>>, live: &A
                 batch.into_iter().for_each(|job| job.settle(Ok(())));
             }
             Err(error) => {
-                tracing::error!(%error, "database commit failed; nothing of it was written");
+                tracing::error!(%error, "database commit failed");
                 let text = error.to_string();
                 for job in batch {
                     job.settle(Err(Error::Conflict(text.clone())));
@@ -163,7 +163,7 @@ fn run(connection: &Connection, mut jobs: mpsc::Receiver<Box<dyn Job>>, live: &A
     }
 }
 
-/// Runs a batch in one transaction, and answers the VTXO rows that it changed.
+/// Runs a batch in one transaction, and returns the VTXO rows that it changed.
 fn commit(
     connection: &Connection,
     batch: &mut [Box<dyn Job>],

@@ -1,23 +1,22 @@
 //! The commit points of everything that moves money.
 //!
-//! Each write that belongs to a payment, on chain or off, a board, a round, an offboard or a receive goes through
-//! [`Wallet::commit`] under one of these names. In a build with the feature `failpoints`, `<name>.before` and `<name>.after` are
-//! places where a test can kill the process. A new commit point cannot be had without its failpoints, and the test that walks
-//! [`CommitPoint::ALL`] fails for one that none of its stories reaches.
+//! Each write of a payment, on chain or off, a board, a round, an offboard or a receive goes through [`Wallet::commit`] under one of
+//! these names. In a build with the feature `failpoints`, a test can kill the process at `<name>.before` and `<name>.after`. The
+//! crash test visits [`CommitPoint::ALL`], and fails for a commit point that none of its stories reaches.
 
 use crate::store::WriteTx;
 use crate::wallet::{Result, Wallet};
 
 macro_rules! commit_points {
     ($($(#[doc = $doc:literal])+ $variant:ident = $name:literal,)+) => {
-        /// A write that must hold also when the process dies right before or right after it.
+        /// A write right before and right after which the process may die without loss.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         pub enum CommitPoint {
             $($(#[doc = $doc])+ $variant,)+
         }
 
         impl CommitPoint {
-            /// Every commit point that there is.
+            /// Every commit point.
             pub const ALL: &'static [CommitPoint] = &[$(CommitPoint::$variant),+];
 
             /// Its name, as the failpoints spell it.
@@ -39,49 +38,49 @@ commit_points! {
     SendCosigned = "send.cosigned",
     /// A payment: the server has the chains of its outputs, and the payee's mailbox the VTXOs.
     SendDelivered = "send.delivered",
-    /// A payment: the server refused something, and is asked what it holds.
+    /// A payment: the server refused to sign, and is asked for the state of the inputs.
     SendDoubted = "send.doubted",
-    /// A payment: proven not to have happened; inputs free again.
+    /// A payment: it certainly did not happen; inputs released.
     SendAborted = "send.aborted",
     /// A board: coins held, key taken, movement written.
     BoardStarted = "board.started",
     /// A board: the exit is signed, the VTXO stored.
     BoardCosigned = "board.cosigned",
-    /// A board: the funding transaction is out.
+    /// A board: the funding transaction is broadcast.
     BoardBroadcast = "board.broadcast",
-    /// A board: the server took it, the VTXO is spendable.
+    /// A board: registered with the server; the VTXO is spendable.
     BoardRegistered = "board.registered",
-    /// A board: given up before anything was signed.
+    /// A board: given up before anything was signed, or its coins double-spent.
     BoardAborted = "board.aborted",
-    /// A round: intent, keys, movement.
+    /// A round: inputs, keys and movement.
     RoundStarted = "round.started",
     /// A round: the server has the chains of its inputs.
     RoundInputsRegistered = "round.inputs_registered",
     /// A round: about to join an attempt; inputs locked.
     RoundJoining = "round.joining",
-    /// A round: the server took us into its attempt.
+    /// A round: the server accepted the participation in its attempt.
     RoundJoined = "round.joined",
-    /// A round: our signatures of the tree.
+    /// A round: the wallet's signatures of the tree.
     RoundCosigned = "round.cosigned",
-    /// A round: the server has our signatures of the tree.
+    /// A round: the server has the wallet's signatures of the tree.
     RoundSigned = "round.signed",
-    /// A round: an attempt came to nothing; inputs free until the next.
+    /// A round: an attempt failed; inputs released until the next one.
     RoundMissed = "round.missed",
-    /// A round: some inputs went elsewhere; the rest goes on.
+    /// A round: some inputs were spent otherwise; it continues with the rest.
     RoundShrunk = "round.shrunk",
-    /// A round: the server has our delegated participation.
+    /// A round: the server has the delegated participation.
     RoundDelegated = "round.delegated",
-    /// A round: it has happened; its transaction and our new VTXOs, still locked.
+    /// A round: issued; its transaction and the new VTXOs, still hash-locked.
     RoundIssued = "round.issued",
-    /// A round: its transaction is out; inputs are ours to give up.
+    /// A round: its transaction is broadcast; inputs locked for it.
     RoundSeen = "round.seen",
-    /// A round: new VTXOs signed; the forfeits are about to be sent.
+    /// A round: new VTXOs signed; the server may get the forfeits from here on.
     RoundForfeiting = "round.forfeiting",
     /// A round: preimage known; inputs spent, new VTXOs spendable.
     RoundUnlocked = "round.unlocked",
     /// A round: the server has the chains of the new VTXOs.
     RoundOutputsRegistered = "round.outputs_registered",
-    /// A round: it did not happen; inputs free again.
+    /// A round: it certainly did not happen; inputs released.
     RoundAborted = "round.aborted",
     /// An offboard: inputs locked, amounts and fee fixed, movement.
     OffboardStarted = "offboard.started",
@@ -89,25 +88,25 @@ commit_points! {
     OffboardInputsRegistered = "offboard.inputs_registered",
     /// An on-chain payment: the exact amount is split off; inputs spent, change stored.
     OffboardSplit = "offboard.split",
-    /// An on-chain payment: the server refused the split, and is asked what it holds.
+    /// An on-chain payment: the server refused the split, and is asked for the state of the inputs.
     OffboardDoubted = "offboard.doubted",
     /// An offboard: the server has the chains of what goes on chain.
     OffboardReady = "offboard.ready",
-    /// An offboard: the checked transaction; the forfeits are about to be sent.
+    /// An offboard: the checked transaction; the server may get the forfeits from here on.
     OffboardPrepared = "offboard.prepared",
-    /// An offboard: the server has lost the session; its transaction is looked for.
+    /// An offboard: the server has lost the session; its transaction is searched for.
     OffboardSessionLost = "offboard.session_lost",
     /// An offboard: the signed transaction.
     OffboardSigned = "offboard.signed",
-    /// An offboard: the transaction is out.
+    /// An offboard: the transaction is broadcast.
     OffboardBroadcast = "offboard.broadcast",
-    /// An offboard: the transaction is deep enough; inputs spent, the movement's end.
+    /// An offboard: the transaction is deep enough; inputs spent, movement successful.
     OffboardSettled = "offboard.settled",
-    /// An offboard: it did not happen; inputs free again.
+    /// An offboard: it certainly did not happen; inputs released.
     OffboardAborted = "offboard.aborted",
     /// A receive: VTXOs, movement and mailbox cursor.
     ReceiveStored = "receive.stored",
-    /// A receive: VTXOs that had to wait for their verdict.
+    /// A receive: VTXOs whose validity was undecided at first.
     ReceiveReleased = "receive.released",
     /// A payment from the on-chain wallet: the signed transaction, which is broadcast until it is confirmed.
     OnchainPaid = "onchain.paid",
@@ -123,7 +122,7 @@ impl CommitPoint {
     fn fire(self, _moment: &str) {}
 }
 
-/// Dies as `kill -9` would have it: no destructor runs, nothing is flushed.
+/// Dies like under `kill -9`: no destructor runs, nothing is flushed.
 #[cfg(feature = "failpoints")]
 fn kill_process() {
     let this = rustix::process::getpid();
@@ -132,7 +131,7 @@ fn kill_process() {
 }
 
 impl Wallet {
-    /// Writes one step of something that moves money, durable when it returns.
+    /// Runs a write that moves money; it is durable when this returns.
     pub(in crate::wallet) async fn commit<T, F>(&self, point: CommitPoint, body: F) -> Result<T>
     where
         F: FnOnce(&mut WriteTx<'_>) -> Result<T> + Send + 'static,

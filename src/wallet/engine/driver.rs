@@ -1,4 +1,4 @@
-//! The task that takes an operation's steps.
+//! The task that runs an operation's steps.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,12 +18,12 @@ use super::{Flow, Next, Progress, Step, Tries, Writes};
 /// The longest wait between two tries of a step.
 const MAX_BACK_OFF: Duration = Duration::from_secs(60);
 
-/// Drives a row that a former run of the process, or another transaction, left unfinished.
+/// Drives an unfinished row, which an earlier run of the process or another transaction wrote.
 pub(in crate::wallet) fn resume<F: Flow>(wallet: &Arc<Wallet>, row: &OperationRow) -> Result<()> {
     let state: F = serde_json::from_str(&row.state)
         .map_err(|error| store::Error::corrupt("operation state", error))?;
     if let Some(reports) = wallet.operations.enter(&row.id, F::KIND) {
-        tracing::info!(operation = %row.id, kind = ?row.kind, "taking up an unfinished operation");
+        tracing::info!(operation = %row.id, kind = ?row.kind, "resuming operation");
         let tries = Tries {
             failed: row.attempts,
             earlier: true,
@@ -50,7 +50,7 @@ pub(super) async fn start<F: Flow>(
     let taken = || {
         Error::conflict(
             "operation_exists",
-            format!("operation {id} is running already"),
+            format!("operation {id} is running already; wait for it to finish"),
         )
     };
     let reports = wallet.operations.enter(&id, F::KIND).ok_or_else(taken)?;
@@ -82,7 +82,7 @@ pub(super) async fn start<F: Flow>(
     }
 }
 
-/// Writes a new operation in a transaction that somebody else runs; [`take_up`] drives it once that is durable.
+/// Writes a new operation in the transaction of its caller, who has to call [`resume`] when that is durable.
 pub(in crate::wallet) fn enlist<F: Flow>(
     tx: &WriteTx<'_>,
     id: &OperationId,
@@ -209,7 +209,7 @@ impl<F: Flow> Driver<F> {
                     writes,
                 )
                 .await?;
-                tracing::warn!(?error, "operation failed; nothing is lost");
+                tracing::warn!(?error, "operation failed");
                 self.reports.progress.send_replace(Progress::Failed(error));
                 return Ok(Then::End);
             }
@@ -231,7 +231,7 @@ impl<F: Flow> Driver<F> {
                 Ok(operation::advance(tx, &id, &encoded, wake_at)?)
             })
             .await?;
-        tracing::debug!(point = point.name(), "operation goes on");
+        tracing::debug!(point = point.name(), "operation advanced");
         self.state = state;
         self.tries = Tries::default();
         Ok(())
@@ -259,14 +259,14 @@ impl<F: Flow> Driver<F> {
             .await
     }
 
-    /// Notes the failure in the row, and waits.
+    /// Writes the failure to the row, and waits.
     async fn back_off(&mut self, error: &Error, nudges: &mut watch::Receiver<u64>) {
         let pause = back_off(self.tries.failed);
         self.tries = Tries {
             failed: self.tries.failed.saturating_add(1),
             earlier: true,
         };
-        tracing::warn!(?error, failures = self.tries.failed, retry_in = ?pause, "operation step failed, will be tried again");
+        tracing::warn!(?error, failures = self.tries.failed, retry_in = ?pause, "operation step failed; trying again");
         let (id, reason, wake_at) = (
             self.id.clone(),
             error.message().to_owned(),
@@ -278,12 +278,12 @@ impl<F: Flow> Driver<F> {
             .write(move |tx| operation::sleep(tx, &id, wake_at, Some(&reason)))
             .await;
         if let Err(error) = noted {
-            tracing::error!(%error, "the failure could not be written to the operation's row");
+            tracing::error!(%error, "cannot write the failure to the operation's row");
         }
         self.rest(pause, nudges).await;
     }
 
-    /// The step waits for what is bound to come, so its earlier failures are over, and nobody is told of them any more.
+    /// Clears the failures of a step that now waits for an event: they are no longer shown.
     async fn recover(&mut self) {
         if self.tries.failed == 0 {
             return;
@@ -297,14 +297,14 @@ impl<F: Flow> Driver<F> {
         match noted {
             Ok(()) => self.tries.failed = 0,
             Err(error) => {
-                tracing::error!(%error, "the recovery could not be written to the operation's row");
+                tracing::error!(%error, "cannot clear the failures in the operation's row");
             }
         }
     }
 
-    /// Sleeps; a server or a chain that is back ends it early, and so does a nudge.
+    /// Sleeps until the time is over, the server or the chain is reachable again, or the operation is woken.
     async fn rest(&self, pause: Duration, nudges: &mut watch::Receiver<u64>) {
-        // A nudge that came during the step has had its try.
+        // A nudge that arrived during the step counts as served.
         let last = *nudges.borrow_and_update();
         self.reports.rested.send_replace(last);
         tokio::select! {
@@ -316,7 +316,7 @@ impl<F: Flow> Driver<F> {
     }
 }
 
-/// How long a step rests that has failed so many times.
+/// The pause after this many failures of a step.
 pub(in crate::wallet) fn back_off(failures: u32) -> Duration {
     clock::back_off(failures, MAX_BACK_OFF)
 }

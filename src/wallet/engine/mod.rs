@@ -1,19 +1,19 @@
-//! Operations: everything that moves money in more than one write.
+//! The engine that runs operations: whatever moves money in more than one write (docs/protocol.md §2.3).
 //!
-//! An operation is a row with a typed state. One task per unfinished operation takes its steps: a step reads the state,
-//! makes one remote call, or a few that can all be repeated, and answers what to write. The executor writes that together with the
-//! next state in one transaction, so a process that dies anywhere leaves a state whose step can be taken again. Nothing else recovers: a
-//! restart loads the unfinished rows and drives them on.
+//! An operation is a row with a typed state. One task per unfinished operation runs its steps: a step reads the state,
+//! makes one remote call, or a few that can all be repeated, and returns what to write. The driver writes that together with
+//! the next state in one transaction, so a process that dies at any moment leaves a state whose step can be run again. A restart
+//! loads the unfinished rows and drives them; there is no other recovery code.
 //!
 //! ```text
 //!            start ──▶ [state] ──step──▶ Commit ──▶ [next state] … ──▶ done | failed
 //!                        │ ▲
 //!                        │ └── wait: the next block, a new connection, a nudge, the back-off in the row
-//!                        └──▶ error: nothing written but the reason and the time of the next try
+//!                        └──▶ error: only the reason and the time of the next try are written
 //! ```
 //!
-//! A request starts an operation and waits for its outcome for a while. The operation does not belong to the request: a
-//! client that hangs up changes nothing.
+//! A request starts an operation and waits for its outcome for a limited time. The operation belongs to the engine: a client that
+//! disconnects changes nothing.
 
 pub(in crate::wallet) mod clock;
 pub(in crate::wallet) mod commit_point;
@@ -44,11 +44,10 @@ pub(in crate::wallet) trait Flow:
     /// The kind in the operation table.
     const KIND: OperationKind;
 
-    /// Takes the step of this state. It may be taken any number of times.
+    /// Runs the step of this state. It may be run any number of times.
     ///
     /// # Errors
-    /// A passing failure: the step is taken again later. What can never work is no error but a [`Step::Commit`] to
-    /// [`Next::Failed`].
+    /// A temporary failure: the step is run again later. A permanent failure is a [`Step::Commit`] to [`Next::Failed`].
     fn step(
         self,
         wallet: &Wallet,
@@ -56,14 +55,14 @@ pub(in crate::wallet) trait Flow:
         tries: Tries,
     ) -> impl Future<Output = Result<Step<Self>>> + Send;
 
-    /// Whether the caller who started the operation can have its answer in this state already.
+    /// Whether the caller who started the operation gets its answer in this state.
     fn answers_caller(&self) -> bool;
 }
 
 /// Failures in a row after which an operation that the server cannot know of yet is given up.
 const MAX_FAILURES: u32 = 3;
 
-/// How often the step of the present state was taken before.
+/// How often the step of the current state was run before.
 #[derive(Clone, Copy, Debug, Default)]
 pub(in crate::wallet) struct Tries {
     /// Failures of this step, also before a restart.
@@ -79,40 +78,40 @@ impl Tries {
     }
 }
 
-/// What a step leads to.
+/// The result of a step.
 pub(in crate::wallet) enum Step<F> {
-    /// Write this, and go on.
+    /// Write this, and continue.
     Commit {
-        /// The name of the write.
+        /// The commit point.
         point: CommitPoint,
-        /// Where it leads.
+        /// The state after the commit.
         next: Next<F>,
-        /// What is written beside the operation itself, in the same transaction.
+        /// What is written beside the operation's row, in the same transaction.
         writes: Writes,
     },
-    /// Nothing to do before the next block.
+    /// Wait for the next block.
     AwaitBlock,
-    /// Nothing to do before the server's rounds go on, there is a block, or this time has passed.
+    /// Wait for a round event or a block, at most this long.
     AwaitRound(Duration),
 }
 
-/// Where a commit leads.
+/// What follows a commit.
 pub(in crate::wallet) enum Next<F> {
-    /// To another state.
+    /// Another state.
     State(F),
-    /// To another state, whose step is not due before this time has passed.
+    /// Another state, whose step runs after a pause.
     Later(F, Duration),
-    /// To the good end.
+    /// The operation is finished with success.
     Done,
-    /// To the bad end, for this reason; the writes must have set free or accounted for all that the operation held.
+    /// The operation has failed, for this reason. The writes release or account for everything that it held.
     Failed(Error),
 }
 
-/// Rows that go with a step.
+/// The writes of a step.
 pub(in crate::wallet) type Writes = Box<dyn FnOnce(&mut WriteTx<'_>) -> Result<()> + Send>;
 
 impl<F> Step<F> {
-    /// A write under a name.
+    /// A commit.
     pub(in crate::wallet) fn commit(
         point: CommitPoint,
         next: Next<F>,
@@ -126,19 +125,19 @@ impl<F> Step<F> {
     }
 }
 
-/// How an operation stands when its caller gets an answer.
+/// The state of an operation when its caller gets an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::wallet) enum Answer {
-    /// It is done, or far enough for the caller.
+    /// It is done, or has reached the state that the caller waits for.
     Complete,
-    /// It is safely stored and goes on by itself.
+    /// It is stored and continues by itself.
     Pending,
 }
 
 impl Wallet {
-    /// Writes a new operation with all that belongs to its start, and drives it on from there.
+    /// Writes a new operation with everything that belongs to its start, and drives it.
     ///
-    /// `body` runs in the transaction and answers the first state. What comes back follows the operation.
+    /// `body` runs in the transaction and returns the first state. The receiver follows the operation's progress.
     pub(in crate::wallet) async fn start<F: Flow>(
         self: &Arc<Wallet>,
         id: OperationId,
@@ -146,7 +145,7 @@ impl Wallet {
         body: impl FnOnce(&mut WriteTx<'_>, &OperationId) -> Result<F> + Send + 'static,
     ) -> Result<watch::Receiver<Progress>> {
         let wallet = Arc::clone(self);
-        // On a task of its own: from the commit on, somebody must drive it, also when the caller is gone by then.
+        // In a task of its own: after the commit the operation has to be driven even if the caller is gone.
         let task = tokio::spawn(async move { driver::start(wallet, id, point, body).await });
         task.await.map_err(Error::internal)?
     }

@@ -1,4 +1,4 @@
-//! The operations that run in this process: what they do, how they stand, how to wake and stop them.
+//! The operations that run in this process: their kinds and progress, and how to wake and stop them.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -13,12 +13,12 @@ use crate::wallet::{Error, Result};
 
 use super::Answer;
 
-/// How an operation stands.
+/// The progress of an operation.
 #[derive(Clone, Debug)]
 pub(in crate::wallet) enum Progress {
-    /// Under way.
+    /// Running.
     Working,
-    /// Under way, but far enough for its caller.
+    /// Running, and the caller can have its answer.
     Answerable,
     /// Finished with success.
     Done,
@@ -28,11 +28,11 @@ pub(in crate::wallet) enum Progress {
 
 struct Running {
     kind: OperationKind,
-    /// The last nudge after which it came to rest again.
+    /// The last nudge after which it waits again.
     rested: watch::Receiver<u64>,
 }
 
-/// What the driver of an operation reports through.
+/// The channels through which a driver reports.
 pub(super) struct Reports {
     pub(super) progress: watch::Sender<Progress>,
     pub(super) rested: watch::Sender<u64>,
@@ -61,7 +61,7 @@ impl Registry {
         self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Enters an operation; `None` when it runs already.
+    /// Registers an operation; `None` when it runs already.
     pub(super) fn enter(&self, id: &OperationId, kind: OperationKind) -> Option<Reports> {
         let mut running = self.running();
         if running.contains_key(id) {
@@ -85,13 +85,12 @@ impl Registry {
         self.running().remove(id);
     }
 
-    /// What a running operation does.
+    /// The kind of a running operation.
     pub(in crate::wallet) fn kind(&self, id: &OperationId) -> Option<OperationKind> {
         self.running().get(id).map(|running| running.kind)
     }
 
-    /// Wakes every sleeping operation, whatever its back-off, and waits until each has come to rest again or
-    /// `patience` is over.
+    /// Wakes every sleeping operation, whatever its back-off, and waits until each one waits again, at most for `patience`.
     pub(in crate::wallet) async fn nudge_all(&self, patience: Duration) {
         self.nudges.send_modify(|nudge| *nudge += 1);
         let nudge = *self.nudges.borrow();
@@ -101,7 +100,7 @@ impl Registry {
             .map(|running| running.rested.clone())
             .collect();
         let all = rests.into_iter().map(|mut rested| async move {
-            // An operation that has ended rests for good.
+            // The sender of an operation that has ended is gone: it counts as waiting.
             let _ = rested.wait_for(|rested| *rested >= nudge).await;
         });
         let _ = tokio::time::timeout(patience, futures::future::join_all(all)).await;
@@ -111,7 +110,7 @@ impl Registry {
         self.nudges.subscribe()
     }
 
-    /// Stops driving, and waits until nothing is driven any more.
+    /// Stops all drivers, and waits until they have stopped.
     pub(in crate::wallet) async fn stop(&self) {
         self.stopped.cancel();
         self.tasks.close();
@@ -119,7 +118,7 @@ impl Registry {
     }
 }
 
-/// Waits until the operation has an answer for its caller, for at most `patience`.
+/// Waits for an operation's answer, at most for `patience`.
 ///
 /// # Errors
 /// The reason for which the operation failed.
@@ -133,7 +132,7 @@ pub(in crate::wallet) async fn answer(
             Progress::Failed(error) => Err(error.clone()),
             Progress::Working | Progress::Answerable | Progress::Done => Ok(Answer::Complete),
         },
-        // Out of patience, or the wallet is being closed: the row goes on with the next start.
+        // The time is over, or the wallet is being closed: the operation continues with the next start.
         Ok(Err(_)) | Err(_) => Ok(Answer::Pending),
     }
 }
