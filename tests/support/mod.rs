@@ -18,4 +18,4 @@ pub use wait::eventually;
 pub use world::World;
 
 /// How long a test waits for a condition.
-pub const PATIENCE: std::time::Duration = std::time::Duration::from_secs(30);
+pub const PATIENCE: std::time::Duration = std::time::Duration::from_secs(60);
