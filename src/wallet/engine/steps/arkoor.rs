@@ -1,9 +1,21 @@
 //! An out-of-round spend: the wallet's VTXOs become VTXOs of a payee, or of the wallet itself, and change (docs/protocol.md §4.2).
 //!
+//! ```text
+//!  RegisterInputs ─▶ Cosign ─▶ signed
+//!    │    ▲           │ ▲
+//!    │    └────────┐  ▼ │
+//!    └─▶ abort ◀─ Doubted
+//! ```
+//!
+//! | state | remote call | what its commit writes |
+//! |---|---|---|
+//! | RegisterInputs | upload the signed chains of the inputs that the server may lack | the server has them |
+//! | Cosign | request the server's signatures; from then on it counts the inputs as spent | written by the flow: inputs spent, new VTXOs |
+//! | Doubted | ask the server for the state of an input | back to RegisterInputs or Cosign, or inputs released |
+//!
 //! Inputs, amounts and keys are fixed before the server is asked, so each request asks for the same transactions: the server
-//! signs the same spend again, and refuses any other (H3, H4). From its first signature on, the server counts the inputs as
-//! spent. So a refusal releases the inputs only when no earlier request can have succeeded, when the server reports an input as
-//! unspent, or when a round has taken one.
+//! signs the same spend again, and refuses any other (H3, H4). A refusal releases the inputs only when no earlier request can
+//! have succeeded, when the server reports an input as unspent, or when a round has taken one.
 
 use std::time::Duration;
 
@@ -17,12 +29,14 @@ use bitcoin::secp256k1::Keypair;
 use serde::{Deserialize, Serialize};
 use server_rpc::protos::VtxoSpendState;
 
+use super::end;
 use super::upload::{Upload, upload_inputs, upload_missing_inputs};
 use crate::ark;
-use crate::model::OperationId;
+use crate::model::{MovementStatus, OperationId};
+use crate::store::vtxo;
 use crate::wallet::engine::encoding::{Encoded, Sats};
-use crate::wallet::engine::{Tries, back_off};
-use crate::wallet::{Error, Result, Wallet};
+use crate::wallet::engine::{Next, Step, Tries, back_off};
+use crate::wallet::{CommitPoint, Error, Result, Wallet};
 
 /// A spend, with all that the first request depends on.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -44,61 +58,44 @@ pub(in crate::wallet) struct ArkoorSpend {
     pub(in crate::wallet) doubts: u32,
 }
 
-/// What comes after the upload of the inputs' chains.
-pub(in crate::wallet) enum Registered {
-    /// The server has all chains; those of these VTXOs are new to it.
-    Ready(ArkoorSpend, Vec<VtxoId>),
-    /// Nothing was signed and nothing will be: the operation ends, for this reason.
-    Abort(Failure),
-}
-
-/// Why a spend failed for good, with nothing signed.
-pub(in crate::wallet) enum Failure {
-    /// The server refuses it, for this reason.
-    Refused(String),
-    /// The server cannot be reached.
-    Unavailable(Error),
-}
-
-/// Uploads the chains of the inputs that the server may lack: all of them when it has just reported that one is missing.
-///
-/// # Errors
-/// A failure after which the upload has to be tried again.
-pub(in crate::wallet) async fn register_inputs(
-    wallet: &Wallet,
-    mut spend: ArkoorSpend,
-    tries: Tries,
-) -> Result<Registered> {
-    let uploaded = if spend.uploaded {
-        upload_inputs(wallet, &spend.inputs, tries).await?
-    } else {
-        upload_missing_inputs(wallet, &spend.inputs, tries).await?
-    };
-    Ok(match uploaded {
-        Upload::Done(ids) => {
-            spend.uploaded |= ids.len() == spend.inputs.len();
-            Registered::Ready(spend, ids)
-        }
-        Upload::Refused(message) => Registered::Abort(Failure::Refused(message)),
-        Upload::GivenUp(error) if spend.doubts == 0 => {
-            Registered::Abort(Failure::Unavailable(error))
-        }
-        Upload::GivenUp(error) => return Err(error),
-    })
-}
-
-/// The answer to a request for the server's signatures.
-pub(in crate::wallet) enum Cosigned {
-    /// The new VTXOs, signed and validated.
-    Signed(Outputs),
-    /// The server refuses the very first request: nothing was signed.
-    Refused(String),
-    /// The server refuses, and an earlier request may have succeeded. The spend is in doubt after the pause, in which a
-    /// request that is still on its way can arrive.
-    InDoubt {
+/// How far the signatures of a spend are.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(in crate::wallet) enum Signing {
+    /// The server may lack the inputs' signed chains.
+    RegisterInputs(ArkoorSpend),
+    /// The server has to sign.
+    Cosign(ArkoorSpend),
+    /// The server refused to sign, but an earlier request may have succeeded.
+    Doubted {
+        /// The spend that is in doubt.
         spend: ArkoorSpend,
+        /// The server's reason.
         refusal: String,
-        pause: Duration,
+    },
+}
+
+/// What a flow adds to the signing.
+pub(in crate::wallet) struct SigningFlow {
+    /// What is signed, for messages: "payment".
+    pub(in crate::wallet) what: &'static str,
+    /// The server has the inputs' chains.
+    pub(in crate::wallet) registered: CommitPoint,
+    /// A refusal is in doubt, or the doubt is resolved.
+    pub(in crate::wallet) doubted: CommitPoint,
+    /// Nothing was signed; the inputs are released.
+    pub(in crate::wallet) aborted: CommitPoint,
+}
+
+/// The result of a step of the signing.
+pub(in crate::wallet) enum Signed<F> {
+    /// Not signed: the flow takes this step.
+    Not(Step<F>),
+    /// Signed and validated. The flow has to commit that the inputs are spent, together with the new VTXOs.
+    Done {
+        /// The spent VTXOs.
+        inputs: Vec<VtxoId>,
+        /// The new VTXOs.
+        outputs: Outputs,
     },
 }
 
@@ -110,80 +107,151 @@ pub(in crate::wallet) struct Outputs {
     pub(in crate::wallet) change: Vec<Vtxo<Full>>,
 }
 
-/// Asks the server for its signatures, completes the new VTXOs, and validates them down to their anchor.
-///
-/// # Errors
-/// A failure after which the same request has to be made again.
-pub(in crate::wallet) async fn cosign(
-    wallet: &Wallet,
-    mut spend: ArkoorSpend,
-    tries: Tries,
-) -> Result<Cosigned> {
-    let unsigned = Unsigned::build(wallet, &spend).await?;
-    let request = unsigned.package.cosign_request();
-    let response = match wallet.server.cosign_arkoor(request).await {
-        Ok(response) => response,
-        Err(ark::Error::Rejected { message, .. }) => {
-            let first = !tries.earlier && spend.doubts == 0;
-            // A refusal may also mean that the server lacks a chain that it had once; then the spend is in doubt as well.
-            if first && spend.uploaded {
-                return Ok(Cosigned::Refused(message));
-            }
-            spend.doubts = spend.doubts.saturating_add(1);
-            return Ok(Cosigned::InDoubt {
-                pause: if first {
-                    Duration::ZERO
-                } else {
-                    back_off(spend.doubts)
-                },
-                spend,
-                refusal: message,
-            });
+impl Signing {
+    /// What is signed.
+    pub(in crate::wallet) fn spend(&self) -> &ArkoorSpend {
+        match self {
+            Signing::RegisterInputs(spend)
+            | Signing::Cosign(spend)
+            | Signing::Doubted { spend, .. } => spend,
         }
-        Err(error) => return Err(error.into()),
-    };
-    let outputs = unsigned.finish(response)?;
-    for output in outputs.outgoing.iter().chain(&outputs.change) {
-        wallet.check_own_output(output).await?;
     }
-    Ok(Cosigned::Signed(outputs))
+
+    /// Runs the step of this state; `state` makes the flow's state of the next one.
+    ///
+    /// # Errors
+    /// A failure after which the same step has to be run again.
+    pub(in crate::wallet) async fn step<F>(
+        self,
+        wallet: &Wallet,
+        id: &OperationId,
+        tries: Tries,
+        flow: &SigningFlow,
+        state: impl FnOnce(Signing) -> F,
+    ) -> Result<Signed<F>> {
+        match self {
+            Signing::RegisterInputs(spend) => {
+                register_inputs(wallet, id, tries, flow, spend, state).await
+            }
+            Signing::Cosign(spend) => cosign(wallet, id, tries, flow, spend, state).await,
+            Signing::Doubted { spend, refusal } => {
+                resolve_doubt(wallet, id, flow, spend, refusal, state).await
+            }
+        }
+    }
 }
 
-/// What follows from the state of an input at the server.
-pub(in crate::wallet) enum Resolved {
-    /// The spend did not happen, and will not: the operation ends, for this reason.
-    Abort(String),
-    /// The server lacks signed chains: upload them all again.
-    Register(ArkoorSpend),
-    /// The same request brings the signatures.
-    Cosign(ArkoorSpend),
+impl SigningFlow {
+    fn refused<F>(&self, id: &OperationId, reason: &str) -> Signed<F> {
+        let message = format!(
+            "the Ark server refuses the {}, nothing was paid: {reason}",
+            self.what
+        );
+        self.abort(id, Error::conflict("server_refused", message))
+    }
+
+    fn abort<F>(&self, id: &OperationId, reason: Error) -> Signed<F> {
+        Signed::Not(end::abort(self.aborted, id, MovementStatus::Failed, reason))
+    }
 }
 
-/// Asks the server for the state of an input of a spend that is in doubt. Its inputs are spent together or not at all, so one
-/// tells for all.
-///
-/// # Errors
-/// `server_unavailable`, also when the state decides nothing.
-pub(in crate::wallet) async fn resolve_doubt(
+/// Uploads the chains of the inputs that the server may lack: all of them when it has just reported that one is missing.
+async fn register_inputs<F>(
     wallet: &Wallet,
     id: &OperationId,
+    tries: Tries,
+    flow: &SigningFlow,
+    mut spend: ArkoorSpend,
+    state: impl FnOnce(Signing) -> F,
+) -> Result<Signed<F>> {
+    let upload = if spend.uploaded {
+        upload_inputs(wallet, &spend.inputs, tries).await?
+    } else {
+        upload_missing_inputs(wallet, &spend.inputs, tries).await?
+    };
+    let uploaded = match upload {
+        Upload::Done(uploaded) => uploaded,
+        Upload::Refused(reason) => return Ok(flow.refused(id, &reason)),
+        Upload::GivenUp(error) if spend.doubts == 0 => return Ok(flow.abort(id, error)),
+        Upload::GivenUp(error) => return Err(error),
+    };
+    spend.uploaded |= uploaded.len() == spend.inputs.len();
+    Ok(Signed::Not(Step::commit(
+        flow.registered,
+        Next::State(state(Signing::Cosign(spend))),
+        move |tx| Ok(vtxo::set_registered(tx, &uploaded, true)?),
+    )))
+}
+
+/// Asks the server for its signatures, completes the new VTXOs, and validates them down to their anchor.
+async fn cosign<F>(
+    wallet: &Wallet,
+    id: &OperationId,
+    tries: Tries,
+    flow: &SigningFlow,
+    mut spend: ArkoorSpend,
+    state: impl FnOnce(Signing) -> F,
+) -> Result<Signed<F>> {
+    let unsigned = Unsigned::build(wallet, &spend).await?;
+    let request = unsigned.package.cosign_request();
+    let refusal = match wallet.server.cosign_arkoor(request).await {
+        Ok(response) => {
+            let outputs = unsigned.finish(response)?;
+            for output in outputs.outgoing.iter().chain(&outputs.change) {
+                wallet.check_own_output(output).await?;
+            }
+            return Ok(Signed::Done {
+                inputs: spend.inputs,
+                outputs,
+            });
+        }
+        Err(ark::Error::Rejected { message, .. }) => message,
+        Err(error) => return Err(error.into()),
+    };
+    let first = !tries.earlier && spend.doubts == 0;
+    // Without an upload just before, the refusal may mean that the server lacks a chain that it had once: that is a doubt, too.
+    if first && spend.uploaded {
+        return Ok(flow.refused(id, &refusal));
+    }
+    spend.doubts = spend.doubts.saturating_add(1);
+    // The pause lets an earlier request that is still on its way arrive.
+    let pause = if first {
+        Duration::ZERO
+    } else {
+        back_off(spend.doubts)
+    };
+    let doubted = state(Signing::Doubted { spend, refusal });
+    Ok(Signed::Not(Step::commit(
+        flow.doubted,
+        Next::Later(doubted, pause),
+        |_| Ok(()),
+    )))
+}
+
+/// Goes on from a refusal by the state of an input at the server. Inputs are spent together or not at all, so one tells for all.
+async fn resolve_doubt<F>(
+    wallet: &Wallet,
+    id: &OperationId,
+    flow: &SigningFlow,
     mut spend: ArkoorSpend,
     refusal: String,
-) -> Result<Resolved> {
+    state: impl FnOnce(Signing) -> F,
+) -> Result<Signed<F>> {
     let first = spend.inputs.iter().take(1).copied().collect();
     let signers = wallet.signers(first).await?;
     let Some((input, key)) = signers.first() else {
-        return Ok(Resolved::Abort(refusal));
+        return Ok(flow.refused(id, &refusal));
     };
-    match wallet.server.vtxo_status(input.id(), key).await? {
-        VtxoSpendState::Spendable if spend.uploaded => Ok(Resolved::Abort(refusal)),
+    let next = match wallet.server.vtxo_status(input.id(), key).await? {
+        VtxoSpendState::Spendable if spend.uploaded => return Ok(flow.refused(id, &refusal)),
         VtxoSpendState::Spendable | VtxoSpendState::Unregistered => {
             spend.uploaded = true;
-            Ok(Resolved::Register(spend))
+            Signing::RegisterInputs(spend)
         }
-        VtxoSpendState::Spent if !wallet.holds(id, &spend.inputs).await? => Ok(Resolved::Abort(
-            "a refresh of these coins has just happened; pay again when it is done".into(),
-        )),
+        VtxoSpendState::Spent if !wallet.holds(id, &spend.inputs).await? => {
+            let reason = "a refresh of these coins has just happened; pay again when it is done";
+            return Ok(flow.refused(id, reason));
+        }
         // Spent by this very spend, or by a round that the wallet has not heard of yet.
         VtxoSpendState::Spent => {
             wallet.round_events.wake();
@@ -191,13 +259,20 @@ pub(in crate::wallet) async fn resolve_doubt(
                 refusal,
                 "server refuses to sign but reports the inputs spent; retrying"
             );
-            Ok(Resolved::Cosign(spend))
+            Signing::Cosign(spend)
         }
-        other => Err(Error::unavailable(
-            "server_unavailable",
-            format!("the Ark server reports an input as {other:?}: {refusal}"),
-        )),
-    }
+        other => {
+            return Err(Error::unavailable(
+                "server_unavailable",
+                format!("the Ark server reports an input as {other:?}: {refusal}"),
+            ));
+        }
+    };
+    Ok(Signed::Not(Step::commit(
+        flow.doubted,
+        Next::State(state(next)),
+        |_| Ok(()),
+    )))
 }
 
 /// A spend that waits for the server's signatures.

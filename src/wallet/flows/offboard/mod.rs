@@ -1,20 +1,18 @@
 //! Offboards: VTXOs become an on-chain output (docs/protocol.md §4.8).
 //!
 //! ```text
-//!  start ─▶ RegisterInputs ─▶ Split ─▶ RegisterSplit ─┐      (send-onchain: the exact amount is split off first)
-//!    │           ▲             │ ▲                    │
-//!    │           └─ Doubted ◀──┘ │                    ▼
-//!    └▶ RegisterWhole ───────────┼──────────────▶ Prepare ─▶ Finish ─▶ Broadcast ─▶ Confirm ─▶ done
-//!                                │                 │   ▲       │                      ▲
-//!               failed ◀─────────┴─────────────────┘   └───────┴── session lost ──────┘ found on chain
+//!  start ─▶ Split ─▶ RegisterSplit ─┐      (send-onchain: the exact amount is split off first)
+//!    │        │                       ▼
+//!    └▶ RegisterWhole ───────────▶ Prepare ─▶ Finish ─▶ Broadcast ─▶ Confirm ─▶ done
+//!             │                    │   ▲       │                      ▲
+//!  failed ◀───┴────────────────────┘   └───────┴── session lost ──────┘ found on chain
 //! ```
 //!
 //! | state | remote call | what its commit writes |
 //! |---|---|---|
-//! | RegisterInputs, RegisterWhole | upload the inputs' signed chains | the server has them |
-//! | Split | request the server's signatures of a spend to the wallet itself; from then on it counts the inputs as spent | inputs spent, change spendable, VTXOs of the exact amount locked |
-//! | Doubted | ask the server for the state of an input | back to RegisterInputs or Split, or inputs released |
+//! | Split | those of [`steps::arkoor`](crate::wallet::engine::steps::arkoor), for a spend to the wallet itself | inputs spent, change spendable, VTXOs of the exact amount locked |
 //! | RegisterSplit | upload the new chains | the server has them |
+//! | RegisterWhole | upload the inputs' signed chains | the server has them |
 //! | Prepare | request the transaction | the checked transaction and the server's nonces; from then on the server may have forfeits |
 //! | Finish | hand over the forfeits for the signed transaction | the signed transaction |
 //! | Broadcast | broadcast the transaction | the transaction is broadcast |
@@ -39,7 +37,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::{MovementStatus, OperationId, OperationKind};
 use crate::wallet::engine::encoding::{Encoded, TransactionHex};
-use crate::wallet::engine::steps::arkoor::ArkoorSpend;
+use crate::wallet::engine::steps::arkoor::Signing;
 use crate::wallet::engine::steps::end;
 use crate::wallet::engine::{Flow, Step, Tries};
 use crate::wallet::{CommitPoint, Error, Result, Wallet};
@@ -49,16 +47,11 @@ pub use start::OffboardOutcome;
 /// How far an offboard is.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(in crate::wallet) enum Offboard {
-    /// The server may lack the signed chains of the VTXOs that are split.
-    RegisterInputs(Payout),
-    /// The server has to sign the split.
-    Split(Payout),
-    /// The server refused to sign, but an earlier request may have succeeded.
-    Doubted {
-        /// The payout that is in doubt.
-        payout: Payout,
-        /// The server's reason.
-        refusal: String,
+    /// The spend that splits off the exact amount has to be signed.
+    Split {
+        request: OffboardRequest,
+        /// Pays amount and fee to a key of the wallet.
+        signing: Signing,
     },
     /// The server may lack the signed chains of the VTXOs that the split made.
     RegisterSplit {
@@ -82,14 +75,6 @@ pub(in crate::wallet) enum Offboard {
     Broadcast(SignedOffboard),
     /// Broadcast; the transaction has to confirm.
     Confirm(SignedOffboard),
-}
-
-/// A payment of an exact amount: its amount and fee are split off first.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub(in crate::wallet) struct Payout {
-    /// Pays amount and fee to a key of the wallet.
-    split: ArkoorSpend,
-    request: OffboardRequest,
 }
 
 /// The VTXOs that go on chain, and what is paid for them.
@@ -128,12 +113,8 @@ impl Flow for Offboard {
 
     async fn step(self, wallet: &Wallet, id: &OperationId, tries: Tries) -> Result<Step<Offboard>> {
         match self {
-            Offboard::RegisterInputs(payout) => {
-                split::register_inputs(wallet, id, payout, tries).await
-            }
-            Offboard::Split(payout) => split::cosign(wallet, id, payout, tries).await,
-            Offboard::Doubted { payout, refusal } => {
-                split::resolve_doubt(wallet, id, payout, refusal).await
+            Offboard::Split { request, signing } => {
+                split::split(wallet, id, request, signing, tries).await
             }
             Offboard::RegisterSplit { order, change } => {
                 split::register_outputs(wallet, order, change).await

@@ -1,61 +1,39 @@
 //! The steps by which an on-chain payment gets VTXOs of exactly its amount and fee: an out-of-round spend to the wallet itself.
 
+use ark_lib::offboard::OffboardRequest;
 use ark_lib::{Vtxo, VtxoId};
 
-use super::{Offboard, OffboardOrder, Payout, abort, refused};
+use super::{Offboard, OffboardOrder};
 use crate::model::{OperationId, VtxoState};
 use crate::store::vtxo;
-use crate::wallet::engine::steps::arkoor::{self, Cosigned, Failure, Registered, Resolved};
+use crate::wallet::engine::steps::arkoor::{Signed, Signing, SigningFlow};
 use crate::wallet::engine::steps::{end, upload};
 use crate::wallet::engine::{Next, Step, Tries};
 use crate::wallet::{CommitPoint, Result, Wallet};
 
-/// Uploads the inputs' chains that the server may lack.
-pub(super) async fn register_inputs(
-    wallet: &Wallet,
-    id: &OperationId,
-    payout: Payout,
-    tries: Tries,
-) -> Result<Step<Offboard>> {
-    let Payout { split, request } = payout;
-    Ok(match arkoor::register_inputs(wallet, split, tries).await? {
-        Registered::Ready(split, uploaded) => Step::commit(
-            CommitPoint::OffboardInputsRegistered,
-            Next::State(Offboard::Split(Payout { split, request })),
-            move |tx| Ok(vtxo::set_registered(tx, &uploaded, true)?),
-        ),
-        Registered::Abort(Failure::Refused(reason)) => abort(id, refused(&reason)),
-        Registered::Abort(Failure::Unavailable(error)) => abort(id, error),
-    })
-}
+const ONCHAIN_PAYMENT: SigningFlow = SigningFlow {
+    what: "offboard",
+    registered: CommitPoint::OffboardInputsRegistered,
+    doubted: CommitPoint::OffboardDoubted,
+    aborted: CommitPoint::OffboardAborted,
+};
 
-/// Requests the server's signatures, and stores what they make.
-pub(super) async fn cosign(
+/// Runs a step of the signing, and stores the new VTXOs once they are signed.
+pub(super) async fn split(
     wallet: &Wallet,
     id: &OperationId,
-    payout: Payout,
+    request: OffboardRequest,
+    signing: Signing,
     tries: Tries,
 ) -> Result<Step<Offboard>> {
-    let Payout { split, request } = payout;
-    let spent = split.inputs.clone();
-    let outputs = match arkoor::cosign(wallet, split, tries).await? {
-        Cosigned::Signed(outputs) => outputs,
-        Cosigned::Refused(reason) => return Ok(abort(id, refused(&reason))),
-        Cosigned::InDoubt {
-            spend,
-            refusal,
-            pause,
-        } => {
-            let payout = Payout {
-                split: spend,
-                request,
-            };
-            return Ok(Step::commit(
-                CommitPoint::OffboardDoubted,
-                Next::Later(Offboard::Doubted { payout, refusal }, pause),
-                |_| Ok(()),
-            ));
-        }
+    let again = |signing| Offboard::Split {
+        request: request.clone(),
+        signing,
+    };
+    let signed = signing.step(wallet, id, tries, &ONCHAIN_PAYMENT, again);
+    let (spent, outputs) = match signed.await? {
+        Signed::Done { inputs, outputs } => (inputs, outputs),
+        Signed::Not(step) => return Ok(step),
     };
     let mut exact: Vec<VtxoId> = outputs.outgoing.iter().map(Vtxo::id).collect();
     exact.sort_unstable();
@@ -85,26 +63,6 @@ pub(super) async fn cosign(
             let names: Vec<String> = exact.iter().map(VtxoId::to_string).collect();
             end::note(tx, &id, [("offboard_vtxos", names.into())])
         },
-    ))
-}
-
-/// Goes on from a refusal by the state of the inputs at the server.
-pub(super) async fn resolve_doubt(
-    wallet: &Wallet,
-    id: &OperationId,
-    payout: Payout,
-    refusal: String,
-) -> Result<Step<Offboard>> {
-    let Payout { split, request } = payout;
-    let next = match arkoor::resolve_doubt(wallet, id, split, refusal).await? {
-        Resolved::Abort(reason) => return Ok(abort(id, refused(&reason))),
-        Resolved::Register(split) => Offboard::RegisterInputs(Payout { split, request }),
-        Resolved::Cosign(split) => Offboard::Split(Payout { split, request }),
-    };
-    Ok(Step::commit(
-        CommitPoint::OffboardDoubted,
-        Next::State(next),
-        |_| Ok(()),
     ))
 }
 

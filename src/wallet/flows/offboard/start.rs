@@ -8,7 +8,7 @@ use bitcoin::{Address, Amount, FeeRate, Txid};
 use bitcoin_ext::BlockHeight;
 use serde_json::Map;
 
-use super::{Offboard, OffboardOrder, Payout};
+use super::{Offboard, OffboardOrder};
 use crate::model::{
     MovementId, MovementStatus, NewMovement, OperationId, PaymentMethod, Subsystem, Transfer,
     VtxoRecord,
@@ -18,7 +18,7 @@ use crate::wallet::account::fees::{offboard_charge, sum};
 use crate::wallet::account::keys;
 use crate::wallet::coins::select::{self, Limits};
 use crate::wallet::engine::encoding::{Encoded, Sats};
-use crate::wallet::engine::steps::arkoor::ArkoorSpend;
+use crate::wallet::engine::steps::arkoor::{ArkoorSpend, Signing};
 use crate::wallet::engine::steps::end::{movement_of, signed};
 use crate::wallet::engine::{self, Answer, clock};
 use crate::wallet::{CommitPoint, Error, PATIENCE, Result, Wallet};
@@ -188,7 +188,10 @@ impl Wallet {
                 metadata: Map::new(),
             };
             movement::insert(tx, &movement, clock::now_millis())?;
-            Ok(Offboard::RegisterInputs(Payout { split, request }))
+            Ok(Offboard::Split {
+                request,
+                signing: Signing::RegisterInputs(split),
+            })
         });
         let progress = started.await?;
         self.outcome(id, engine::answer(progress, PATIENCE).await)

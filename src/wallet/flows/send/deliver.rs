@@ -1,9 +1,9 @@
 //! The step that hands the payment over.
 
-use ark_lib::VtxoId;
 use ark_lib::address::VtxoDelivery;
+use ark_lib::{Address, VtxoId};
 
-use super::{ArkoorSend, SignedPayment};
+use super::ArkoorSend;
 use crate::model::OperationId;
 use crate::store::{vtxo, vtxo_body};
 use crate::wallet::engine::steps::{end, upload};
@@ -14,39 +14,36 @@ use crate::wallet::{CommitPoint, Result, Wallet};
 pub(super) async fn deliver(
     wallet: &Wallet,
     id: &OperationId,
-    signed: SignedPayment,
+    destination: &Address,
+    outgoing: Vec<VtxoId>,
+    change: Vec<VtxoId>,
 ) -> Result<Step<ArkoorSend>> {
-    let all: Vec<VtxoId> = signed
-        .outgoing
-        .iter()
-        .chain(&signed.change)
-        .copied()
-        .collect();
+    let all: Vec<VtxoId> = outgoing.iter().chain(&change).copied().collect();
     let uploaded = upload::upload_outputs(wallet, &all).await?;
-    post(wallet, &signed).await?;
+    post(wallet, destination, &outgoing).await?;
     let id = id.clone();
     Ok(Step::commit(
         CommitPoint::SendDelivered,
         Next::Done,
         move |tx| {
             if uploaded {
-                vtxo::set_registered(tx, &signed.change, true)?;
+                vtxo::set_registered(tx, &change, true)?;
             }
-            vtxo_body::delete_foreign(tx, &signed.outgoing)?;
+            vtxo_body::delete_foreign(tx, &outgoing)?;
             end::succeed(tx, &id)
         },
     ))
 }
 
 /// Posts to the payee's mailboxes until one takes the VTXOs.
-async fn post(wallet: &Wallet, signed: &SignedPayment) -> Result<()> {
-    let outgoing = wallet.full_vtxos(signed.outgoing.clone()).await?;
+async fn post(wallet: &Wallet, destination: &Address, outgoing: &[VtxoId]) -> Result<()> {
+    let vtxos = wallet.full_vtxos(outgoing.to_vec()).await?;
     let mut failure = None;
-    for delivery in signed.destination.delivery() {
+    for delivery in destination.delivery() {
         let VtxoDelivery::ServerMailbox { blinded_id } = delivery else {
             continue;
         };
-        match wallet.server.post_arkoor(blinded_id, &outgoing).await {
+        match wallet.server.post_arkoor(blinded_id, &vtxos).await {
             Ok(()) => return Ok(()),
             Err(error) => failure = Some(error),
         }

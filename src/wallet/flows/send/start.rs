@@ -6,8 +6,8 @@ use std::sync::Arc;
 use ark_lib::Address;
 use bitcoin::Amount;
 
+use super::ArkoorSend;
 use super::destination::{Destination, check_payable, parse};
-use super::{ArkoorSend, Payment};
 use crate::model::{
     MovementId, MovementStatus, NewMovement, OperationId, PaymentMethod, Subsystem, Transfer,
 };
@@ -15,7 +15,7 @@ use crate::store::{WriteTx, movement, vtxo};
 use crate::wallet::account::keys::{self, WalletKeys};
 use crate::wallet::coins::select::{self, Limits};
 use crate::wallet::engine::encoding::{Encoded, Sats};
-use crate::wallet::engine::steps::arkoor::ArkoorSpend;
+use crate::wallet::engine::steps::arkoor::{ArkoorSpend, Signing};
 use crate::wallet::engine::steps::end::{movement_of, signed};
 use crate::wallet::engine::{self, Answer, clock};
 use crate::wallet::{CommitPoint, Error, PATIENCE, Result, Wallet};
@@ -84,12 +84,11 @@ impl Wallet {
         let id = OperationId::random();
         let (keys, pieces) = (self.keys.clone(), self.settings.change_pieces);
         let started = self.start(id.clone(), CommitPoint::SendStarted, move |tx, id| {
-            let (payment, registered) = reserve(tx, &keys, id, to, amount, limits, pieces)?;
-            write_movement(tx, id, &payment)?;
-            Ok(if registered {
-                ArkoorSend::Cosign(payment)
-            } else {
-                ArkoorSend::RegisterInputs(payment)
+            let signing = reserve(tx, &keys, id, &to, amount, limits, pieces)?;
+            write_movement(tx, id, &to, signing.spend())?;
+            Ok(ArkoorSend::Sign {
+                destination: to,
+                signing,
             })
         });
         let progress = started.await?;
@@ -105,16 +104,16 @@ impl Wallet {
     }
 }
 
-/// Selects and locks the inputs, and takes the change key. Returns also whether the server has the chains of all inputs.
+/// Selects and locks the inputs, and takes the change key.
 fn reserve(
     tx: &mut WriteTx<'_>,
     keys: &WalletKeys,
     id: &OperationId,
-    destination: Address,
+    destination: &Address,
     amount: Amount,
     limits: Limits,
     pieces: u8,
-) -> Result<(Payment, bool)> {
+) -> Result<Signing> {
     let inputs = select::select(tx, amount, limits)?;
     for input in &inputs {
         vtxo::lock(tx, input.id, id)?;
@@ -138,12 +137,20 @@ fn reserve(
         uploaded: false,
         doubts: 0,
     };
-    let registered = inputs.iter().all(|input| input.registered);
-    Ok((Payment { destination, spend }, registered))
+    Ok(if inputs.iter().all(|input| input.registered) {
+        Signing::Cosign(spend)
+    } else {
+        Signing::RegisterInputs(spend)
+    })
 }
 
-fn write_movement(tx: &WriteTx<'_>, id: &OperationId, payment: &Payment) -> Result<()> {
-    let amount = payment.spend.amount;
+fn write_movement(
+    tx: &WriteTx<'_>,
+    id: &OperationId,
+    destination: &Address,
+    spend: &ArkoorSpend,
+) -> Result<()> {
+    let amount = spend.amount;
     let balance = -signed(amount)?;
     let movement = NewMovement {
         operation: Some(id),
@@ -153,11 +160,11 @@ fn write_movement(tx: &WriteTx<'_>, id: &OperationId, payment: &Payment) -> Resu
         effective_balance: balance,
         offchain_fee: Amount::ZERO,
         sent_to: &[Transfer {
-            method: PaymentMethod::Ark(payment.destination.to_string()),
+            method: PaymentMethod::Ark(destination.to_string()),
             amount,
         }],
         received_on: &[],
-        input_vtxos: &payment.spend.inputs,
+        input_vtxos: &spend.inputs,
         output_vtxos: &[],
         metadata: serde_json::Map::new(),
     };
