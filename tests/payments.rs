@@ -304,3 +304,66 @@ async fn a_payment_that_outlasts_the_request_is_answered_202_and_goes_on() {
     .await;
     assert_conserved(&world, &[&payer, &payee]).await;
 }
+
+#[tokio::test]
+async fn an_input_that_is_busy_at_the_server_is_tried_again() {
+    // H60: the server says so while an earlier request of ours still runs, with the code of a refusal.
+    let world = World::new().await;
+    let (payer, payee) = (
+        Daemon::with_wallet(&world).await,
+        Daemon::with_wallet(&world).await,
+    );
+    payer.fund_and_board(&world, 20_000).await;
+    let busy = "vtxo is already locked by another process";
+    world.fault(json!({"target": "RequestArkoorCosign", "times": 2,
+        "action": {"type": "status", "code": 3, "message": busy}}));
+    payer.send(&payee.address().await, 5_000).await.ok();
+    assert_eq!(world.sandbox.ark.faults().active()[0].fired, 2);
+    payee.wait_for_spendable(5_000).await;
+    assert_conserved(&world, &[&payer, &payee]).await;
+}
+
+#[tokio::test]
+async fn a_payment_whose_step_panics_is_completed() {
+    // H57: the operation keeps its driver.
+    let world = World::new().await;
+    let mut payer = Daemon::with_wallet(&world).await;
+    let payee = Daemon::with_wallet(&world).await;
+    payer.fund_and_board(&world, 20_000).await;
+    payer.stop().await;
+    payer
+        .restart_with(None, &[("FAILPOINTS", "send.cosigned.before=1*panic")])
+        .await;
+    payer.wait_for_connected(true).await;
+    payer.send(&payee.address().await, 5_000).await.ok();
+    assert!(payer.log().contains("panicked"), "the panic happened");
+    payee.wait_for_spendable(5_000).await;
+    assert_conserved(&world, &[&payer, &payee]).await;
+}
+
+#[tokio::test]
+async fn one_unreadable_operation_does_not_stop_the_others() {
+    // H57: the wallet opens, and its other payments are completed.
+    let world = World::new().await;
+    let mut payer = Daemon::with_wallet(&world).await;
+    let payee = Daemon::with_wallet(&world).await;
+    payer.fund_and_board(&world, 20_000).await;
+    payer.fund_and_board(&world, 20_000).await;
+    let to = payee.address().await;
+    world.fault(json!({"target": "RequestArkoorCosign", "action": {"type": "drop_before"}}));
+    let (one, other) = tokio::join!(payer.send(&to, 19_000), payer.send(&to, 18_000));
+    assert_eq!((one.status, other.status), (202, 202));
+    payer.stop().await;
+    rusqlite::Connection::open(payer.folder().join("db.sqlite"))
+        .unwrap()
+        .execute(
+            "UPDATE operation SET state = 'damaged' WHERE id = (SELECT operation FROM movement WHERE id = ?1)",
+            [one.body["movement_id"].as_u64().unwrap()],
+        )
+        .unwrap();
+    world.no_faults();
+    payer.restart(None).await;
+    payee.wait_for_spendable(18_000).await;
+    assert!(payer.log().contains("operation cannot be read"));
+    assert_eq!(payer.balance("pending_arkoor_send_sat").await, 20_000);
+}

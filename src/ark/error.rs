@@ -3,6 +3,10 @@
 use ark_lib::VtxoId;
 use server_rpc::{StatusExt, tonic};
 
+/// The server's answer while an earlier request about the same VTXO still runs. That request may be our own, so the outcome is
+/// unknown, although the status code says otherwise (H60).
+const LOCKED: &str = "already locked by another process";
+
 /// A failed call. The variant says whether the server may have carried the request out.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum Error {
@@ -37,7 +41,7 @@ impl Error {
 
 impl From<tonic::Status> for Error {
     fn from(status: tonic::Status) -> Error {
-        if status.is_rejection() {
+        if status.is_rejection() && !status.message().contains(LOCKED) {
             return Error::Rejected {
                 message: status.message().to_owned(),
                 vtxos: status.rejected_vtxos(),
@@ -63,5 +67,12 @@ mod tests {
                 "code {code}"
             );
         }
+    }
+
+    #[test]
+    fn a_busy_input_is_no_rejection() {
+        let text = "bad user input: vtxo is already locked by another process";
+        let error = Error::from(tonic::Status::invalid_argument(text));
+        assert!(matches!(error, Error::Unknown(_)), "{error}");
     }
 }

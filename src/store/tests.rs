@@ -203,3 +203,19 @@ async fn many_writers_and_readers_at_once_lose_nothing() {
         .unwrap();
     assert_eq!(stored.len(), 200);
 }
+
+#[tokio::test]
+async fn a_spent_vtxo_never_becomes_spendable_again() {
+    // H54: a round that names it must not bring it back.
+    let (_folder, store) = store();
+    let id = insert(&store, 1_000, 100).await;
+    let holder = operation("round");
+    let seized = store
+        .write(move |tx| {
+            vtxo::spend(tx, id)?;
+            vtxo::seize(tx, id, &holder)?;
+            vtxo::release(tx, &holder)
+        })
+        .await;
+    assert!(matches!(seized, Err(Error::Conflict(_))), "{seized:?}");
+}

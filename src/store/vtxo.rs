@@ -171,13 +171,14 @@ pub fn release(tx: &mut WriteTx<'_>, holder: &OperationId) -> Result<(), Error> 
     Ok(())
 }
 
-/// Locks a VTXO for an operation even if another one holds it or it counts as spent: the server has assigned it to this operation.
+/// Locks a VTXO for an operation even if another one holds it: the server has assigned it to this operation. A spent VTXO stays
+/// spent, or the end of the operation would make it spendable (H54).
 ///
 /// # Errors
-/// [`Error::Conflict`] when it is exited or unknown.
+/// [`Error::Conflict`] when it is spent, exited or unknown.
 pub fn seize(tx: &mut WriteTx<'_>, id: VtxoId, holder: &OperationId) -> Result<(), Error> {
     transition(tx, id, VtxoState::Locked(Some(holder.clone())), |state| {
-        *state != VtxoState::Exited
+        matches!(state, VtxoState::Spendable | VtxoState::Locked(_))
     })
 }
 

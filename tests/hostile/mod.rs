@@ -1,6 +1,7 @@
 //! An Ark server that cheats: the daemon never sends a forfeit without getting what it is for. The tests check the server's count of
 //! calls, and that the VTXOs can be used afterwards. H, W and § refer to docs/protocol.md.
 
+mod boards;
 mod offboards;
 mod rounds;
 

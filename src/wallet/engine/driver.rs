@@ -1,8 +1,10 @@
 //! The task that runs an operation's steps.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::FutureExt;
 use tokio::sync::watch;
 use tracing::Instrument;
 
@@ -20,23 +22,24 @@ const MAX_BACK_OFF: Duration = Duration::from_secs(60);
 
 /// Drives an unfinished row, which an earlier run of the process or another transaction wrote.
 pub(in crate::wallet) fn resume<F: Flow>(wallet: &Arc<Wallet>, row: &OperationRow) -> Result<()> {
+    let Some(reports) = wallet.operations.enter(&row.id, F::KIND) else {
+        return Ok(());
+    };
+    // One that cannot be read stays registered, so that the balance counts what it holds.
     let state: F = serde_json::from_str(&row.state)
         .map_err(|error| store::Error::corrupt("operation state", error))?;
-    if let Some(reports) = wallet.operations.enter(&row.id, F::KIND) {
-        tracing::info!(operation = %row.id, kind = ?row.kind, "resuming operation");
-        let tries = Tries {
+    tracing::info!(operation = %row.id, kind = ?row.kind, "resuming operation");
+    Driver {
+        wallet: Arc::clone(wallet),
+        id: row.id.clone(),
+        state,
+        tries: Tries {
             failed: row.attempts,
             earlier: true,
-        };
-        Driver {
-            wallet: Arc::clone(wallet),
-            id: row.id.clone(),
-            state,
-            tries,
-            reports,
-        }
-        .launch(row.wake_at);
+        },
+        reports,
     }
+    .launch(row.wake_at);
     Ok(())
 }
 
@@ -111,6 +114,8 @@ struct Driver<F> {
 
 enum Then {
     Continue,
+    AwaitBlock,
+    AwaitRound(Duration),
     End,
 }
 
@@ -139,28 +144,22 @@ impl<F: Flow> Driver<F> {
             if self.state.answers_caller() {
                 self.reports.progress.send_replace(Progress::Answerable);
             }
-            let step = self
-                .state
-                .clone()
-                .step(&self.wallet, &self.id, self.tries)
-                .await;
-            let taken = match step {
-                Ok(Step::Commit {
-                    point,
-                    next,
-                    writes,
-                }) => self.write(point, next, writes, &mut nudges).await,
-                Ok(Step::AwaitBlock) => {
-                    self.recover().await;
+            // A panic must not leave an operation without a driver (H57); its state is as it was before the step.
+            let turn = AssertUnwindSafe(self.turn(&mut nudges)).catch_unwind();
+            let taken = turn.await.unwrap_or_else(|_| {
+                let panicked = anyhow::anyhow!("the step of the operation panicked");
+                Err(Error::internal(panicked))
+            });
+            match taken {
+                Ok(Then::Continue) => {}
+                Ok(Then::AwaitBlock) => {
                     self.reports.rested.send_replace(*nudges.borrow());
                     tokio::select! {
                         _ = tips.changed() => {}
                         _ = nudges.changed() => {}
                     }
-                    Ok(Then::Continue)
                 }
-                Ok(Step::AwaitRound(at_most)) => {
-                    self.recover().await;
+                Ok(Then::AwaitRound(at_most)) => {
                     self.reports.rested.send_replace(*nudges.borrow());
                     tokio::select! {
                         _ = rounds.changed() => {}
@@ -168,17 +167,32 @@ impl<F: Flow> Driver<F> {
                         _ = nudges.changed() => {}
                         () = tokio::time::sleep(at_most) => {}
                     }
-                    Ok(Then::Continue)
                 }
-                Err(error) => Err(error),
-            };
-            match taken {
-                Ok(Then::Continue) => {}
                 Ok(Then::End) => break,
                 Err(error) => self.back_off(&error, &mut nudges).await,
             }
         }
         self.wallet.operations.leave(&self.id);
+    }
+
+    /// Runs one step, and commits what it returns.
+    async fn turn(&mut self, nudges: &mut watch::Receiver<u64>) -> Result<Then> {
+        let state = self.state.clone();
+        match state.step(&self.wallet, &self.id, self.tries).await? {
+            Step::Commit {
+                point,
+                next,
+                writes,
+            } => self.write(point, next, writes, nudges).await,
+            Step::AwaitBlock => {
+                self.recover().await;
+                Ok(Then::AwaitBlock)
+            }
+            Step::AwaitRound(at_most) => {
+                self.recover().await;
+                Ok(Then::AwaitRound(at_most))
+            }
+        }
     }
 
     async fn write(

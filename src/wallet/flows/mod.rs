@@ -21,7 +21,10 @@ impl Wallet {
     /// Drives all operations that a former run of the process left unfinished.
     pub(in crate::wallet) async fn resume_operations(self: &Arc<Wallet>) -> Result<()> {
         for row in self.store.read(operation::unfinished).await? {
-            self.resume_operation(&row)?;
+            // One unreadable row must not keep the wallet from opening (H57).
+            if let Err(error) = self.resume_operation(&row) {
+                tracing::error!(operation = %row.id, ?error, "operation cannot be read; it is not resumed, and its VTXOs stay locked");
+            }
         }
         Ok(())
     }

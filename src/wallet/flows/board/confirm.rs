@@ -1,6 +1,7 @@
 //! The steps from the signed board to the spendable VTXO.
 
 use super::{Board, SignedBoard};
+use crate::chain::TxStatus;
 use crate::model::{MovementStatus, OperationId};
 use crate::store::vtxo;
 use crate::wallet::engine::steps::broadcast::{self, Broadcast, Depth, broadcast_again};
@@ -12,11 +13,24 @@ use crate::wallet::{CommitPoint, Error, Result, Wallet};
 pub(super) async fn broadcast(
     wallet: &Wallet,
     id: &OperationId,
-    signed: SignedBoard,
+    mut signed: SignedBoard,
 ) -> Result<Step<Board>> {
+    if !signed.was_broadcast && expires_too_soon(wallet, &signed).await? {
+        let reason = Error::conflict(
+            "board_expired",
+            "the board would expire before it could be exited safely; nothing was broadcast. Board again",
+        );
+        return Ok(write_off(wallet, id, &signed, reason));
+    }
     match broadcast::broadcast(wallet, &signed.funding_tx).await? {
-        Broadcast::Out => {}
-        Broadcast::DoubleSpent => return Ok(write_off(wallet, id, &signed)),
+        Broadcast::Out => signed.was_broadcast = true,
+        Broadcast::DoubleSpent => {
+            let reason = Error::conflict(
+                "board_double_spent",
+                "the coins of this board were spent by another transaction",
+            );
+            return Ok(write_off(wallet, id, &signed, reason));
+        }
         Broadcast::Failed(error) => {
             let txid = signed.funding_tx.compute_txid();
             return Err(broadcast::not_broadcast("board's funding", txid, &error));
@@ -68,13 +82,32 @@ pub(super) async fn confirm(
     ))
 }
 
-/// Ends a board whose funding transaction can never confirm: its VTXO is worth nothing.
-fn write_off(wallet: &Wallet, id: &OperationId, signed: &SignedBoard) -> Step<Board> {
+/// Whether the server could take the board's output before an exit of the VTXO is claimed, with the margin for slow confirmation of
+/// the funding transaction and of the exit (H53).
+async fn expires_too_soon(wallet: &Wallet, signed: &SignedBoard) -> Result<bool> {
+    // A process that died right after the broadcast did not store it.
+    let txid = signed.funding_tx.compute_txid();
+    if wallet.chain.status(txid).await? != TxStatus::NotFound {
+        return Ok(false);
+    }
+    let tip = wallet.chain.tip().await?.height;
+    let vtxo = wallet.vtxo(signed.vtxo).await?;
+    let margin = wallet.settings.exit_margin;
+    let safe = tip
+        .checked_add(vtxo.exit_delta)
+        .and_then(|height| height.checked_add(margin))
+        .and_then(|height| height.checked_add(margin));
+    Ok(safe.is_none_or(|safe| safe >= vtxo.expiry_height))
+}
+
+/// Ends a board whose funding transaction never confirms: the on-chain coins are released, and the VTXO is worth nothing.
+fn write_off(
+    wallet: &Wallet,
+    id: &OperationId,
+    signed: &SignedBoard,
+    reason: Error,
+) -> Step<Board> {
     let (onchain, id, vtxo) = (wallet.onchain.clone(), id.clone(), signed.vtxo);
-    let reason = Error::conflict(
-        "board_double_spent",
-        "the coins of this board were spent by another transaction",
-    );
     Step::commit(CommitPoint::BoardAborted, Next::Failed(reason), move |tx| {
         onchain.release(tx, id.as_str())?;
         vtxo::spend(tx, vtxo)?;

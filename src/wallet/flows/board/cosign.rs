@@ -20,21 +20,27 @@ pub(super) async fn cosign(
     funded: FundedBoard,
     tries: Tries,
 ) -> Result<Step<Board>> {
-    let (vtxo, funding_tx) = match sign(wallet, funded).await? {
-        Ok(signed) => signed,
-        Err(ark::Error::Rejected { message, .. }) => {
+    let signed = match sign(wallet, funded).await {
+        Ok(Ok(signed)) => Ok(signed),
+        Ok(Err(ark::Error::Rejected { message, .. })) => {
             let reason = Error::conflict(
                 "server_refused",
                 format!("the Ark server refuses the board: {message}"),
             );
             return Ok(abort(wallet, id, reason));
         }
-        // The server keeps nothing of a board before it is registered, so this one can be dropped.
-        Err(error) if tries.exhausted() => return Ok(abort(wallet, id, error.into())),
-        Err(error) => return Err(error.into()),
+        Ok(Err(error)) => Err(error.into()),
+        Err(error) => Err(error),
+    };
+    let (vtxo, funding_tx) = match signed {
+        Ok(signed) => signed,
+        // The server keeps nothing of a board before it is registered, so this one can be dropped after any failure (H52).
+        Err(error) if tries.exhausted() => return Ok(abort(wallet, id, error)),
+        Err(error) => return Err(error),
     };
     let next = SignedBoard {
         funding_tx: funding_tx.clone(),
+        was_broadcast: false,
         vtxo: vtxo.id(),
         net: vtxo.amount(),
     };

@@ -73,6 +73,8 @@ pub(in crate::wallet) struct FundedBoard {
 pub(in crate::wallet) struct SignedBoard {
     #[serde(with = "TransactionHex")]
     funding_tx: Transaction,
+    /// Whether the network has had the funding transaction.
+    was_broadcast: bool,
     vtxo: VtxoId,
     /// The VTXO's value, after the fee.
     #[serde(with = "bitcoin::amount::serde::as_sat")]

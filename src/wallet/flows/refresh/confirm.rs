@@ -40,10 +40,11 @@ pub(super) async fn publish(
     ))
 }
 
-/// Locks an input, whichever operation holds it. An exited VTXO stays exited; it is forfeited all the same.
+/// Locks an input, whichever operation holds it. An exited VTXO stays exited and a spent one spent; they are forfeited all the
+/// same.
 fn seize(tx: &mut WriteTx<'_>, input: VtxoId, id: &OperationId) -> Result<()> {
     match vtxo::get(tx, input)? {
-        Some(record) if record.state == VtxoState::Exited => Ok(()),
+        Some(record) if matches!(record.state, VtxoState::Exited | VtxoState::Spent) => Ok(()),
         _ => Ok(vtxo::seize(tx, input, id)?),
     }
 }
