@@ -12,7 +12,7 @@ use rustix::fs::{FlockOperation, fcntl_lock, flock};
 /// `flock` belongs to the open file, so it also works between two daemons of one process.
 #[derive(Debug)]
 pub struct DaemonLock {
-    _file: File,
+    file: File,
 }
 
 /// Marks the wallet as open: an exclusive POSIX lock on `LOCK`, which other programs on the same datadir respect.
@@ -54,7 +54,15 @@ impl DaemonLock {
         take(path, |file| {
             flock(file, FlockOperation::NonBlockingLockExclusive)
         })
-        .map(|file| Self { _file: file })
+        .map(|file| Self { file })
+    }
+}
+
+impl Drop for DaemonLock {
+    /// A child process shares the open file until it executes its program, and would hold the lock that long.
+    fn drop(&mut self) {
+        // An error is of no use here: closing the file releases the lock as well.
+        let _ = flock(&self.file, FlockOperation::Unlock);
     }
 }
 
