@@ -44,6 +44,7 @@ async fn a_board_that_would_expire_too_soon_is_not_broadcast() {
     daemon.fund(&world, 50_000).await;
     daemon.stop().await;
     daemon.restart(Some("board.cosigned.after")).await;
+    daemon.wait_for_connected(true).await;
     let body = Some(json!({"amount_sat": 40_000}));
     let killed = daemon.try_send("POST", "/boards/board-amount", body).await;
     assert!(killed.is_err(), "{killed:?}");
