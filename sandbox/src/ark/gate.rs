@@ -22,10 +22,8 @@ use super::service::Rpc;
 use super::state::Ark;
 use super::status::with_identifiers;
 
-/// Maximum size of a request in bytes; clients accept the same size in answers.
-const MAX_MESSAGE: usize = 64 * 1024 * 1024;
-
-/// The gRPC services of one run of the server.
+/// The gRPC services of one run of the server. As on a real server, a request above tonic's default limit of 4 MiB is refused with
+/// `OutOfRange`.
 #[derive(Clone)]
 pub struct Gate {
     ark: Arc<Ark>,
@@ -41,12 +39,10 @@ impl Gate {
             ark,
             ark_service: ArkServiceServer::from_arc(rpc.clone())
                 .accept_compressed(Zstd)
-                .send_compressed(Zstd)
-                .max_decoding_message_size(MAX_MESSAGE),
+                .send_compressed(Zstd),
             mailbox_service: MailboxServiceServer::from_arc(rpc)
                 .accept_compressed(Zstd)
-                .send_compressed(Zstd)
-                .max_decoding_message_size(MAX_MESSAGE),
+                .send_compressed(Zstd),
         }
     }
 
