@@ -126,7 +126,7 @@ async fn no_round_comes_before_the_scheduled_height() {
 }
 
 #[tokio::test]
-async fn the_fee_is_that_of_the_scheduled_height() {
+async fn the_fee_is_that_of_the_scheduled_height_even_if_it_has_passed() {
     let sandbox = Sandbox::start(Params {
         fees: crate::ark::charging_fees(),
         ..at_once()
@@ -146,6 +146,17 @@ async fn the_fee_is_that_of_the_scheduled_height() {
     assert_eq!(now.unwrap_err().code(), Code::InvalidArgument);
     wallet
         .delegate(&[&old], &amounts, None, Some(cheap))
+        .await
+        .unwrap();
+
+    let height = sandbox.chain.tip().await.unwrap().height;
+    sandbox.chain.mine(cheap - height).await.unwrap();
+    let passed = wallet
+        .delegate(&[&old], &amounts, None, Some(cheap - 1))
+        .await;
+    assert_eq!(passed.unwrap_err().code(), Code::InvalidArgument);
+    wallet
+        .delegate(&[&old], &amounts, None, None)
         .await
         .unwrap();
 }
