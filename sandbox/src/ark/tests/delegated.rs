@@ -162,6 +162,25 @@ async fn the_fee_is_that_of_the_scheduled_height_even_if_it_has_passed() {
 }
 
 #[tokio::test]
+async fn an_output_above_the_largest_vtxo_is_refused() {
+    let sandbox = Sandbox::start(Params {
+        max_vtxo_amount: Some(sat(10_000)),
+        ..at_once()
+    })
+    .await;
+    let wallet = sandbox.wallet().await;
+    let first = sandbox.board(&wallet, sat(8_000)).await;
+    let second = sandbox.board(&wallet, sat(8_000)).await;
+    let inputs = [&first, &second];
+    let merged = wallet.delegate(&inputs, &[16_000], None, None).await;
+    assert_eq!(merged.unwrap_err().code(), Code::InvalidArgument);
+    wallet
+        .delegate(&inputs, &[10_000, 6_000], None, None)
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
 async fn a_newer_participation_replaces_those_with_the_same_inputs() {
     let sandbox = Sandbox::start(at_once()).await;
     let wallet = sandbox.wallet().await;
