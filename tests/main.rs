@@ -15,6 +15,7 @@ mod errors;
 mod expiry;
 mod fees;
 mod hostile;
+mod large_requests;
 mod lifecycle;
 mod lists;
 mod load;

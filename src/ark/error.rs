@@ -24,6 +24,9 @@ pub enum Error {
     /// The request may or may not have been carried out.
     #[error("the Ark server gave no clear answer: {0}")]
     Unknown(String),
+    /// The server finds the request too large, or is overloaded. Whether it carried the request out is not proven.
+    #[error("the Ark server finds a request too large: {0}")]
+    TooLarge(String),
     /// The server's keys or parameters are not safe to work with.
     #[error("the Ark server is not safe to use: {0}")]
     Unsafe(String),
@@ -47,7 +50,11 @@ impl From<tonic::Status> for Error {
                 vtxos: status.rejected_vtxos(),
             };
         }
-        Error::Unknown(format!("{:?}: {}", status.code(), status.message()))
+        let message = format!("{:?}: {}", status.code(), status.message());
+        match status.code() {
+            tonic::Code::OutOfRange | tonic::Code::ResourceExhausted => Error::TooLarge(message),
+            _ => Error::Unknown(message),
+        }
     }
 }
 
@@ -57,15 +64,15 @@ mod tests {
 
     #[test]
     fn only_invalid_argument_and_not_found_are_rejections() {
-        for code in 0..=16 {
-            let error = Error::from(tonic::Status::new(tonic::Code::from(code), "no"));
-            let proven =
-                code == tonic::Code::InvalidArgument as i32 || code == tonic::Code::NotFound as i32;
-            assert_eq!(
-                matches!(error, Error::Rejected { .. }),
-                proven,
-                "code {code}"
-            );
+        use tonic::Code;
+        for code in (0..=16).map(Code::from) {
+            let error = Error::from(tonic::Status::new(code, "no"));
+            let as_expected = match code {
+                Code::InvalidArgument | Code::NotFound => matches!(error, Error::Rejected { .. }),
+                Code::OutOfRange | Code::ResourceExhausted => matches!(error, Error::TooLarge(_)),
+                _ => matches!(error, Error::Unknown(_)),
+            };
+            assert!(as_expected, "{code:?}: {error:?}");
         }
     }
 

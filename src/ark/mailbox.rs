@@ -11,6 +11,7 @@ use futures::{Stream, StreamExt};
 use server_rpc::protos::mailbox_server::{self as protos, mailbox_message::Message};
 use server_rpc::{MAX_NB_MAILBOX_ARKOOR_VTXOS, MAX_NB_MAILBOX_RECOVERY_IDS, TryFromBytes};
 
+use super::chunks::send_in_chunks;
 use super::connection::stream_request;
 use super::{Error, Server};
 
@@ -67,26 +68,27 @@ impl From<protos::MailboxMessage> for MailboxMessage {
 }
 
 impl Server {
-    /// Posts VTXOs of one owner to the owner's mailbox. Idempotent.
+    /// Posts VTXOs of one owner to the owner's mailbox, in as many messages as the server's limits need. Idempotent: the server
+    /// leaves out what it has delivered before.
     ///
     /// # Errors
-    /// See [`Error`].
+    /// [`Error::TooLarge`] if the server does not take a single VTXO; see [`Error`].
     pub async fn post_arkoor(
         &self,
         mailbox: &BlindedMailboxIdentifier,
         vtxos: &[Vtxo<Full>],
     ) -> Result<(), Error> {
-        for chunk in vtxos.chunks(MAX_NB_MAILBOX_ARKOOR_VTXOS) {
+        let vtxos = vtxos.iter().map(ProtocolEncoding::serialize).collect();
+        send_in_chunks(vtxos, MAX_NB_MAILBOX_ARKOOR_VTXOS, |vtxos| {
             let request = protos::PostArkoorMessageRequest {
                 blinded_id: mailbox.serialize(),
-                vtxos: chunk.iter().map(ProtocolEncoding::serialize).collect(),
+                vtxos,
             };
             self.call(|mut connection| async move {
                 connection.mailbox_client.post_arkoor_message(request).await
             })
-            .await?;
-        }
-        Ok(())
+        })
+        .await
     }
 
     /// Reads one page of our mailbox: the messages after `checkpoint`.
@@ -137,10 +139,11 @@ impl Server {
     /// # Errors
     /// See [`Error`].
     pub async fn post_recovery_ids(&self, mailbox: &Keypair, ids: &[VtxoId]) -> Result<(), Error> {
-        for chunk in ids.chunks(MAX_NB_MAILBOX_RECOVERY_IDS) {
+        let ids = ids.iter().map(|id| id.to_bytes().to_vec()).collect();
+        send_in_chunks(ids, MAX_NB_MAILBOX_RECOVERY_IDS, |vtxo_ids| {
             let request = protos::PostRecoveryVtxoIdsRequest {
                 mailbox_id: mailbox.public_key().serialize().to_vec(),
-                vtxo_ids: chunk.iter().map(|id| id.to_bytes().to_vec()).collect(),
+                vtxo_ids,
                 authorization: Some(authorization(mailbox, POST_AUTHORIZATION)),
             };
             self.call(|mut connection| async move {
@@ -149,9 +152,8 @@ impl Server {
                     .post_recovery_vtxo_ids(request)
                     .await
             })
-            .await?;
-        }
-        Ok(())
+        })
+        .await
     }
 }
 

@@ -7,6 +7,7 @@
 //! ([`Error::Unknown`]); only the first allows a caller to release locked inputs.
 
 mod boards;
+mod chunks;
 mod connection;
 mod error;
 mod mailbox;

@@ -8,24 +8,27 @@ use bitcoin::secp256k1::Keypair;
 use server_rpc::MAX_NB_REGISTER_VTXOS;
 use server_rpc::protos::{self, VtxoSpendState};
 
+use super::chunks::send_in_chunks;
 use super::{Error, Server};
 
+/// Most chains in one upload. The server would take 1000, but validates one after another, and has to answer in time.
+const CHAINS_PER_UPLOAD: usize = 250;
+const _: () = assert!(CHAINS_PER_UPLOAD <= MAX_NB_REGISTER_VTXOS);
+
 impl Server {
-    /// Uploads the signed transaction chains of VTXOs, in requests of at most 1000. Idempotent.
+    /// Uploads the signed transaction chains of VTXOs, in as many requests as the server's limits need. Idempotent.
     ///
     /// # Errors
-    /// See [`Error`].
+    /// [`Error::TooLarge`] if the server does not take a single chain; see [`Error`].
     pub async fn register_chains(&self, vtxos: &[Vtxo<Full>]) -> Result<(), Error> {
-        for chunk in vtxos.chunks(MAX_NB_REGISTER_VTXOS) {
-            let request = protos::RegisterVtxoTransactionsRequest {
-                vtxos: chunk.iter().map(ProtocolEncoding::serialize).collect(),
-            };
+        let chains = vtxos.iter().map(ProtocolEncoding::serialize).collect();
+        send_in_chunks(chains, CHAINS_PER_UPLOAD, |vtxos| {
+            let request = protos::RegisterVtxoTransactionsRequest { vtxos };
             self.call(|mut connection| async move {
                 connection.client.register_vtxo_transactions(request).await
             })
-            .await?;
-        }
-        Ok(())
+        })
+        .await
     }
 
     /// Requests the server's partial signatures on an arkoor spend. Once it has answered, the server treats the inputs as

@@ -160,9 +160,10 @@ impl From<ark::Error> for Error {
         match error {
             ark::Error::Rejected { .. } => Error::conflict("server_refused", message),
             ark::Error::Unsafe(_) => Error::unavailable("server_unsafe", message),
-            ark::Error::Unreachable(_) | ark::Error::Unknown(_) | ark::Error::Malformed(_) => {
-                Error::unavailable("server_unavailable", message)
-            }
+            ark::Error::Unreachable(_)
+            | ark::Error::Unknown(_)
+            | ark::Error::TooLarge(_)
+            | ark::Error::Malformed(_) => Error::unavailable("server_unavailable", message),
         }
     }
 }

@@ -22,10 +22,9 @@ use super::service::Rpc;
 use super::state::Ark;
 use super::status::with_identifiers;
 
-/// Maximum size of a request in bytes; clients accept the same size in answers.
-const MAX_MESSAGE: usize = 64 * 1024 * 1024;
-
-/// The gRPC services of one run of the server.
+/// The gRPC services of one run of the server. They refuse a request above [`Params::max_request_bytes`] with `OutOfRange`.
+///
+/// [`Params::max_request_bytes`]: super::Params::max_request_bytes
 #[derive(Clone)]
 pub struct Gate {
     ark: Arc<Ark>,
@@ -37,16 +36,17 @@ impl Gate {
     /// The services of this run.
     pub fn new(ark: Arc<Ark>) -> Gate {
         let rpc = Arc::new(Rpc(ark.clone()));
+        let max_bytes = ark.params.max_request_bytes;
         Gate {
             ark,
             ark_service: ArkServiceServer::from_arc(rpc.clone())
+                .max_decoding_message_size(max_bytes)
                 .accept_compressed(Zstd)
-                .send_compressed(Zstd)
-                .max_decoding_message_size(MAX_MESSAGE),
+                .send_compressed(Zstd),
             mailbox_service: MailboxServiceServer::from_arc(rpc)
+                .max_decoding_message_size(max_bytes)
                 .accept_compressed(Zstd)
-                .send_compressed(Zstd)
-                .max_decoding_message_size(MAX_MESSAGE),
+                .send_compressed(Zstd),
         }
     }
 

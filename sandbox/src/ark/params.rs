@@ -67,6 +67,8 @@ pub struct Params {
     pub ln_receive_anti_dos_required: bool,
     /// Most messages in one answer of `ReadMailbox`.
     pub max_read_mailbox_items: u32,
+    /// Largest request in bytes. A real server has tonic's default of 4 MiB; tests lower it.
+    pub max_request_bytes: usize,
     /// What each operation costs.
     pub fees: FeeSchedule,
     /// Announcement shown to the users at the handshake.
@@ -112,6 +114,7 @@ impl Params {
             max_user_invoice_cltv_delta: BlockDelta::new(60),
             ln_receive_anti_dos_required: false,
             max_read_mailbox_items: 100,
+            max_request_bytes: 4 * 1024 * 1024,
             fees: FeeSchedule::default(),
             announcement: None,
         }

@@ -51,7 +51,7 @@ impl Wallet {
     async fn register_all_possible(&self, vtxos: &[Vtxo<Full>]) -> Result<Vec<VtxoId>> {
         match self.server.register_chains(vtxos).await {
             Ok(()) => return Ok(vtxos.iter().map(Vtxo::id).collect()),
-            Err(ark::Error::Rejected { .. }) => {}
+            Err(ark::Error::Rejected { .. } | ark::Error::TooLarge(_)) => {}
             Err(error) => return Err(error.into()),
         }
         let mut accepted = Vec::new();
@@ -62,7 +62,7 @@ impl Wallet {
                 .await
             {
                 Ok(()) => accepted.push(vtxo.id()),
-                Err(error @ ark::Error::Rejected { .. }) => {
+                Err(error @ (ark::Error::Rejected { .. } | ark::Error::TooLarge(_))) => {
                     tracing::warn!(vtxo = %vtxo.id(), %error, "the Ark server refused the exit chain of a VTXO");
                 }
                 Err(error) => return Err(error.into()),

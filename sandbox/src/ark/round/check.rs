@@ -62,6 +62,11 @@ impl Ark {
             if output.amount < P2TR_DUST {
                 return Err(RpcError::bad(format!("an output needs {P2TR_DUST}")));
             }
+            if let Some(max) = self.params.max_vtxo_amount
+                && output.amount > max
+            {
+                return Err(RpcError::bad(format!("an output may have at most {max}")));
+            }
             left = left
                 .checked_sub(output.amount)
                 .ok_or_else(|| RpcError::bad("outputs exceed inputs"))?;

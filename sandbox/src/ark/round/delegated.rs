@@ -38,7 +38,11 @@ impl Ark {
             check_block_height(request.scheduled_height.unwrap_or(0)).map_err(RpcError::bad)?;
 
         let _turn = self.turn().await;
-        let height = self.tip_height().await?.max(scheduled);
+        // Like a real server, also if the scheduled height has passed: the fee is then that of an earlier height.
+        let height = match request.scheduled_height {
+            Some(_) => scheduled,
+            None => self.tip_height().await?,
+        };
         let records = self.known(&inputs.ids)?;
         let terms = self
             .check_outputs(&records, &outputs, height)

@@ -126,7 +126,7 @@ async fn no_round_comes_before_the_scheduled_height() {
 }
 
 #[tokio::test]
-async fn the_fee_is_that_of_the_scheduled_height() {
+async fn the_fee_is_that_of_the_scheduled_height_even_if_it_has_passed() {
     let sandbox = Sandbox::start(Params {
         fees: crate::ark::charging_fees(),
         ..at_once()
@@ -146,6 +146,36 @@ async fn the_fee_is_that_of_the_scheduled_height() {
     assert_eq!(now.unwrap_err().code(), Code::InvalidArgument);
     wallet
         .delegate(&[&old], &amounts, None, Some(cheap))
+        .await
+        .unwrap();
+
+    let height = sandbox.chain.tip().await.unwrap().height;
+    sandbox.chain.mine(cheap - height).await.unwrap();
+    let passed = wallet
+        .delegate(&[&old], &amounts, None, Some(cheap - 1))
+        .await;
+    assert_eq!(passed.unwrap_err().code(), Code::InvalidArgument);
+    wallet
+        .delegate(&[&old], &amounts, None, None)
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
+async fn an_output_above_the_largest_vtxo_is_refused() {
+    let sandbox = Sandbox::start(Params {
+        max_vtxo_amount: Some(sat(10_000)),
+        ..at_once()
+    })
+    .await;
+    let wallet = sandbox.wallet().await;
+    let first = sandbox.board(&wallet, sat(8_000)).await;
+    let second = sandbox.board(&wallet, sat(8_000)).await;
+    let inputs = [&first, &second];
+    let merged = wallet.delegate(&inputs, &[16_000], None, None).await;
+    assert_eq!(merged.unwrap_err().code(), Code::InvalidArgument);
+    wallet
+        .delegate(&inputs, &[10_000, 6_000], None, None)
         .await
         .unwrap();
 }

@@ -108,6 +108,25 @@ async fn a_missing_method_answers_unimplemented() {
 }
 
 #[tokio::test]
+async fn a_request_above_4_mib_is_refused() {
+    let sandbox = Sandbox::start(Params::free()).await;
+    let client = sandbox.connect().await.client;
+    let upload = |bytes: usize| {
+        let request = protos::RegisterVtxoTransactionsRequest {
+            vtxos: vec![vec![0; bytes]],
+        };
+        let mut client = client.clone();
+        async move {
+            let answer = client.register_vtxo_transactions(request).await;
+            answer.unwrap_err().code()
+        }
+    };
+    const MIB: usize = 1024 * 1024;
+    assert_eq!(upload(4 * MIB - 100).await, Code::InvalidArgument);
+    assert_eq!(upload(4 * MIB).await, Code::OutOfRange);
+}
+
+#[tokio::test]
 async fn the_control_routes_speak_json() {
     let sandbox = Sandbox::start(Params::free()).await;
     let wallet = sandbox.wallet().await;
