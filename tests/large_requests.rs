@@ -50,7 +50,6 @@ async fn assert_larger_than_a_request(world: &World, daemon: &Daemon) {
         let mut client = connection.client.clone();
         client.register_vtxo_transactions(request).await
     };
-    eprintln!("sizes {:?}", vtxos.iter().map(Vec::len).collect::<Vec<_>>());
     upload(vtxos[..1].to_vec()).await.unwrap();
     let refused = upload(vtxos).await.unwrap_err();
     assert_eq!(refused.code(), Code::OutOfRange, "{refused}");
