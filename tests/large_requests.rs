@@ -83,14 +83,15 @@ async fn a_payment_of_more_than_fits_into_one_request_is_delivered() {
     assert_conserved(&world, &[&payer, &payee]).await;
 }
 
-/// The server finds every upload too large, even of a single chain. Nothing has been signed, so the refresh ends.
+/// The server finds every upload too large, even of a single chain. Nothing has been signed, so the refresh ends. The fault begins
+/// before the board, so that the catch-up cannot upload the chain first.
 #[tokio::test]
 async fn a_refresh_whose_upload_stays_too_large_ends_and_frees_its_coins() {
     let world = World::with(rounds_of(1)).await;
     let daemon = Daemon::with_wallet(&world).await;
-    daemon.fund_and_board(&world, 50_000).await;
     let refusal = json!({"type": "status", "code": Code::OutOfRange as i32, "message": "too big"});
     world.fault(json!({"target": "RegisterVtxoTransactions", "action": refusal}));
+    daemon.fund_and_board(&world, 50_000).await;
     daemon.post_empty("/wallet/refresh/all").await;
     eventually("the refresh has failed", async || {
         let history = daemon.history().await;
