@@ -59,9 +59,11 @@ async fn assert_larger_than_a_request(world: &World, daemon: &Daemon) {
 async fn a_refresh_of_more_than_fits_into_one_request_succeeds() {
     let (world, payer, payee) = after_many_payments().await;
     assert_larger_than_a_request(&world, &payee).await;
+    let uploads = world.calls_of("RegisterVtxoTransactions");
     payee.refresh_all().await;
     world.successful_round().await;
     payee.finish_round(&world).await;
+    assert!(world.calls_of("RegisterVtxoTransactions") > uploads + 2);
     assert_eq!(payee.vtxos().await.len(), 1);
     assert_eq!(payee.balance("spendable_sat").await, PAYMENTS * SATS);
     assert_conserved(&world, &[&payer, &payee]).await;
@@ -73,22 +75,23 @@ async fn a_payment_of_more_than_fits_into_one_request_is_delivered() {
     assert_larger_than_a_request(&world, &payee).await;
     let before = payer.balance("spendable_sat").await;
     let posts = world.calls_of("PostArkoorMessage");
-    let paid = payee.send(&payer.address().await, PAYMENTS * SATS).await;
-    paid.ok();
+    let to = payer.address().await;
+    payee.send(&to, PAYMENTS * SATS).await.ok();
     payer.wait_for_spendable(before + PAYMENTS * SATS).await;
     assert!(world.calls_of("PostArkoorMessage") > posts + 2);
     assert_eq!(payee.balance("spendable_sat").await, 0);
     assert_conserved(&world, &[&payer, &payee]).await;
 }
 
-/// The server finds every upload too large, even of a single chain. Nothing has been signed, so the refresh ends.
+/// The server finds every upload too large, even of a single chain. Nothing has been signed, so the refresh ends. The fault begins
+/// before the board, so that the catch-up cannot upload the chain first.
 #[tokio::test]
 async fn a_refresh_whose_upload_stays_too_large_ends_and_frees_its_coins() {
     let world = World::with(rounds_of(1)).await;
     let daemon = Daemon::with_wallet(&world).await;
-    daemon.fund_and_board(&world, 50_000).await;
     let refusal = json!({"type": "status", "code": Code::OutOfRange as i32, "message": "too big"});
     world.fault(json!({"target": "RegisterVtxoTransactions", "action": refusal}));
+    daemon.fund_and_board(&world, 50_000).await;
     daemon.post_empty("/wallet/refresh/all").await;
     eventually("the refresh has failed", async || {
         let history = daemon.history().await;
