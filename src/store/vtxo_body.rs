@@ -18,6 +18,15 @@ pub fn put(tx: &WriteTx<'_>, vtxo: &Vtxo<Full>) -> Result<(), Error> {
     Ok(())
 }
 
+/// Stores a body unless there is one with the same id.
+pub fn put_if_absent(tx: &WriteTx<'_>, vtxo: &Vtxo<Full>) -> Result<(), Error> {
+    tx.prepare_cached(
+        "INSERT INTO vtxo_body (id, body) VALUES (?1, ?2) ON CONFLICT (id) DO NOTHING",
+    )?
+    .execute(params![vtxo.id().to_bytes(), vtxo.serialize()])?;
+    Ok(())
+}
+
 /// The VTXO with this id.
 ///
 /// # Errors

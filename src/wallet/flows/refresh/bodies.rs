@@ -17,9 +17,7 @@ use crate::wallet::Result;
 /// transactions, and at least as many of their signatures.
 pub(super) fn store_issued(tx: &WriteTx<'_>, outputs: &[Vtxo<Full>]) -> Result<()> {
     for output in outputs {
-        if vtxo_body::get(tx, output.id()).is_err() {
-            vtxo_body::put(tx, output)?;
-        }
+        vtxo_body::put_if_absent(tx, output)?;
     }
     Ok(())
 }
