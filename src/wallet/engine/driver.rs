@@ -26,8 +26,7 @@ pub(in crate::wallet) fn resume<F: Flow>(wallet: &Arc<Wallet>, row: &OperationRo
         return Ok(());
     };
     // One that cannot be read stays registered, so that the balance counts what it holds.
-    let state: F = serde_json::from_str(&row.state)
-        .map_err(|error| store::Error::corrupt("operation state", error))?;
+    let state: F = state_of(row)?;
     tracing::info!(operation = %row.id, kind = ?row.kind, "resuming operation");
     Driver {
         wallet: Arc::clone(wallet),
@@ -102,6 +101,15 @@ pub(in crate::wallet) fn enlist<F: Flow>(
 
 fn encode<F: Flow>(state: &F) -> Result<String> {
     serde_json::to_string(state).map_err(Error::internal)
+}
+
+/// The state in a row of the flow's kind.
+///
+/// # Errors
+/// `internal` when it cannot be read.
+pub(in crate::wallet) fn state_of<F: Flow>(row: &OperationRow) -> Result<F> {
+    Ok(serde_json::from_str(&row.state)
+        .map_err(|error| store::Error::corrupt("operation state", error))?)
 }
 
 struct Driver<F> {

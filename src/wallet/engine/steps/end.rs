@@ -5,7 +5,7 @@ use bitcoin::{Amount, SignedAmount};
 use rusqlite::Connection;
 use serde_json::{Map, Value};
 
-use crate::model::{MovementId, MovementStatus, OperationId};
+use crate::model::{MovementId, MovementStatus, OperationId, VtxoState};
 use crate::store::{WriteTx, movement, vtxo};
 use crate::wallet::engine::{Next, Step, clock};
 use crate::wallet::{CommitPoint, Error, Result};
@@ -49,6 +49,17 @@ pub(in crate::wallet) fn add_outputs(
         outputs,
         clock::now_millis(),
     )?)
+}
+
+/// Marks VTXOs that were forfeited as spent. One that was exited stays exited.
+pub(in crate::wallet) fn spend_forfeited(tx: &mut WriteTx<'_>, inputs: &[VtxoId]) -> Result<()> {
+    for input in inputs {
+        let record = vtxo::get(tx, *input)?;
+        if record.is_some_and(|record| record.state != VtxoState::Exited) {
+            vtxo::spend(tx, *input)?;
+        }
+    }
+    Ok(())
 }
 
 /// Marks the movement as successful.

@@ -5,8 +5,8 @@ use bitcoin::{Amount, Transaction};
 use rusqlite::Connection;
 
 use crate::model::{MovementId, OperationId, OperationKind, OperationRow};
-use crate::store;
 use crate::store::operation;
+use crate::wallet::engine::state_of;
 use crate::wallet::engine::steps::end::movement_of;
 use crate::wallet::{Error, Result, Wallet};
 
@@ -57,10 +57,8 @@ impl Wallet {
 }
 
 fn view(connection: &Connection, row: &OperationRow) -> Result<PendingBoard> {
-    let board: Board =
-        serde_json::from_str(&row.state).map_err(|error| store::Error::corrupt("board", error))?;
     let movement = movement_of(connection, &row.id)?;
-    Ok(match board {
+    Ok(match state_of(row)? {
         Board::Cosign(funded) => PendingBoard {
             funding_tx: funded.psbt.unsigned_tx,
             vtxos: vec![funded.vtxo],

@@ -2,8 +2,7 @@
 
 use super::{Offboard, SignedOffboard};
 use crate::chain::BroadcastError;
-use crate::model::{OperationId, VtxoState};
-use crate::store::vtxo;
+use crate::model::OperationId;
 use crate::wallet::engine::steps::broadcast::{self, Broadcast, Depth, broadcast_again};
 use crate::wallet::engine::steps::end;
 use crate::wallet::engine::{Next, Step, clock};
@@ -50,12 +49,7 @@ pub(super) async fn confirm(
         CommitPoint::OffboardSettled,
         Next::Done,
         move |tx| {
-            for input in &signed.inputs {
-                let record = vtxo::get(tx, *input)?;
-                if record.is_some_and(|record| record.state != VtxoState::Exited) {
-                    vtxo::spend(tx, *input)?;
-                }
-            }
+            end::spend_forfeited(tx, &signed.inputs)?;
             end::succeed(tx, &id)
         },
     ))

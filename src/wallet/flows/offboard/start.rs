@@ -13,14 +13,14 @@ use crate::model::{
     MovementId, MovementStatus, NewMovement, OperationId, PaymentMethod, Subsystem, Transfer,
     VtxoRecord,
 };
-use crate::store::{self, WriteTx, movement, operation, vtxo};
+use crate::store::{WriteTx, movement, operation, vtxo};
 use crate::wallet::account::fees::{offboard_charge, sum};
 use crate::wallet::account::keys;
 use crate::wallet::coins::select::{self, Limits};
 use crate::wallet::engine::encoding::{Encoded, Sats};
 use crate::wallet::engine::steps::arkoor::{ArkoorSpend, Signing};
 use crate::wallet::engine::steps::end::{movement_of, signed};
-use crate::wallet::engine::{self, Answer, clock};
+use crate::wallet::engine::{self, Answer, clock, state_of};
 use crate::wallet::{CommitPoint, Error, PATIENCE, Result, Wallet};
 
 /// An offboard that was started.
@@ -222,9 +222,7 @@ impl Wallet {
                 let movement = movement_of(connection, &id)?;
                 let missing = || Error::internal(anyhow::anyhow!("offboard {id} has no row"));
                 let row = operation::get(connection, &id)?.ok_or_else(missing)?;
-                let offboard: Offboard = serde_json::from_str(&row.state)
-                    .map_err(|error| store::Error::corrupt("offboard", error))?;
-                Ok::<_, Error>((offboard, movement))
+                Ok::<_, Error>((state_of::<Offboard>(&row)?, movement))
             })
             .await?;
         Ok(OffboardOutcome {

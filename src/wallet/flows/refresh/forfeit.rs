@@ -91,12 +91,7 @@ fn complete(id: &OperationId, exchange: Exchange, unlocked: Vec<Vtxo<Full>>) -> 
         CommitPoint::RoundUnlocked,
         Next::State(Round::RegisterOutputs(exchange)),
         move |tx| {
-            for input in &inputs {
-                let record = vtxo::get(tx, *input)?;
-                if record.is_some_and(|record| record.state != VtxoState::Exited) {
-                    vtxo::spend(tx, *input)?;
-                }
-            }
+            end::spend_forfeited(tx, &inputs)?;
             anchor::insert(tx, &funding_tx)?;
             for output in &unlocked {
                 vtxo::insert(tx, output, VtxoState::Spendable)?;

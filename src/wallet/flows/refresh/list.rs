@@ -11,9 +11,9 @@ use rusqlite::Connection;
 use super::Round;
 use super::plan::Mode;
 use crate::model::{MovementId, OperationId, OperationKind, OperationRow, Outcome};
-use crate::store;
 use crate::store::{movement, operation};
 use crate::wallet::account::keys::WalletKeys;
+use crate::wallet::engine::state_of;
 use crate::wallet::engine::steps::end;
 use crate::wallet::{Error, Result, Wallet};
 
@@ -91,7 +91,7 @@ impl Wallet {
                 let row = operation::get(connection, &id)?;
                 let missing = || Error::internal(anyhow::anyhow!("round {id} has no row"));
                 let row = row.ok_or_else(missing)?;
-                view(connection, &keys, &row, &decode(&row)?)
+                view(connection, &keys, &row, &state_of(&row)?)
             })
             .await
     }
@@ -101,12 +101,8 @@ impl Wallet {
 pub(super) fn unfinished(connection: &Connection) -> Result<Vec<(OperationRow, Round)>> {
     let rows = operation::unfinished(connection)?.into_iter();
     rows.filter(|row| row.kind == OperationKind::Round)
-        .map(|row| decode(&row).map(|round| (row, round)))
+        .map(|row| state_of(&row).map(|round| (row, round)))
         .collect()
-}
-
-fn decode(row: &OperationRow) -> Result<Round> {
-    Ok(serde_json::from_str(&row.state).map_err(|error| store::Error::corrupt("round", error))?)
 }
 
 fn view(
