@@ -3,6 +3,7 @@
 use ark_lib::vtxo::Full;
 use ark_lib::{Vtxo, VtxoPolicy};
 use bitcoin::{Transaction, Txid};
+use bitcoin_ext::{BlockDelta, BlockHeight};
 
 use crate::ark::PinnedKeys;
 use crate::chain::{self, TxStatus};
@@ -21,6 +22,23 @@ pub(in crate::wallet) enum Verdict {
 }
 
 impl Wallet {
+    /// The height up to which an exit that takes `exit_delta` blocks may last, begun at `tip`, with the margin for slow confirmation
+    /// once before and once after it (H11, H53). A VTXO that expires before is not safe to count on.
+    ///
+    /// # Errors
+    /// `internal` when the height overflows.
+    pub(in crate::wallet) fn exit_room(
+        &self,
+        tip: BlockHeight,
+        exit_delta: BlockDelta,
+    ) -> Result<BlockHeight> {
+        let margin = self.settings.exit_margin;
+        tip.checked_add(margin)
+            .and_then(|height| height.checked_add(margin))
+            .and_then(|height| height.checked_add(exit_delta))
+            .ok_or_else(|| Error::internal(anyhow::anyhow!("the tip overflows")))
+    }
+
     /// The transaction with this id from the store, or else from the chain.
     async fn anchor(&self, txid: Txid) -> Result<Option<Transaction>> {
         match self

@@ -60,13 +60,14 @@ pub(super) async fn confirm(
         .map_or(1, |info| info.required_board_confirmations.max(1));
     let needed = u32::try_from(needed).unwrap_or(u32::MAX);
     match broadcast::depth(wallet, txid, needed).await? {
-        Depth::Reached => info?,
+        Depth::Reached => {}
         Depth::Waiting => return Ok(Step::AwaitBlock),
         Depth::Vanished => {
             let state = Board::Broadcast(signed);
             return Ok(broadcast_again(CommitPoint::BoardBroadcast, state));
         }
-    };
+    }
+    info?;
     let board = wallet.full_vtxos(vec![signed.vtxo]).await?;
     for vtxo in &board {
         wallet.server.register_board(vtxo).await?;
@@ -83,21 +84,16 @@ pub(super) async fn confirm(
 }
 
 /// Whether the server could take the board's output before an exit of the VTXO is claimed, with the margin for slow confirmation of
-/// the funding transaction and of the exit (H53).
+/// the funding transaction and of the exit (H53). A transaction that the network has is never too late.
 async fn expires_too_soon(wallet: &Wallet, signed: &SignedBoard) -> Result<bool> {
-    // A process that died right after the broadcast did not store it.
-    let txid = signed.funding_tx.compute_txid();
-    if wallet.chain.status(txid).await? != TxStatus::NotFound {
-        return Ok(false);
-    }
     let tip = wallet.chain.tip().await?.height;
     let vtxo = wallet.vtxo(signed.vtxo).await?;
-    let margin = wallet.settings.exit_margin;
-    let safe = tip
-        .checked_add(vtxo.exit_delta)
-        .and_then(|height| height.checked_add(margin))
-        .and_then(|height| height.checked_add(margin));
-    Ok(safe.is_none_or(|safe| safe >= vtxo.expiry_height))
+    if wallet.exit_room(tip, vtxo.exit_delta)? < vtxo.expiry_height {
+        return Ok(false);
+    }
+    // A process that died right after the broadcast did not store it.
+    let txid = signed.funding_tx.compute_txid();
+    Ok(wallet.chain.status(txid).await? == TxStatus::NotFound)
 }
 
 /// Ends a board whose funding transaction never confirms: the on-chain coins are released, and the VTXO is worth nothing.

@@ -5,7 +5,7 @@ use ark_lib::vtxo::Full;
 use bitcoin_ext::{BlockDelta, BlockHeight};
 
 use super::Exchange;
-use crate::wallet::{Error, Result, Wallet};
+use crate::wallet::{Result, Wallet};
 
 /// The lowest expiry height that new VTXOs may have: if the server withholds the preimage, there must be time to exit the
 /// inputs first and the new VTXOs afterwards. `None` if all inputs are expired: then any new VTXO is an improvement.
@@ -20,15 +20,7 @@ pub(super) async fn least_for_outputs(
     if inputs.iter().all(|input| input.expiry_height() <= tip) {
         return Ok(None);
     }
-    let margin = wallet.settings.exit_margin;
-    let least = tip
-        .checked_add(margin)
-        .and_then(|height| height.checked_add(margin))
-        .and_then(|height| height.checked_add(longest_exit(inputs)));
-    match least {
-        Some(least) => Ok(Some(least)),
-        None => Err(Error::internal(anyhow::anyhow!("the tip overflows"))),
-    }
+    Ok(Some(wallet.exit_room(tip, longest_exit(inputs))?))
 }
 
 /// The last height at which exits of the inputs should start if the preimage does not arrive: before the inputs expire, and
