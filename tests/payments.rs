@@ -318,7 +318,7 @@ async fn an_input_that_is_busy_at_the_server_is_tried_again() {
     world.fault(json!({"target": "RequestArkoorCosign", "times": 2,
         "action": {"type": "status", "code": 3, "message": busy}}));
     payer.send(&payee.address().await, 5_000).await.ok();
-    assert_eq!(world.sandbox.ark.faults().active()[0].fired, 2);
+    assert_eq!(world.faults_fired("RequestArkoorCosign"), 2);
     payee.wait_for_spendable(5_000).await;
     assert_conserved(&world, &[&payer, &payee]).await;
 }

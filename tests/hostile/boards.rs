@@ -4,13 +4,6 @@ use serde_json::json;
 
 use crate::support::{Daemon, World, assert_conserved, eventually};
 
-/// How often the fault with this target has acted.
-fn fired(world: &World, target: &str) -> u32 {
-    let faults = world.sandbox.ark.faults().active();
-    let of_target = faults.iter().filter(|active| active.fault.target == target);
-    of_target.map(|active| active.fired).sum()
-}
-
 #[tokio::test]
 async fn a_board_that_the_server_never_signs_correctly_ends_and_its_coins_are_free() {
     // H52: an invalid signature counts as a failure.
@@ -22,7 +15,7 @@ async fn a_board_that_the_server_never_signs_correctly_ends_and_its_coins_are_fr
         .post("/boards/board-amount", json!({"amount_sat": 40_000}))
         .await;
     assert_eq!(reply.status, 503, "{reply:?}");
-    assert!(fired(&world, "board.cosign") > 1, "it was tried again");
+    assert!(world.faults_fired("board.cosign") > 1, "it was tried again");
     assert_eq!(daemon.get("/boards/pending").await.ok(), json!([]));
     assert_eq!(daemon.history().await[0]["status"], "failed");
 

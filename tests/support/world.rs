@@ -157,6 +157,13 @@ impl World {
         added.expect("a rule that can act")
     }
 
+    /// How often faults of the Ark server with this target have acted.
+    pub fn faults_fired(&self, target: &str) -> u32 {
+        let faults = self.sandbox.ark.faults().active();
+        let of_target = faults.iter().filter(|active| active.fault.target == target);
+        of_target.map(|active| active.fired).sum()
+    }
+
     /// How often chain faults have acted in total.
     pub fn chain_faults_fired(&self) -> u32 {
         let rules = self.sandbox.chain_proxy.active();
