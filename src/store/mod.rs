@@ -5,6 +5,7 @@
 //! the others. All SQL lives in this module's files, one per group of tables; the rest of the program sees typed rows.
 
 pub mod anchor;
+pub mod attention;
 pub mod error;
 pub mod key;
 pub mod mailbox;

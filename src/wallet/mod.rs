@@ -26,7 +26,8 @@ use crate::store::Store;
 
 pub use crate::chain::Tip;
 pub use crate::model::{
-    HistoryPage, Movement, MovementId, PaymentMethod, Subsystem, Transfer, VtxoRecord, VtxoState,
+    Attention, HistoryPage, Movement, MovementId, PaymentMethod, Subsystem, Transfer, VtxoRecord,
+    VtxoState,
 };
 pub use crate::onchain::{OnchainBalance, OnchainTransaction};
 pub use account::balance::Balance;

@@ -15,6 +15,7 @@
 //! A request starts an operation and waits for its outcome for a limited time. The operation belongs to the engine: a client that
 //! disconnects changes nothing.
 
+pub(in crate::wallet) mod attention;
 pub(in crate::wallet) mod clock;
 pub(in crate::wallet) mod commit_point;
 mod driver;

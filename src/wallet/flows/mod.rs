@@ -12,7 +12,7 @@ use self::board::Board;
 use self::offboard::Offboard;
 use self::refresh::Round;
 use self::send::ArkoorSend;
-use crate::model::{OperationId, OperationKind, OperationRow};
+use crate::model::{Attention, OperationId, OperationKind, OperationRow};
 use crate::store::operation;
 use crate::wallet::engine::resume;
 use crate::wallet::{Result, Wallet};
@@ -21,10 +21,20 @@ impl Wallet {
     /// Drives all operations that a former run of the process left unfinished.
     pub(in crate::wallet) async fn resume_operations(self: &Arc<Wallet>) -> Result<()> {
         for row in self.store.read(operation::unfinished).await? {
+            let (code, subject) = ("unreadable_operation", row.id.to_string());
             // One unreadable row must not keep the wallet from opening (H57).
-            if let Err(error) = self.resume_operation(&row) {
-                tracing::error!(operation = %row.id, ?error, "operation cannot be read; it is not resumed, and its VTXOs stay locked");
-            }
+            let Err(error) = self.resume_operation(&row) else {
+                self.clear(code, subject).await?;
+                continue;
+            };
+            tracing::warn!(operation = %row.id, ?error, "operation cannot be read");
+            self.raise(Attention {
+                code: code.into(),
+                subject,
+                message: "This operation cannot be read. It is not resumed, and its VTXOs stay locked.".into(),
+                what_to_do: "Start the release of arkwalletd that wrote it, or report this with the log. Keep the database.".into(),
+            })
+            .await?;
         }
         Ok(())
     }

@@ -1,17 +1,45 @@
-//! `GET /wallet`: the fingerprint of the loaded wallet.
+//! `GET /wallet`: the fingerprint of the loaded wallet, and what waits for a decision of its operator.
 
 use axum::extract::State;
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::http::App;
+use crate::http::error::ApiError;
 use crate::http::extract::Json;
 use crate::http::schema::error::Always;
+use crate::wallet;
 
 #[derive(Serialize, ToSchema)]
 pub(super) struct WalletExistsResponse {
     /// The wallet's fingerprint, 8 hex characters; null when there is no wallet.
     fingerprint: Option<String>,
+    /// What the wallet does nothing about before its operator decides; oldest first.
+    attention: Vec<Attention>,
+}
+
+/// A fact that waits for a decision of the operator.
+#[derive(Serialize, ToSchema)]
+struct Attention {
+    /// What kind of fact, a stable word for programs.
+    code: String,
+    /// The id of the operation, VTXO or round that it is about; empty for the wallet as a whole.
+    subject: String,
+    /// What happened.
+    message: String,
+    /// What the operator can do.
+    what_to_do: String,
+}
+
+impl From<wallet::Attention> for Attention {
+    fn from(fact: wallet::Attention) -> Self {
+        Self {
+            code: fact.code,
+            subject: fact.subject,
+            message: fact.message,
+            what_to_do: fact.what_to_do,
+        }
+    }
 }
 
 /// Get wallet fingerprint
@@ -19,10 +47,18 @@ pub(super) struct WalletExistsResponse {
     (status = 200, description = "The wallet, if there is one", body = WalletExistsResponse),
     Always,
 ))]
-pub(super) async fn wallet_exists(State(app): State<App>) -> Json<WalletExistsResponse> {
-    let fingerprint = app
-        .wallets
-        .loaded()
-        .map(|wallet| wallet.fingerprint().to_string());
-    Json(WalletExistsResponse { fingerprint })
+pub(super) async fn wallet_exists(
+    State(app): State<App>,
+) -> Result<Json<WalletExistsResponse>, ApiError> {
+    let Some(wallet) = app.wallets.loaded() else {
+        return Ok(Json(WalletExistsResponse {
+            fingerprint: None,
+            attention: Vec::new(),
+        }));
+    };
+    let facts = wallet.attention().await?;
+    Ok(Json(WalletExistsResponse {
+        fingerprint: Some(wallet.fingerprint().to_string()),
+        attention: facts.into_iter().map(Attention::from).collect(),
+    }))
 }

@@ -1,0 +1,52 @@
+//! What waits for a decision of the operator.
+
+use rusqlite::{Connection, params};
+
+use super::{Error, WriteTx};
+use crate::model::Attention;
+
+/// Writes a fact. Returns false, and only renews its texts, when it is there already.
+pub fn raise(tx: &WriteTx<'_>, attention: &Attention, now: i64) -> Result<bool, Error> {
+    let Attention {
+        code,
+        subject,
+        message,
+        what_to_do,
+    } = attention;
+    let renewed = tx
+        .prepare_cached(
+            "UPDATE attention SET message = ?3, what_to_do = ?4 WHERE code = ?1 AND subject = ?2",
+        )?
+        .execute(params![code, subject, message, what_to_do])?;
+    if renewed == 0 {
+        tx.prepare_cached(
+            "INSERT INTO attention (code, subject, message, what_to_do, raised_at) VALUES (?1, ?2, ?3, ?4, ?5)",
+        )?
+        .execute(params![code, subject, message, what_to_do, now])?;
+    }
+    Ok(renewed == 0)
+}
+
+/// Deletes a fact whose cause is gone. Returns whether it was there.
+pub fn clear(tx: &WriteTx<'_>, code: &str, subject: &str) -> Result<bool, Error> {
+    let deleted = tx
+        .prepare_cached("DELETE FROM attention WHERE code = ?1 AND subject = ?2")?
+        .execute([code, subject])?;
+    Ok(deleted == 1)
+}
+
+/// All facts, oldest first.
+pub fn list(connection: &Connection) -> Result<Vec<Attention>, Error> {
+    let mut statement = connection.prepare_cached(
+        "SELECT code, subject, message, what_to_do FROM attention ORDER BY raised_at, code, subject",
+    )?;
+    let rows = statement.query_map([], |row| {
+        Ok(Attention {
+            code: row.get(0)?,
+            subject: row.get(1)?,
+            message: row.get(2)?,
+            what_to_do: row.get(3)?,
+        })
+    })?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
