@@ -5,9 +5,11 @@
 pub mod ark;
 pub mod chain;
 pub mod chain_proxy;
+pub mod clock;
 pub mod coin_wallet;
 pub mod control;
 pub mod faults;
+pub mod lightning;
 pub mod testing;
 
 use std::net::{Ipv4Addr, SocketAddr};

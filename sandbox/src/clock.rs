@@ -1,0 +1,49 @@
+//! The clock of the sandbox's time windows: the machine's clock plus what a test added. Blocks are stamped by another one, the
+//! chain's.
+
+use std::time::{Duration, SystemTime};
+
+use tokio::sync::watch;
+
+/// The clock. Clones share it.
+#[derive(Clone, Debug)]
+pub struct Clock(watch::Sender<Duration>);
+
+impl Default for Clock {
+    fn default() -> Clock {
+        Clock(watch::Sender::new(Duration::ZERO))
+    }
+}
+
+impl Clock {
+    /// Time since 1970.
+    pub fn now(&self) -> Duration {
+        let machine = SystemTime::now()
+            .duration_since(SystemTime::UNIX_EPOCH)
+            .unwrap_or_default();
+        machine + *self.0.borrow()
+    }
+
+    /// Lets time pass at once.
+    pub fn advance(&self, by: Duration) {
+        self.0.send_modify(|ahead| *ahead += by);
+    }
+
+    /// Tells when time was advanced.
+    pub fn subscribe(&self) -> watch::Receiver<Duration> {
+        self.0.subscribe()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn clones_advance_together() {
+        let clock = Clock::default();
+        let before = clock.clone().now();
+        clock.advance(Duration::from_secs(3600));
+        assert!(clock.clone().now() >= before + Duration::from_secs(3600));
+    }
+}
