@@ -8,6 +8,7 @@ use ark_lib::arkoor::state::ServerCanCosign;
 use ark_lib::vtxo::VtxoPolicyKind;
 use ark_lib::{ServerVtxo, VtxoId};
 use bitcoin::Txid;
+use rusqlite::Transaction;
 use server_rpc::protos;
 
 use super::faults::{Action, Hook, corrupt_signature};
@@ -16,8 +17,8 @@ use super::state::Ark;
 use super::status::RpcError;
 use super::store::{TxKind, VtxoRecord, VtxoState, tx, vtxo};
 
-type Request = ArkoorPackageCosignRequest<VtxoId>;
-type Package = ArkoorPackageBuilder<ServerCanCosign>;
+pub(super) type Request = ArkoorPackageCosignRequest<VtxoId>;
+pub(super) type Package = ArkoorPackageBuilder<ServerCanCosign>;
 
 impl Ark {
     /// `RequestArkoorCosign`. The spend is recorded before anything is signed; the same request again gets a fresh answer. Until the
@@ -56,12 +57,7 @@ impl Ark {
         lock: InputLock,
     ) -> Result<protos::ArkoorPackageCosignResponse, RpcError> {
         let _turn = self.turn().await;
-        for id in ids {
-            if self.store.is_vtxo(id.to_point())? && self.store.vtxo(*id)?.is_none() {
-                return Err(anyhow::anyhow!("{id} is not a user VTXO").into());
-            }
-        }
-        let inputs = self.known(ids)?;
+        let inputs = self.user_vtxos(ids)?;
         let package = self.build_package(request, &inputs);
         let spends: BTreeMap<VtxoId, Txid> = package
             .as_ref()
@@ -75,16 +71,35 @@ impl Ark {
         };
 
         self.refuse_at(Hook::ArkoorChecked, ids)?;
-        self.persist_package(&package)?;
+        self.store.write(|db| store_package(db, &package))?;
         drop(lock);
         self.refuse_at(Hook::ArkoorPersisted, ids)?;
+        self.sign_package(package, Hook::ArkoorResponse)
+    }
+
+    /// The records of client VTXOs in the order of `ids`.
+    pub(super) fn user_vtxos(&self, ids: &[VtxoId]) -> Result<Vec<VtxoRecord>, RpcError> {
+        for id in ids {
+            if self.store.is_vtxo(id.to_point())? && self.store.vtxo(*id)?.is_none() {
+                return Err(anyhow::anyhow!("{id} is not a user VTXO").into());
+            }
+        }
+        self.known(ids)
+    }
+
+    /// The server's signatures; a fault at `hook` alters them.
+    pub(super) fn sign_package(
+        &self,
+        package: Package,
+        hook: Hook,
+    ) -> Result<protos::ArkoorPackageCosignResponse, RpcError> {
         let mut response = protos::ArkoorPackageCosignResponse::from(
             package
                 .server_cosign(&self.keys.server)
                 .map_err(|error| RpcError::Internal(error.into()))?
                 .cosign_response(),
         );
-        match self.hook(Hook::ArkoorResponse)? {
+        match self.hook(hook)? {
             Some(Action::WrongSignature) => {
                 let first = response.parts.first_mut();
                 if let Some(signature) = first.and_then(|part| part.server_partial_sigs.first_mut())
@@ -133,27 +148,6 @@ impl Ark {
             .map_err(|(part, error)| RpcError::malformed(format!("part {part}: {error}")))
     }
 
-    fn persist_package(&self, package: &Package) -> anyhow::Result<()> {
-        self.store.write(|db| {
-            for output in package.build_unsigned_vtxos() {
-                let output = ServerVtxo::from(output);
-                vtxo::insert(db, &output, VtxoState::Unregistered, None)?;
-            }
-            for (checkpoint, spender) in package.build_unsigned_internal_vtxos() {
-                vtxo::insert(db, &checkpoint, VtxoState::Internal, Some(spender))?;
-                // Another payment of the same amounts has the same checkpoint.
-                vtxo::check_spender(db, checkpoint.id(), spender)?;
-            }
-            for txid in package.virtual_transactions() {
-                tx::insert_unsigned(db, TxKind::Virtual, txid)?;
-            }
-            for (id, txid) in package.input_spend_info() {
-                vtxo::mark_spent(db, id, txid)?;
-            }
-            Ok(())
-        })
-    }
-
     /// Carries out a fault that refuses the inputs, whether or not they are spendable.
     fn refuse_at(&self, hook: Hook, ids: &[VtxoId]) -> Result<(), RpcError> {
         match self.hook(hook)? {
@@ -164,4 +158,24 @@ impl Ark {
             _ => Ok(()),
         }
     }
+}
+
+/// Stores the outputs of a package and marks its inputs as spent.
+pub(super) fn store_package(db: &Transaction<'_>, package: &Package) -> anyhow::Result<()> {
+    for output in package.build_unsigned_vtxos() {
+        let output = ServerVtxo::from(output);
+        vtxo::insert(db, &output, VtxoState::Unregistered, None)?;
+    }
+    for (checkpoint, spender) in package.build_unsigned_internal_vtxos() {
+        vtxo::insert(db, &checkpoint, VtxoState::Internal, Some(spender))?;
+        // Another payment of the same amounts has the same checkpoint.
+        vtxo::check_spender(db, checkpoint.id(), spender)?;
+    }
+    for txid in package.virtual_transactions() {
+        tx::insert_unsigned(db, TxKind::Virtual, txid)?;
+    }
+    for (id, txid) in package.input_spend_info() {
+        vtxo::mark_spent(db, id, txid)?;
+    }
+    Ok(())
 }

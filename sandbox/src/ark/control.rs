@@ -104,6 +104,8 @@ async fn show_mailbox(
                     ids(recovery.vtxo_ids.iter().map(VtxoId::from_bytes)),
                 ),
                 Some(Message::RoundParticipationCompleted(_)) => ("round", vec![]),
+                Some(Message::IncomingLightningPayment(_)) => ("incoming", vec![]),
+                Some(Message::LightningSendFinished(_)) => ("send-finished", vec![]),
                 _ => ("other", vec![]),
             };
             json!({ "checkpoint": message.checkpoint, "kind": kind, "vtxos": vtxos })
@@ -161,14 +163,14 @@ async fn configure_rounds(
 }
 
 /// Why a control request failed.
-enum Failure {
+pub(super) enum Failure {
     Caller(String),
     NotFound,
     Server(anyhow::Error),
 }
 
 impl Failure {
-    fn caller(error: impl ToString) -> Failure {
+    pub(super) fn caller(error: impl ToString) -> Failure {
         Failure::Caller(error.to_string())
     }
 }

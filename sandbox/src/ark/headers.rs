@@ -23,6 +23,9 @@ pub fn check_headers(rpc: &str, headers: &HeaderMap) -> Result<(), Status> {
         None => Err(Status::invalid_argument("missing pver header")),
         Some(value) => match value.to_str().ok().and_then(|text| text.parse().ok()) {
             None => Err(Status::invalid_argument("malformed pver header")),
+            Some(version) if version < lightning_version(rpc) => {
+                Err(Status::invalid_argument("client version is too old"))
+            }
             Some(version) if (min_version(rpc)..=MAX_PROTOCOL_VERSION).contains(&version) => Ok(()),
             Some(_) => Err(Status::invalid_argument(format!(
                 "protocol version must be {} to {MAX_PROTOCOL_VERSION}",
@@ -37,6 +40,17 @@ fn min_version(rpc: &str) -> u64 {
     match rpc {
         "SubmitPayment" | "SubmitRoundParticipation" => PROTOCOL_VERSION_HASHLOCK_CLAUSES,
         _ => MIN_PROTOCOL_VERSION,
+    }
+}
+
+/// Calls that build or pay HTLCs need the current hash locks, too.
+fn lightning_version(rpc: &str) -> u64 {
+    match rpc {
+        "RequestLightningPayHtlcCosign"
+        | "InitiateLightningPayment"
+        | "StartLightningReceive"
+        | "PrepareLightningReceiveClaim" => PROTOCOL_VERSION_HASHLOCK_CLAUSES,
+        _ => 0,
     }
 }
 
@@ -74,6 +88,8 @@ mod tests {
         }
         assert!(!check("SubmitPayment", &[("pver", "4")]));
         assert!(check("SubmitPayment", &[("pver", "5")]));
+        assert!(!check("InitiateLightningPayment", &[("pver", "4")]));
+        assert!(check("ClaimLightningReceive", &[("pver", "4")]));
     }
 
     #[test]

@@ -14,6 +14,12 @@ pub struct Keys {
     pub server: Keypair,
     /// Unblinds the mailbox ids that senders post to.
     pub mailbox: Keypair,
+    /// Owns the VTXOs that Lightning receives are granted from.
+    pub pool: Keypair,
+    /// Signs the invoices of the server's Lightning node.
+    pub lightning: Keypair,
+    /// Signs for the world, the other Lightning node of the sandbox.
+    pub world: Keypair,
     /// Holds the server's own coins.
     pub coins: CoinKey,
 }
@@ -29,6 +35,9 @@ impl Keys {
         Ok(Keys {
             server: derive("m/2'/0'")?,
             mailbox: derive("m/2'/1'")?,
+            pool: derive("m/2'/2'")?,
+            lightning: derive("m/2'/3'")?,
+            world: derive("m/2'/4'")?,
             coins: CoinKey::derive(seed, "ark server"),
         })
     }

@@ -14,6 +14,7 @@ mod headers;
 mod in_flight;
 mod info;
 mod keys;
+mod lightning;
 mod mailbox;
 mod offboard;
 mod params;
@@ -45,15 +46,21 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-pub use faults::{Action, ActiveFault, Fault, Faults, Hook, InfoFault, OffboardFault, TreeFault};
+pub use faults::{
+    Action, ActiveFault, Fault, Faults, GrantFault, Hook, InfoFault, OffboardFault, TreeFault,
+};
+pub use lightning::LightningLedger;
 pub use params::{Params, charging_fees};
 pub use round::{RoundConfigChange, RoundOutcome};
 pub use store::{Ledger, Total, VtxoRecord, VtxoState};
 
 use super::chain::Chain;
+use super::clock::Clock;
 use super::coin_wallet::CoinBalance;
+use super::lightning::LightningNetwork;
 use gate::Gate;
 use keys::Keys;
+use lightning::Lightning;
 use state::Ark;
 use store::Store;
 
@@ -93,6 +100,12 @@ impl ArkServer {
         options.params.check()?;
         let store = Store::open(options.directory.as_deref())?;
         let keys = Keys::from_seed(&store.seed(options.seed)?)?;
+        let network = LightningNetwork::open(
+            options.directory.as_deref(),
+            keys.lightning,
+            keys.world,
+            Clock::default(),
+        )?;
         let listener = listen(options.port).await?;
         let address = listener.local_addr()?;
         let admin = match options.admin_port {
@@ -107,6 +120,7 @@ impl ArkServer {
             options.params,
             keys,
             store,
+            Lightning::new(Arc::new(network)),
             stop.child_token(),
         );
         let runs = Arc::new(Runs {
@@ -177,9 +191,26 @@ impl ArkServer {
         self.runs.current().change_round_config(change)
     }
 
+    /// The Lightning network that the server is part of.
+    pub fn lightning(&self) -> Arc<LightningNetwork> {
+        self.runs.current().lightning.network.clone()
+    }
+
+    /// What Lightning payments moved.
+    pub fn lightning_ledger(&self) -> anyhow::Result<LightningLedger> {
+        self.runs.current().lightning_ledger()
+    }
+
+    /// Does at once what is due: notices payments, settles, ends what took too long. The server does the same by itself soon after
+    /// each change, but a test that changed the clock, the chain or the network wants to wait for it.
+    pub async fn run_lightning_jobs(&self) -> anyhow::Result<()> {
+        Ok(self.runs.current().run_lightning_jobs().await?)
+    }
+
     /// HTTP routes for faults, restart, rounds and inspection.
     pub fn control_router(&self) -> Router {
-        control::router(self.runs.clone())
+        let routes = control::router(self.runs.clone());
+        routes.merge(lightning::control::router(self.runs.clone()))
     }
 
     /// Forgets everything that is not stored, breaking all connections, and serves again on the same port.
@@ -241,11 +272,12 @@ impl Runs {
 async fn serve_runs(runs: Arc<Runs>, listener: TcpListener) {
     loop {
         let ark = runs.current();
-        let (served, (), (), ()) = tokio::join!(
+        let (served, (), (), (), ()) = tokio::join!(
             serve(&listener, &ark),
             ark.follow_exits(),
             ark.keep_broadcast(),
-            ark.schedule_rounds()
+            ark.schedule_rounds(),
+            ark.follow_lightning()
         );
         if let Err(error) = served {
             tracing::error!(%error, "Ark server failed");

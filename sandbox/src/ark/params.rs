@@ -65,6 +65,20 @@ pub struct Params {
     pub max_user_invoice_cltv_delta: BlockDelta,
     /// Whether a Lightning receive needs a proof of ownership of a VTXO.
     pub ln_receive_anti_dos_required: bool,
+    /// The tokens that prove a Lightning receive in place of a VTXO; each can be used once.
+    pub ln_receive_tokens: Vec<String>,
+    /// Largest amount of a Lightning receive, if limited.
+    pub max_ln_receive_amount: Option<Amount>,
+    /// How long an invoice of a client is valid.
+    pub ln_invoice_expiry: Duration,
+    /// How long a payment is held for a client that does not ask for its HTLCs.
+    pub ln_hold_window: Duration,
+    /// The VTXOs that Lightning receives are granted from: how many, of which amount. The server never grants more than these hold.
+    pub ln_pool: Vec<(u32, Amount)>,
+    /// Blocks from issue to expiry of these VTXOs.
+    pub ln_pool_lifetime: BlockDelta,
+    /// Whether the server tells why a Lightning payment failed. Real servers up to version 0.6 do not.
+    pub ln_failure_reasons: bool,
     /// Most messages in one answer of `ReadMailbox`.
     pub max_read_mailbox_items: u32,
     /// Largest request in bytes. A real server has tonic's default of 4 MiB; tests lower it.
@@ -84,6 +98,11 @@ impl Params {
             round_interval: Duration::from_secs(30),
             round_submit_time: Duration::from_secs(1),
             round_sign_time: Duration::from_secs(2),
+            ln_invoice_expiry: Duration::from_secs(3600),
+            ln_pool: vec![
+                (10, Amount::from_sat(10_000)),
+                (10, Amount::from_sat(100_000)),
+            ],
             fees: charging_fees(),
             ..Params::free()
         }
@@ -113,6 +132,16 @@ impl Params {
             htlc_send_expiry_delta: BlockDelta::new(100),
             max_user_invoice_cltv_delta: BlockDelta::new(60),
             ln_receive_anti_dos_required: false,
+            ln_receive_tokens: Vec::new(),
+            max_ln_receive_amount: None,
+            ln_invoice_expiry: Duration::from_secs(600),
+            ln_hold_window: Duration::from_secs(180),
+            ln_pool: vec![
+                (10, Amount::from_sat(1_000)),
+                (10, Amount::from_sat(10_000)),
+            ],
+            ln_pool_lifetime: BlockDelta::new(432),
+            ln_failure_reasons: false,
             max_read_mailbox_items: 100,
             max_request_bytes: 4 * 1024 * 1024,
             fees: FeeSchedule::default(),
@@ -137,6 +166,7 @@ impl Params {
                 self.max_user_invoice_cltv_delta,
             ),
             ("vtxo_lifetime", self.vtxo_lifetime),
+            ("ln_pool_lifetime", self.ln_pool_lifetime),
         ] {
             ensure!(
                 delta > BlockDelta::ZERO && delta <= MAX_BLOCK_DELTA,

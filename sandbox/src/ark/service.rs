@@ -72,9 +72,6 @@ service! {
             forfeit_vtxos(protos::ForfeitVtxosRequest) -> protos::ForfeitVtxosResponse;
             prepare_offboard(protos::PrepareOffboardRequest) -> protos::PrepareOffboardResponse;
             finish_offboard(protos::FinishOffboardRequest) -> protos::FinishOffboardResponse;
-        }
-        missing {
-            recover_vtxos_by_xpub(protos::RecoverVtxosByXpubRequest) -> protos::RecoverVtxosByXpubResponse;
             request_lightning_pay_htlc_cosign(protos::LightningPayHtlcCosignRequest) -> protos::ArkoorPackageCosignResponse;
             initiate_lightning_payment(protos::InitiateLightningPaymentRequest) -> Empty;
             check_lightning_payment(protos::CheckLightningPaymentRequest) -> protos::LightningPaymentStatus;
@@ -85,6 +82,9 @@ service! {
             prepare_lightning_receive_claim(protos::PrepareLightningReceiveClaimRequest) -> protos::PrepareLightningReceiveClaimResponse;
             claim_lightning_receive(protos::ClaimLightningReceiveRequest) -> protos::ArkoorPackageCosignResponse;
             cancel_lightning_receive(protos::CancelLightningReceiveRequest) -> Empty;
+        }
+        missing {
+            recover_vtxos_by_xpub(protos::RecoverVtxosByXpubRequest) -> protos::RecoverVtxosByXpubResponse;
         }
 
         // The name of the same RPC before it was renamed.

@@ -114,7 +114,11 @@ impl Ark {
     }
 
     /// Height at which the VTXO's own output was confirmed on chain.
-    async fn exit_height(&self, id: VtxoId, anchor: OutPoint) -> anyhow::Result<Option<u32>> {
+    pub(super) async fn exit_height(
+        &self,
+        id: VtxoId,
+        anchor: OutPoint,
+    ) -> anyhow::Result<Option<u32>> {
         // Nothing below an unspent anchor can be on chain.
         if self.chain.spender(anchor).await?.is_none() {
             return Ok(None);

@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use super::faults::{Action, Faults, Hook};
 use super::in_flight::InFlight;
 use super::keys::Keys;
+use super::lightning::Lightning;
 use super::offboard::Offboards;
 use super::params::Params;
 use super::round::{RoundConfig, Rounds};
@@ -47,6 +48,8 @@ pub struct Ark {
     pub(super) offboards: Offboards,
     /// The inputs that requests are using.
     pub(super) in_flight: InFlight,
+    /// The Lightning node, and the payments in progress.
+    pub(super) lightning: Lightning,
 }
 
 impl Ark {
@@ -56,6 +59,7 @@ impl Ark {
         params: Params,
         keys: Keys,
         store: Store,
+        lightning: Lightning,
         alive: CancellationToken,
     ) -> Ark {
         let round_config = RoundConfig::from(&params);
@@ -74,6 +78,7 @@ impl Ark {
             rounds: Rounds::default(),
             offboards: Offboards::default(),
             in_flight: InFlight::default(),
+            lightning,
         }
     }
 
@@ -94,6 +99,7 @@ impl Ark {
             rounds: Rounds::default(),
             offboards: Offboards::default(),
             in_flight: InFlight::default(),
+            lightning: self.lightning.next_run(),
         }
     }
 

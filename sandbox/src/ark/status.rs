@@ -101,6 +101,16 @@ impl RpcError {
         }
     }
 
+    /// The same refusal without ids: a real server names them in no refusal of a Lightning call, only with what it does not know.
+    pub fn without_ids(self) -> RpcError {
+        match self {
+            RpcError::Unusable { reason, ids } => {
+                RpcError::bad(format!("{reason}: {}", ids.join(",")))
+            }
+            other => other,
+        }
+    }
+
     /// The more important of two errors: unknown before unusable before invalid before internal.
     pub fn or(self, other: RpcError) -> RpcError {
         if other.rank() < self.rank() {

@@ -53,7 +53,7 @@ pub enum Action {
     /// Hook: the server acknowledges an upload but treats its VTXOs as never registered; or it forgets a prepared offboard.
     Forget,
     /// Hook: the next step does not happen: a post is acknowledged but not delivered, a transaction is stored but not broadcast,
-    /// an event is not sent, or a preimage is not returned.
+    /// an event is not sent, a preimage is not returned, or the Lightning node does not hear of it or fails.
     Withhold,
     /// Hook: the post is delivered twice; or each output of a round is reported as the first one.
     Duplicate,
@@ -75,6 +75,11 @@ pub enum Action {
     ReplaceArkInfo {
         /// The field.
         field: InfoFault,
+    },
+    /// Hook: the HTLCs of a Lightning receive are not what the client asked for.
+    AlterGrant {
+        /// The change.
+        change: GrantFault,
     },
     /// Hook: the server answers `NotFound`.
     NotFound,
@@ -124,6 +129,20 @@ pub enum InfoFault {
     VtxoAmount,
     /// The lifetime of a VTXO is one block.
     Lifetime,
+}
+
+/// A change to the HTLCs of a Lightning receive.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum GrantFault {
+    /// They are locked with another hash.
+    WrongHash,
+    /// They belong to another key.
+    WrongKey,
+    /// They expire at the current height.
+    ShortExpiry,
+    /// They are worth one satoshi less.
+    WrongAmount,
 }
 
 /// A change to what the server prepares for an offboard.

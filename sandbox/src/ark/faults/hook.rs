@@ -39,13 +39,53 @@ pub enum Hook {
     OffboardPrepared,
     /// An offboard is stored; its transaction is not broadcast.
     OffboardPersisted,
+    /// The inputs of an HTLC are spent and it is stored; nothing is signed.
+    LnHtlcPersisted,
+    /// The signatures for an HTLC are ready.
+    LnHtlcResponse,
+    /// The attempt to pay an invoice is stored; the node does not know of it.
+    LnAttempt,
+    /// The node pays an invoice; the client has not been told.
+    LnInitiated,
+    /// A client of this server pays another one, and both halves are stored; the payee has not been told.
+    LnIntraAccepted,
+    /// The node is about to cancel the invoice that one client pays another.
+    LnIntraCancel,
+    /// The node told how a payment ended; nothing is stored.
+    LnOutcome,
+    /// The preimage of a payment is stored; the attempt is still open.
+    LnPreimage,
+    /// The end of an attempt is stored; the client has not been told.
+    LnFinished,
+    /// A client is about to hear how its payment stands.
+    LnCheck,
+    /// A revocation is stored; nothing is signed.
+    LnRevokePersisted,
+    /// The signatures for a revocation are ready.
+    LnRevokeResponse,
+    /// The node has the invoice of a client; the server has not stored it.
+    LnInjected,
+    /// A held payment is stored; its payee has not been told.
+    LnAccepted,
+    /// HTLCs are taken from the pool; the receive does not refer to them.
+    LnGranted,
+    /// The HTLCs of a receive are about to be built.
+    LnGrant,
+    /// The preimage of a receive is stored; its HTLCs are not spent.
+    LnPreimageSeen,
+    /// The claim of a receive is stored; nothing is signed.
+    LnClaimPersisted,
+    /// The signatures for a claim are ready.
+    LnClaimResponse,
+    /// The server is about to settle a held payment at the node.
+    LnSettle,
     /// `ArkInfo` is ready.
     Info,
 }
 
 impl Hook {
     /// Every hook.
-    pub const ALL: [Hook; 18] = [
+    pub const ALL: [Hook; 38] = [
         Hook::BoardCosign,
         Hook::BoardRegister,
         Hook::Register,
@@ -63,6 +103,26 @@ impl Hook {
         Hook::RoundForfeitPersisted,
         Hook::OffboardPrepared,
         Hook::OffboardPersisted,
+        Hook::LnHtlcPersisted,
+        Hook::LnHtlcResponse,
+        Hook::LnAttempt,
+        Hook::LnInitiated,
+        Hook::LnIntraAccepted,
+        Hook::LnIntraCancel,
+        Hook::LnOutcome,
+        Hook::LnPreimage,
+        Hook::LnFinished,
+        Hook::LnCheck,
+        Hook::LnRevokePersisted,
+        Hook::LnRevokeResponse,
+        Hook::LnInjected,
+        Hook::LnAccepted,
+        Hook::LnGranted,
+        Hook::LnGrant,
+        Hook::LnPreimageSeen,
+        Hook::LnClaimPersisted,
+        Hook::LnClaimResponse,
+        Hook::LnSettle,
         Hook::Info,
     ];
 
@@ -86,6 +146,26 @@ impl Hook {
             Hook::RoundForfeitPersisted => "round.forfeit.persisted",
             Hook::OffboardPrepared => "offboard.prepared",
             Hook::OffboardPersisted => "offboard.persisted",
+            Hook::LnHtlcPersisted => "lnsend.htlc.persisted",
+            Hook::LnHtlcResponse => "lnsend.htlc.response",
+            Hook::LnAttempt => "lnsend.attempt",
+            Hook::LnInitiated => "lnsend.initiated",
+            Hook::LnIntraAccepted => "lnsend.intra.accepted",
+            Hook::LnIntraCancel => "lnsend.intra.cancel",
+            Hook::LnOutcome => "lnsend.outcome",
+            Hook::LnPreimage => "lnsend.preimage",
+            Hook::LnFinished => "lnsend.finished",
+            Hook::LnCheck => "lnsend.check",
+            Hook::LnRevokePersisted => "lnsend.revoke.persisted",
+            Hook::LnRevokeResponse => "lnsend.revoke.response",
+            Hook::LnInjected => "lnrecv.injected",
+            Hook::LnAccepted => "lnrecv.accepted",
+            Hook::LnGranted => "lnrecv.granted",
+            Hook::LnGrant => "lnrecv.grant",
+            Hook::LnPreimageSeen => "lnrecv.preimage_seen",
+            Hook::LnClaimPersisted => "lnrecv.claim.persisted",
+            Hook::LnClaimResponse => "lnrecv.claim.response",
+            Hook::LnSettle => "lnrecv.settle",
             Hook::Info => "info",
         }
     }
@@ -97,10 +177,30 @@ impl Hook {
             Action::Hold => self == Hook::ArkoorLocked,
             Action::WrongSignature => matches!(
                 self,
-                Hook::BoardCosign | Hook::ArkoorResponse | Hook::RoundFinished | Hook::RoundLeaf
+                Hook::BoardCosign
+                    | Hook::ArkoorResponse
+                    | Hook::RoundFinished
+                    | Hook::RoundLeaf
+                    | Hook::LnHtlcResponse
+                    | Hook::LnRevokeResponse
+                    | Hook::LnClaimResponse
             ),
-            Action::MissingSignature => self == Hook::ArkoorResponse,
-            Action::RefuseInputs => matches!(self, Hook::ArkoorChecked | Hook::ArkoorPersisted),
+            Action::MissingSignature => matches!(
+                self,
+                Hook::ArkoorResponse
+                    | Hook::LnHtlcResponse
+                    | Hook::LnRevokeResponse
+                    | Hook::LnClaimResponse
+            ),
+            Action::RefuseInputs => matches!(
+                self,
+                Hook::ArkoorChecked
+                    | Hook::ArkoorPersisted
+                    | Hook::LnHtlcPersisted
+                    | Hook::LnRevokePersisted
+                    | Hook::LnPreimageSeen
+                    | Hook::LnClaimPersisted
+            ),
             Action::Forget => matches!(self, Hook::Register | Hook::OffboardPrepared),
             Action::Withhold => matches!(
                 self,
@@ -109,6 +209,11 @@ impl Hook {
                     | Hook::RoundFinished
                     | Hook::RoundForfeitPersisted
                     | Hook::OffboardPersisted
+                    | Hook::LnIntraCancel
+                    | Hook::LnOutcome
+                    | Hook::LnFinished
+                    | Hook::LnAccepted
+                    | Hook::LnSettle
             ),
             Action::Duplicate => matches!(self, Hook::MailboxPost | Hook::RoundStatus),
             Action::FailRound => self == Hook::RoundAttempt,
@@ -116,8 +221,9 @@ impl Hook {
             Action::OtherTxid => matches!(self, Hook::RoundFinished | Hook::OffboardPersisted),
             Action::AlterOffboard { .. } => self == Hook::OffboardPrepared,
             Action::ReplaceArkInfo { .. } => self == Hook::Info,
-            Action::NotFound => self == Hook::RoundStatus,
-            Action::WrongPreimage => self == Hook::RoundForfeitPersisted,
+            Action::AlterGrant { .. } => self == Hook::LnGrant,
+            Action::NotFound => matches!(self, Hook::RoundStatus | Hook::LnCheck),
+            Action::WrongPreimage => matches!(self, Hook::RoundForfeitPersisted | Hook::LnCheck),
             _ => false,
         }
     }

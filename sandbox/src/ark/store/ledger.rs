@@ -55,4 +55,29 @@ impl Store {
         }
         Ok(ledger)
     }
+
+    /// Sums of Lightning VTXOs.
+    pub fn lightning_sums(&self) -> anyhow::Result<LightningSums> {
+        let connection = self.lock();
+        let sum = |sql: &str| connection.query_row(sql, [], |row| row.get::<_, i64>(0));
+        const GRANTED: &str = "SELECT COALESCE(SUM(vtxo.amount_sat), 0)
+             FROM ln_receive_htlc JOIN vtxo ON id = vtxo JOIN ln_receive USING (hash)
+             WHERE ln_receive.status";
+        Ok(LightningSums {
+            taken: sum("SELECT COALESCE(SUM(amount_sat), 0) FROM vtxo WHERE state = 'ln-spent'")?,
+            granted: sum(&format!("{GRANTED} = 'settled'"))?,
+            granted_open: sum(&format!("{GRANTED} <> 'settled'"))?,
+        })
+    }
+}
+
+/// Sums of Lightning VTXOs, in sat.
+#[derive(Debug, Clone, Copy)]
+pub struct LightningSums {
+    /// HTLCs of clients that the server took.
+    pub taken: i64,
+    /// HTLCs that were granted to receives which are settled.
+    pub granted: i64,
+    /// HTLCs that were granted to other receives.
+    pub granted_open: i64,
 }

@@ -3,10 +3,13 @@
 //! Calls block for as long as SQLite needs. That is microseconds here, and keeps every change a single transaction without an
 //! await inside, so that a cancelled request has changed everything or nothing.
 
+pub mod attempt;
 mod ledger;
 pub mod mailbox;
 mod meta;
 pub mod participation;
+pub mod pool;
+pub mod receive;
 pub mod round;
 pub mod tx;
 pub mod vtxo;
@@ -17,9 +20,11 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use anyhow::Context;
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 
+pub use attempt::{Attempt, AttemptStatus};
 pub use ledger::{Ledger, Total};
 pub use mailbox::{DeliveryKind, Page};
 pub use participation::Participation;
+pub use receive::{Receive, ReceiveStatus};
 pub use round::Round;
 pub use tx::TxKind;
 pub use vtxo::{VtxoRecord, VtxoState};
@@ -59,6 +64,7 @@ impl Store {
             if !exists {
                 tx.execute_batch(include_str!("schema.sql"))?;
             }
+            tx.execute_batch(include_str!("lightning.sql"))?;
             Ok(())
         })?;
         Ok(store)

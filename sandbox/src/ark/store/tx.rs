@@ -19,6 +19,8 @@ pub enum TxKind {
     RoundFunding,
     /// Pays an offboard; on chain, made by the server.
     Offboard,
+    /// Pays the VTXOs that Lightning receives are granted from; on chain, made by the server.
+    PoolFunding,
     /// A forfeit: claims a VTXO that was forfeited, if its owner exits nevertheless.
     Forfeit,
     /// Splits the connector of an offboard; on chain only before its forfeits.
@@ -32,6 +34,7 @@ impl TxKind {
             TxKind::Virtual => "virtual",
             TxKind::RoundFunding => "round-funding",
             TxKind::Offboard => "offboard",
+            TxKind::PoolFunding => "pool-funding",
             TxKind::Forfeit => "forfeit",
             TxKind::Connector => "connector",
         }
@@ -58,9 +61,10 @@ impl Store {
     pub fn txs_to_broadcast(&self) -> anyhow::Result<Vec<Txid>> {
         let connection = self.lock();
         let mut statement = connection.prepare(
-            "SELECT txid FROM tx WHERE kind IN (?1, ?2) AND NOT withheld ORDER BY rowid",
+            "SELECT txid FROM tx WHERE kind IN (?1, ?2, ?3) AND NOT withheld ORDER BY rowid",
         )?;
-        let kinds = [TxKind::RoundFunding.as_str(), TxKind::Offboard.as_str()];
+        let kinds = [TxKind::RoundFunding, TxKind::Offboard, TxKind::PoolFunding];
+        let kinds = kinds.map(TxKind::as_str);
         let txids = statement.query_map(kinds, |row| Ok(Txid::from_byte_array(row.get(0)?)))?;
         Ok(txids.collect::<Result<_, _>>()?)
     }

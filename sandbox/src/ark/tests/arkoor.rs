@@ -176,7 +176,11 @@ async fn unknown_inputs_are_named_and_malformed_requests_change_nothing() {
     let fan = wallet.payment(&input, &[(me, 4_000); 5]);
     let (refused, broken) = (Code::InvalidArgument, Code::Internal);
     for (name, request, code) in [
-        ("empty", protos::ArkoorPackageCosignRequest::default(), refused),
+        (
+            "empty",
+            protos::ArkoorPackageCosignRequest::default(),
+            refused,
+        ),
         ("without checkpoint", direct, refused),
         ("too many outputs", fan.cosign_request().into(), refused),
         ("undecodable", undecodable, broken),

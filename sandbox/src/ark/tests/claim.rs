@@ -2,7 +2,6 @@
 
 use ark_lib::forfeit::{HashLockedForfeitBundle, create_hark_forfeit_tx};
 use bitcoin::hashes::Hash;
-use server_rpc::StatusExt;
 use server_rpc::protos::RoundParticipationStatus;
 use server_rpc::tonic::Code;
 
@@ -63,7 +62,10 @@ async fn every_step_of_a_claim_can_be_repeated() {
 fn assert_missing_nonces<T: std::fmt::Debug>(answer: Result<T, Status>) {
     let status = answer.unwrap_err();
     assert_eq!(status.code(), Code::InvalidArgument, "{status}");
-    assert!(status.message().contains("missing forfeit nonces"), "{status}");
+    assert!(
+        status.message().contains("missing forfeit nonces"),
+        "{status}"
+    );
 }
 
 #[tokio::test]

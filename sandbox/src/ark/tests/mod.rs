@@ -5,6 +5,7 @@ mod board;
 mod claim;
 mod delegated;
 mod faults;
+mod lightning;
 mod mailbox;
 mod offboard;
 mod participant;

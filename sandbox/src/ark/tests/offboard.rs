@@ -159,7 +159,10 @@ async fn coins_leave_with_one_input_and_with_three() {
 fn assert_unknown(finished: Result<Transaction, Status>) {
     let status = finished.unwrap_err();
     assert_eq!(status.code(), Code::InvalidArgument, "{status}");
-    assert!(status.message().contains("unknown offboard txid"), "{status}");
+    assert!(
+        status.message().contains("unknown offboard txid"),
+        "{status}"
+    );
 }
 
 /// The server keeps an offboard in RAM for 30 s from its preparation on.

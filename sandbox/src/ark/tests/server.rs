@@ -101,7 +101,7 @@ async fn a_missing_method_answers_unimplemented() {
     let sandbox = Sandbox::start(Params::free()).await;
     let mut client = sandbox.connect().await.client;
     let status = client
-        .fetch_bolt12_invoice(protos::FetchBolt12InvoiceRequest::default())
+        .recover_vtxos_by_xpub(protos::RecoverVtxosByXpubRequest::default())
         .await
         .unwrap_err();
     assert_eq!(status.code(), Code::Unimplemented);
