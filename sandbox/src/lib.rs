@@ -29,6 +29,7 @@ use self::ark::{ArkServer, ArkServerOptions, Params};
 use self::chain::{AutoMine, BitcoindConfig, Chain, ChainConfig, FeeRates, esplora};
 use self::chain_proxy::ChainProxy;
 use self::coin_wallet::{CoinKey, CoinWallet};
+use self::lightning::lnurl;
 
 /// Number of blocks that a new chain starts with, so that the faucet has mature coinbase outputs.
 const FIRST_BLOCKS: u32 = 120;
@@ -99,6 +100,8 @@ pub struct SandboxHandle {
     pub control_url: String,
     /// Where the Ark server's clients connect.
     pub ark_url: String,
+    /// An `lnurl1…` that takes every payment.
+    pub lnurl: String,
     /// The chain.
     pub chain: Chain,
     /// A proxy before the chain, which wallets connect to; it applies the chain faults.
@@ -158,7 +161,8 @@ impl Sandbox {
             .fallback(control::unknown_path);
         let routes = Router::new()
             .nest("/esplora", esplora::router(chain.clone()))
-            .nest("/control", control);
+            .nest("/control", control)
+            .merge(lnurl::router(ark.lightning()));
         let stop = CancellationToken::new();
         let stopped = stop.clone().cancelled_owned();
         let server = axum::serve(listener, routes).with_graceful_shutdown(stopped);
@@ -167,6 +171,7 @@ impl Sandbox {
         Ok(SandboxHandle {
             esplora_url,
             control_url,
+            lnurl: lnurl::encode(&base, "alice")?,
             ark_url: ark.address(),
             chain,
             chain_proxy,

@@ -144,6 +144,9 @@ A bitcoin regtest, an Ark server and two wallets are running. Stop them with Ctr
   token 2      {token_other}
   Ark server   {ark}
   chain        {esplora} (Esplora); the wallets use it through {proxy}, where POST {control}/chain-faults injects faults
+  Lightning    {lnurl}
+               an LNURL that takes every payment; the world issues invoices with POST {control}/ln/invoice {{"amount_msat": 21000000}}
+               and pays those of wallets with POST {control}/ln/pay {{"invoice": "lnbcrt…"}}
   control      {control}   e.g. POST /mine {{"n": 1}}, POST /faucet {{"address": "…", "amount_sat": 10000}}
   files        {folder}, {fate}
 
@@ -163,6 +166,7 @@ Paste these, one after the other:
             esplora = self.world.esplora_url,
             proxy = self.world.chain_proxy.url(),
             control = self.world.control_url,
+            lnurl = self.world.lnurl,
             address = self.address,
         )
     }
