@@ -60,6 +60,7 @@ impl Ark {
         let tip = self.tip_height().await?.to_u32();
         self.lightning.network.cancel_late(tip)?;
         self.notice_payments(tip)?;
+        self.read_preimages().await?;
         self.settle_receives()?;
         self.end_late_receives()?;
         for attempt in self.store.open_attempts()? {

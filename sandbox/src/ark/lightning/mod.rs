@@ -13,6 +13,7 @@ mod intra;
 mod jobs;
 mod ledger;
 mod offer;
+mod onchain;
 mod outcome;
 mod pool;
 mod prepare;

@@ -1,3 +1,8 @@
+use ark_lib::vtxo::policy::clause::TapScriptClause;
+use bitcoin::TapSighashType;
+use bitcoin::sighash::{Prevouts, SighashCache};
+use bitcoin::taproot::{LeafVersion, TapLeafHash};
+
 use super::receive::held;
 use super::*;
 
@@ -203,4 +208,61 @@ async fn one_payment_that_cannot_be_settled_blocks_the_next_until_its_invoice_ex
     );
     let stuck = wallet.receive_status(stuck.compute_payment_hash()).await;
     assert_eq!(stuck, LightningReceiveStatus::Canceled);
+}
+
+/// Spends an exited HTLC with the preimage.
+fn spend_on_chain(wallet: &Wallet, htlc: &Vtxo<Full>, preimage: Preimage) -> Transaction {
+    let policy = htlc.policy().as_server_htlc_recv().unwrap();
+    let clause = policy.user_reveals_preimage_clause(htlc.exit_delta());
+    let mut tx = Transaction {
+        version: Version::TWO,
+        lock_time: LockTime::ZERO,
+        input: vec![TxIn {
+            previous_output: htlc.point(),
+            sequence: clause.sequence(),
+            ..TxIn::default()
+        }],
+        output: vec![TxOut {
+            value: htlc.amount() - sat(1_000),
+            script_pubkey: anyone_can_spend().to_p2wsh(),
+        }],
+    };
+    let leaf = TapLeafHash::from_script(&clause.tapscript(), LeafVersion::TapScript);
+    let sighash = SighashCache::new(&tx)
+        .taproot_script_spend_signature_hash(
+            0,
+            &Prevouts::All(&[htlc.txout()]),
+            leaf,
+            TapSighashType::Default,
+        )
+        .unwrap();
+    let signature = SECP.sign_schnorr(&sighash.into(), &wallet.key);
+    let control_block = clause.control_block(htlc);
+    tx.input[0].witness = clause.witness(&(signature, preimage.into()), &control_block);
+    tx
+}
+
+#[tokio::test]
+async fn a_preimage_is_read_from_the_confirmed_spend_of_an_exited_htlc() {
+    let (sandbox, wallet) = start(Params::free()).await;
+    let (preimage, htlcs) = prepared(&sandbox, &wallet, 5_000).await;
+    let hash = preimage.compute_payment_hash();
+    sandbox.mine_blocks(1).await;
+    sandbox.exit(&htlcs[0]).await;
+    sandbox.mine_blocks(18).await;
+    let spend = spend_on_chain(&wallet, &htlcs[0], preimage);
+    sandbox.chain.submit(spend).await.unwrap().unwrap();
+    sandbox.jobs().await;
+    assert_eq!(
+        wallet.receive_status(hash).await,
+        LightningReceiveStatus::HtlcsReady
+    );
+    sandbox.mine_blocks(1).await;
+    assert_eq!(
+        wallet.receive_status(hash).await,
+        LightningReceiveStatus::Settled
+    );
+    let hold = sandbox.server.lightning().hold(hash).unwrap().unwrap();
+    assert_eq!(hold.preimage, Some(preimage));
+    assert_eq!(sandbox.earned(), 0);
 }
