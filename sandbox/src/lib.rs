@@ -298,4 +298,26 @@ mod tests {
         assert_eq!(http.get(&tip).send().await.unwrap().status(), 503);
         sandbox.stop().await;
     }
+
+    #[tokio::test]
+    async fn the_printed_lnurl_leads_to_an_invoice_of_the_world() {
+        let sandbox = Sandbox::default().start().await.unwrap();
+        let http = reqwest::Client::builder().no_proxy().build().unwrap();
+        let get = async |url: String| -> serde_json::Value {
+            let answer = http.get(url).send().await.unwrap();
+            answer.json().await.unwrap()
+        };
+        let (hrp, url) = bitcoin::bech32::decode(&sandbox.lnurl).unwrap();
+        assert_eq!(hrp.as_str(), "lnurl");
+        let terms = get(String::from_utf8(url).unwrap()).await;
+        let callback = terms["callback"].as_str().unwrap();
+        let answer = get(format!("{callback}?amount=21000&comment=hello")).await;
+        let invoice: lightning_invoice::Bolt11Invoice =
+            answer["pr"].as_str().unwrap().parse().unwrap();
+        assert_eq!(invoice.amount_milli_satoshis(), Some(21_000));
+        let control = &sandbox.control_url;
+        let issued = get(format!("{control}/ln/invoice/{}", invoice.payment_hash())).await;
+        assert_eq!(issued["comment"], "hello");
+        sandbox.stop().await;
+    }
 }

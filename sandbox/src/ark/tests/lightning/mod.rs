@@ -4,6 +4,7 @@ mod attempts;
 mod claim;
 mod control;
 mod intra;
+mod messages;
 mod offer;
 mod pay;
 mod prepare;
@@ -12,9 +13,8 @@ mod revoke;
 
 use ark_lib::VtxoId;
 use ark_lib::lightning::{Invoice, PaymentHash, Preimage};
-use ark_lib::mailbox::{MailboxAuthorization, MailboxIdentifier};
 use server_rpc::protos::lightning_payment_status::PaymentStatus;
-use server_rpc::protos::mailbox_server::{MailboxRequest, mailbox_message::Message};
+use server_rpc::protos::mailbox_server::mailbox_message::Message;
 use server_rpc::protos::{LightningReceiveStatus, VtxoSpendState};
 use server_rpc::tonic::Code;
 
@@ -354,36 +354,6 @@ impl Wallet {
         };
         let mut client = self.rpc.client.clone();
         client.cancel_lightning_receive(request).await.map(drop)
-    }
-
-    fn mailbox(&self) -> MailboxIdentifier {
-        MailboxIdentifier::from_pubkey(self.key.public_key())
-    }
-
-    /// The messages about Lightning, oldest first.
-    async fn told(&self) -> Vec<Message> {
-        let expiry = chrono::Local::now() + chrono::Duration::seconds(60);
-        let request = MailboxRequest {
-            mailbox_id: self.mailbox().serialize(),
-            authorization: Some(MailboxAuthorization::new(&self.key, expiry).serialize()),
-            checkpoint: 0,
-        };
-        let mut client = self.rpc.mailbox_client.clone();
-        let page = client.read_mailbox(request).await.unwrap().into_inner();
-        page.messages
-            .into_iter()
-            .filter_map(|message| message.message)
-            .collect()
-    }
-
-    /// The preimages of the messages about finished payments; `None` for failed ones.
-    async fn told_outcomes(&self) -> Vec<Option<Vec<u8>>> {
-        let told = self.told().await.into_iter();
-        told.filter_map(|message| match message {
-            Message::LightningSendFinished(finished) => Some(finished.preimage),
-            _ => None,
-        })
-        .collect()
     }
 
     async fn spend_state(&self, id: VtxoId) -> VtxoSpendState {
