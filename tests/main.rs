@@ -25,6 +25,7 @@ mod onchain;
 mod outages;
 mod payments;
 mod peer;
+mod peer_lightning;
 mod process;
 mod receiving;
 mod refreshes;
