@@ -150,6 +150,7 @@ impl Ark {
     }
 
     fn mailbox_page(&self, mailbox: MailboxIdentifier, checkpoint: u64) -> anyhow::Result<Page> {
+        self.note_reader(mailbox);
         self.store
             .read_mailbox(mailbox, checkpoint, self.params.max_read_mailbox_items)
     }

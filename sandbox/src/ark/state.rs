@@ -6,6 +6,7 @@ use std::time::SystemTime;
 
 use anyhow::anyhow;
 use ark_lib::VtxoId;
+use ark_lib::mailbox::MailboxIdentifier;
 use bitcoin_ext::BlockHeight;
 use tokio::sync::{Mutex, MutexGuard, watch};
 use tokio_util::sync::CancellationToken;
@@ -40,6 +41,8 @@ pub struct Ark {
     pub(super) newest_message: watch::Sender<u64>,
     /// The server's own coins.
     pub(super) coins: CoinWallet,
+    /// The mailbox that was read last; faults post to it.
+    pub(super) last_reader: StdMutex<Option<MailboxIdentifier>>,
     /// The round in progress.
     pub(super) rounds: Rounds,
     /// The offboards in progress.
@@ -68,6 +71,7 @@ impl Ark {
             alive,
             started: SystemTime::now(),
             newest_message: watch::Sender::new(0),
+            last_reader: StdMutex::default(),
             rounds: Rounds::default(),
             offboards: Offboards::default(),
         }
@@ -87,6 +91,7 @@ impl Ark {
             started: SystemTime::now(),
             newest_message: watch::Sender::new(0),
             coins: CoinWallet::new(self.chain.clone(), self.keys.coins.clone()),
+            last_reader: StdMutex::default(),
             rounds: Rounds::default(),
             offboards: Offboards::default(),
         }

@@ -44,12 +44,20 @@ pub enum Action {
     /// Hook: the server acknowledges an upload but treats its VTXOs as never registered; or it forgets a prepared offboard.
     Forget,
     /// Hook: the next step does not happen: a post is acknowledged but not delivered, a transaction is stored but not broadcast,
-    /// an event is not sent, or a preimage is not returned.
+    /// an event is not sent, or a preimage is not returned. A round's transaction that is not signed is signed at the next block.
     Withhold,
     /// Hook: the post is delivered twice; or each output of a round is reported as the first one.
     Duplicate,
     /// Hook: the round fails.
     FailRound,
+    /// Hook: the server adds a participation that nobody asked for: it takes all spendable VTXOs, gives one VTXO to the key of
+    /// the first of them, and is reported to the mailbox that was read last.
+    ForgeParticipation {
+        /// Satoshis that the server keeps.
+        fee_sat: u64,
+    },
+    /// Hook: the server proposes nothing, and signs alone the tree of those who joined.
+    SignAlone,
     /// Hook: the tree of the round is not what the clients asked for.
     AlterTree {
         /// The change.

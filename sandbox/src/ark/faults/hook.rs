@@ -23,7 +23,9 @@ pub enum Hook {
     RoundAttempt,
     /// A round is about to build its tree.
     RoundProposal,
-    /// A round is stored; its funding transaction is not broadcast.
+    /// A round is stored; its funding transaction is not signed.
+    RoundSign,
+    /// The funding transaction of a stored round is signed, and not broadcast.
     RoundCommit,
     /// The funding transaction of a round is broadcast; the clients have not been told.
     RoundFinished,
@@ -43,7 +45,7 @@ pub enum Hook {
 
 impl Hook {
     /// Every hook.
-    pub const ALL: [Hook; 17] = [
+    pub const ALL: [Hook; 18] = [
         Hook::BoardCosign,
         Hook::BoardRegister,
         Hook::Register,
@@ -53,6 +55,7 @@ impl Hook {
         Hook::MailboxPost,
         Hook::RoundAttempt,
         Hook::RoundProposal,
+        Hook::RoundSign,
         Hook::RoundCommit,
         Hook::RoundFinished,
         Hook::RoundStatus,
@@ -75,6 +78,7 @@ impl Hook {
             Hook::MailboxPost => "mailbox.post",
             Hook::RoundAttempt => "round.attempt",
             Hook::RoundProposal => "round.proposal",
+            Hook::RoundSign => "round.sign",
             Hook::RoundCommit => "round.commit",
             Hook::RoundFinished => "round.finished",
             Hook::RoundStatus => "round.status",
@@ -100,6 +104,7 @@ impl Hook {
             Action::Withhold => matches!(
                 self,
                 Hook::MailboxPost
+                    | Hook::RoundSign
                     | Hook::RoundCommit
                     | Hook::RoundFinished
                     | Hook::RoundForfeitPersisted
@@ -107,7 +112,8 @@ impl Hook {
             ),
             Action::Duplicate => matches!(self, Hook::MailboxPost | Hook::RoundStatus),
             Action::FailRound => self == Hook::RoundAttempt,
-            Action::AlterTree { .. } => self == Hook::RoundProposal,
+            Action::ForgeParticipation { .. } => self == Hook::RoundAttempt,
+            Action::AlterTree { .. } | Action::SignAlone => self == Hook::RoundProposal,
             Action::OtherTxid => matches!(self, Hook::RoundFinished | Hook::OffboardPersisted),
             Action::AlterOffboard { .. } => self == Hook::OffboardPrepared,
             Action::ReplaceArkInfo { .. } => self == Hook::Info,

@@ -11,7 +11,7 @@ use tokio_stream::StreamExt;
 use super::*;
 
 /// A mailbox and how its owner reads it.
-struct Mailbox(Keypair);
+pub struct Mailbox(pub Keypair);
 
 impl Mailbox {
     fn request(&self, checkpoint: u64) -> MailboxRequest {
@@ -22,7 +22,7 @@ impl Mailbox {
         }
     }
 
-    async fn read(&self, wallet: &Wallet, checkpoint: u64) -> MailboxMessages {
+    pub async fn read(&self, wallet: &Wallet, checkpoint: u64) -> MailboxMessages {
         let mut client = wallet.rpc.mailbox_client.clone();
         let request = self.request(checkpoint);
         client.read_mailbox(request).await.unwrap().into_inner()
