@@ -186,7 +186,10 @@ async fn the_generated_client_reads_every_answer() {
     });
     call!(wallet_api::create_wallet(request(creation)));
 
-    assert_eq!(called, declared(), "every route is called, and no other");
+    let mut routes = declared();
+    // barkd does not have it, so the generated client does not know it.
+    assert!(routes.remove("recover_round"));
+    assert_eq!(called, routes, "every route is called, and no other");
 }
 
 #[tokio::test]

@@ -97,17 +97,18 @@ async fn a_restart_within_an_attempt_signs_nothing_and_joins_the_next_round() {
 }
 
 #[tokio::test]
-async fn a_delegated_refresh_that_the_server_does_not_know_any_more_fails_and_costs_nothing() {
+async fn a_delegated_refresh_that_the_server_never_knows_fails_and_costs_nothing() {
     let world = World::with(rounds_of(0)).await;
     let daemon = boarded(&world, &[50_000]).await;
     let old = daemon.vtxos().await;
     let unknown = json!({"type": "not_found"});
-    world.fault(json!({"target": "round.status", "times": 1, "action": unknown}));
+    world.fault(json!({"target": "round.status", "action": unknown}));
     let body = json!({"vtxos": old});
     let path = "/wallet/refresh/delegated/vtxos";
     daemon.post(path, body).await.ok();
     daemon.post_empty("/wallet/sync").await.ok();
     daemon.wait_without_rounds().await;
+    assert_eq!(world.faults_fired("round.status"), 5);
     assert_eq!(daemon.vtxos().await, old);
     assert_eq!(daemon.balance("spendable_sat").await, 50_000);
     let failed = daemon.movement("refresh").await;
@@ -116,9 +117,43 @@ async fn a_delegated_refresh_that_the_server_does_not_know_any_more_fails_and_co
     assert_conserved(&world, &[&daemon]).await;
 }
 
-/// H33: a backup is restored that is older than the refresh. The mailbox tells of the round, and the server shows it.
+/// The server drops a participation whose input is in use when its round begins, here by an offboard that comes to nothing. The
+/// refresh is delegated again.
 #[tokio::test]
-async fn a_delegated_refresh_that_a_restored_backup_does_not_know_is_completed() {
+async fn a_delegated_refresh_that_the_server_has_dropped_is_taken_up_again() {
+    let world = World::with(rounds_of(0)).await;
+    let daemon = boarded(&world, &[50_000]).await;
+    let old = daemon.vtxos().await;
+    let body = json!({"vtxos": old});
+    let path = "/wallet/refresh/delegated/vtxos";
+    let first = daemon.post(path, body).await.ok();
+    let wrong = json!({"type": "alter_offboard", "change": "wrong_amount"});
+    world.fault(json!({"target": "offboard.prepared", "times": 1, "action": wrong}));
+    let to = world.sandbox.faucet.address().to_string();
+    let offboard = daemon.post("/wallet/offboard/all", json!({"address": to}));
+    offboard.await.refused(409, "server_refused");
+    assert_eq!(world.faults_fired("offboard.prepared"), 1);
+    assert!(!world.round().await, "the only participation is dropped");
+
+    // The prepared offboard, which holds the VTXO, is forgotten.
+    world.sandbox.ark.restart().await;
+    daemon.wait_for_connected(true).await;
+    eventually("it is delegated again", async || {
+        daemon.post_empty("/wallet/sync").await.ok();
+        let shown = daemon.rounds().await.remove(0);
+        let hash = shown["unlock_hash"].as_str()?;
+        (hash != first["unlock_hash"]).then_some(())
+    })
+    .await;
+    assert!(world.round().await);
+    daemon.finish_round(&world).await;
+    assert_refreshed_once(&daemon, &old[0]).await;
+    assert_conserved(&world, &[&daemon]).await;
+}
+
+/// H33, H46: a backup is restored that is older than the refresh. The mailbox tells of the round, and a person has it completed.
+#[tokio::test]
+async fn a_delegated_refresh_that_a_restored_backup_does_not_know_is_completed_on_request() {
     let world = World::with(charging_rounds_of(0)).await;
     let mut daemon = boarded(&world, &[100_000]).await;
     let old = daemon.vtxos().await;
@@ -145,11 +180,20 @@ async fn a_delegated_refresh_that_a_restored_backup_does_not_know_is_completed()
     world.mine(1).await;
 
     daemon.restart(None).await;
-    eventually("the new VTXO replaces the old one", async || {
-        let held = daemon.vtxos().await;
-        (!held.is_empty() && held != old).then_some(())
+    let facts = eventually("the operator is asked", async || {
+        assert_eq!(world.calls_of("ForfeitVtxos"), 0);
+        let facts = daemon.get("/wallet").await.ok()["attention"].clone();
+        (facts != json!([])).then_some(facts)
     })
     .await;
+    assert_eq!(facts[0]["code"], "unknown_round", "{facts:#}");
+    daemon.post_empty("/wallet/sync").await.ok();
+    assert_eq!(daemon.vtxos().await, old);
+    assert_eq!(world.calls_of("ForfeitVtxos"), 0);
+    let hash = facts[0]["subject"].as_str().unwrap();
+    let path = format!("/wallet/rounds/{hash}/recover");
+    let body = json!({"max_fee_sat": 1_000});
+    daemon.post(&path, body).await.ok();
     daemon.wait_without_rounds().await;
     assert_refreshed_once(&daemon, &old[0]).await;
     let refresh = daemon.movement("refresh").await;

@@ -3,6 +3,7 @@
 
 mod boards;
 mod offboards;
+mod reported_rounds;
 mod rounds;
 
 use std::time::Duration;

@@ -99,6 +99,16 @@ pub(in crate::wallet) fn enlist<F: Flow>(
     )?)
 }
 
+/// Gives an unfinished operation another state, in the transaction of its caller. A driver that runs does not learn of it: the
+/// step has to read the row.
+pub(in crate::wallet) fn replace<F: Flow>(
+    tx: &WriteTx<'_>,
+    id: &OperationId,
+    state: &F,
+) -> Result<()> {
+    Ok(operation::advance(tx, id, &encode(state)?, None)?)
+}
+
 fn encode<F: Flow>(state: &F) -> Result<String> {
     serde_json::to_string(state).map_err(Error::internal)
 }

@@ -1,6 +1,7 @@
 //! The mailbox protocol: the wallet reads or follows its mailbox and processes each message (docs/protocol.md §4.4).
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::{Stream, StreamExt};
 
@@ -74,14 +75,14 @@ impl Wallet {
     async fn process_message(self: &Arc<Wallet>, message: MailboxMessage) -> Result<()> {
         let server = self.server_keys()?;
         let checkpoint = message.checkpoint;
-        let (mut received, mut unknown_round) = (Validated::default(), None);
+        let (mut received, mut reported_round) = (Validated::default(), None);
         match message.payload {
             Payload::Arkoor(encoded) => {
                 let vtxos = receive::decode(encoded, checkpoint);
                 received = self.validate_new(vtxos, &server, checkpoint).await?;
             }
             Payload::RoundCompleted(hash) => {
-                unknown_round = self.examine_reported_round(hash).await?;
+                reported_round = self.examine_reported_round(hash).await?;
             }
             Payload::Other => {
                 tracing::info!(
@@ -91,20 +92,22 @@ impl Wallet {
             }
         }
         let recorder = self.recorder(server);
-        let recovered = self
+        let taken_up = self
             .commit(CommitPoint::ReceiveStored, move |tx| {
                 recorder.quarantine(tx, &received.undecided)?;
                 recorder.record(tx, &received.accepted)?;
                 if !mailbox::advance_cursor(tx, checkpoint)? {
                     tracing::debug!(checkpoint, "the mailbox repeated a message");
                 }
-                let recovered =
-                    unknown_round.map(|round| round.recover(tx, &recorder.keys, recorder.key_gap));
-                Ok(recovered.transpose()?.flatten())
+                let settled =
+                    reported_round.map(|round| round.settle(tx, &recorder.keys, recorder.key_gap));
+                Ok(settled.transpose()?.flatten())
             })
             .await?;
-        if let Some(round) = recovered {
-            self.take_up(round).await?;
+        if let Some(refresh) = taken_up {
+            self.take_up(refresh).await?;
+            // It may be driven already, and sleep until its next try.
+            self.operations.nudge_all(Duration::ZERO).await;
         }
         self.received.notify_one();
         Ok(())

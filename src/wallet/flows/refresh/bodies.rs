@@ -113,6 +113,7 @@ mod tests {
                 fee: Amount::ZERO,
                 last_try: None,
                 failed_attempts: 0,
+                superseded: Vec::new(),
             },
             unlock_hash: UnlockHash::hash(b"preimage"),
             funding_tx,

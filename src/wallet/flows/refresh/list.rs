@@ -75,7 +75,8 @@ impl Wallet {
         let keys = self.keys.clone();
         self.store
             .read(move |connection| {
-                unfinished(connection)?
+                // What cannot be read stands in the list of what waits for the operator (H57).
+                readable(operation::unfinished(connection)?)
                     .iter()
                     .map(|(row, round)| view(connection, &keys, row, round))
                     .collect()
@@ -97,7 +98,24 @@ impl Wallet {
     }
 }
 
-/// The unfinished refreshes with their rows, oldest first.
+/// The refreshes that have not succeeded, and the one with this unlock hash, as far as they can be read, oldest first.
+pub(super) fn search(
+    connection: &Connection,
+    unlock_hash: UnlockHash,
+) -> Result<Vec<(OperationRow, Round)>> {
+    let kind = OperationKind::Round;
+    let rows = operation::search(connection, kind, &unlock_hash.to_string())?;
+    Ok(readable(rows))
+}
+
+fn readable(rows: Vec<OperationRow>) -> Vec<(OperationRow, Round)> {
+    rows.into_iter()
+        .filter(|row| row.kind == OperationKind::Round)
+        .filter_map(|row| state_of(&row).ok().map(|round| (row, round)))
+        .collect()
+}
+
+/// The unfinished refreshes with their rows, oldest first. Fails if one cannot be read, because its VTXOs are unknown then.
 pub(super) fn unfinished(connection: &Connection) -> Result<Vec<(OperationRow, Round)>> {
     let rows = operation::unfinished(connection)?.into_iter();
     rows.filter(|row| row.kind == OperationKind::Round)

@@ -1,5 +1,6 @@
 //! What a refresh asks the server for (docs/protocol.md §4.5).
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use ark_lib::{ArkInfo, VtxoId, VtxoPolicy, VtxoRequest};
@@ -9,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::attempt_id::AttemptId;
 use super::quote::quote;
+use crate::ark::IssuedRound;
 use crate::model::{OperationId, VtxoRecord, VtxoState};
 use crate::store::{WriteTx, movement, vtxo};
 use crate::wallet::account::keys::WalletKeys;
@@ -44,6 +46,9 @@ pub(in crate::wallet) struct Plan {
     pub(super) last_try: Option<LastTry>,
     /// How many attempts failed.
     pub(super) failed_attempts: u32,
+    /// What was delegated before some inputs were spent otherwise. The server may have carried that out all the same.
+    #[serde(default)]
+    pub(super) superseded: Vec<Plan>,
 }
 
 /// A new VTXO to ask for.
@@ -108,6 +113,28 @@ impl Plan {
         }
     }
 
+    /// What the server may have been asked for: this plan, and those that it supersedes.
+    pub(super) fn submitted(mut self) -> Vec<Plan> {
+        let mut all = std::mem::take(&mut self.superseded);
+        all.push(self);
+        all
+    }
+
+    /// Whether a round takes and gives exactly what this plan asks for: these inputs, and these outputs in this order. Its fee is
+    /// then that of the plan.
+    pub(super) fn is_carried_out_by(&self, round: &IssuedRound, keys: &WalletKeys) -> Result<bool> {
+        let asked: HashSet<&VtxoId> = self.inputs.iter().collect();
+        let taken: HashSet<&VtxoId> = round.inputs.iter().collect();
+        if asked != taken || self.outputs.len() != round.outputs.len() {
+            return Ok(false);
+        }
+        let requests = self.requests(keys)?;
+        let mut pairs = requests.iter().zip(&round.outputs);
+        Ok(pairs.all(|(request, output)| {
+            request.amount == output.amount() && request.policy == *output.policy()
+        }))
+    }
+
     /// Those of these VTXOs that are inputs.
     pub(super) fn only_inputs(&self, mut vtxos: Vec<VtxoId>) -> Vec<VtxoId> {
         vtxos.retain(|vtxo| self.inputs.contains(vtxo));
@@ -136,6 +163,7 @@ impl Plan {
                 })
                 .collect(),
             fee: quote.fee,
+            superseded: self.clone().submitted(),
             ..self.clone()
         })
     }
@@ -190,6 +218,7 @@ mod tests {
             fee: Amount::ZERO,
             last_try,
             failed_attempts: 0,
+            superseded: Vec::new(),
         }
     }
 

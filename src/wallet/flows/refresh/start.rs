@@ -123,6 +123,7 @@ impl Wallet {
                 fee: Amount::ZERO,
                 last_try: None,
                 failed_attempts: 0,
+                superseded: Vec::new(),
             };
             check_schedule(&plan, &inputs)?;
             let height = plan.scheduled().map_or(tip, |height| height.max(tip));
