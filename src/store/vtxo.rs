@@ -182,6 +182,16 @@ pub fn seize(tx: &mut WriteTx<'_>, id: VtxoId, holder: &OperationId) -> Result<(
     })
 }
 
+/// Marks a VTXO as spent by the operation that holds it.
+///
+/// # Errors
+/// [`Error::Conflict`] when it is not locked for this operation.
+pub fn spend_held(tx: &mut WriteTx<'_>, id: VtxoId, holder: &OperationId) -> Result<(), Error> {
+    transition(tx, id, VtxoState::Spent, |state| {
+        *state == VtxoState::Locked(Some(holder.clone()))
+    })
+}
+
 /// Marks a VTXO as spent.
 ///
 /// # Errors

@@ -64,6 +64,8 @@ stories! {
     RefreshRefused: rounds::refresh_refused, killed_while_a_refresh_is_refused;
     Delegate: rounds::delegate, killed_while_delegating_a_refresh;
     DelegateShrunk: rounds::delegate_shrunk, killed_while_an_input_of_a_delegated_refresh_is_spent;
+    DelegateReported: rounds::delegate_reported, killed_while_the_mailbox_reports_a_delegated_refresh;
+    DelegateDropped: rounds::delegate_dropped, killed_while_a_delegated_refresh_is_dropped;
     SendOnchain: offboards::send_onchain, killed_while_sending_onchain;
     SendOnchainRefused: offboards::send_onchain_refused, killed_while_sending_onchain_is_refused;
     Offboard: offboards::offboard, killed_while_offboarding;
@@ -84,7 +86,7 @@ fn stories(point: CommitPoint) -> &'static [Story] {
         | CommitPoint::BoardBroadcast
         | CommitPoint::BoardRegistered => &[Story::Board],
         CommitPoint::BoardAborted => &[Story::BoardRefused],
-        CommitPoint::ReceiveStored => &[Story::Receive],
+        CommitPoint::ReceiveStored => &[Story::Receive, Story::DelegateReported],
         CommitPoint::ReceiveReleased => &[Story::ReceiveUnconfirmed],
         // Once a round has happened, a delegated refresh is the same as any other.
         CommitPoint::RoundStarted
@@ -98,7 +100,7 @@ fn stories(point: CommitPoint) -> &'static [Story] {
         | CommitPoint::RoundForfeiting
         | CommitPoint::RoundUnlocked
         | CommitPoint::RoundOutputsRegistered => &[Story::Refresh],
-        CommitPoint::RoundMissed => &[Story::RefreshMissed],
+        CommitPoint::RoundMissed => &[Story::RefreshMissed, Story::DelegateDropped],
         CommitPoint::RoundAborted => &[Story::RefreshRefused],
         CommitPoint::RoundDelegated => &[Story::Delegate],
         CommitPoint::RoundShrunk => &[Story::DelegateShrunk],
@@ -138,6 +140,8 @@ impl Story {
                 | Story::RefreshRefused
                 | Story::Delegate
                 | Story::DelegateShrunk
+                | Story::DelegateReported
+                | Story::DelegateDropped
         );
         match rpc {
             "Handshake" | "GetArkInfo" => false,

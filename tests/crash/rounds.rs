@@ -157,15 +157,60 @@ pub async fn delegate(run: &mut Run) {
             continue;
         }
         // The mailbox tells of the round, if the victim does not know of it.
-        eventually("all VTXOs are new", async || {
-            advance(&scene).await;
-            let new = scene.victim.vtxos().await;
-            (!new.is_empty() && new.iter().all(|vtxo| !old.contains(vtxo))).then_some(())
+        advance_until_new(&scene, &old).await;
+    }
+}
+
+/// Runs rounds and mines blocks until all VTXOs are new and nothing is under way.
+async fn advance_until_new(scene: &Scene, old: &[String]) {
+    eventually("all VTXOs are new", async || {
+        advance(scene).await;
+        let new = scene.victim.vtxos().await;
+        (!new.is_empty() && new.iter().all(|vtxo| !old.contains(vtxo))).then_some(())
+    })
+    .await;
+    advance_until_done(scene).await;
+    scene.victim.wait_for_spendable(FUNDS).await;
+    scene.victim.settled().await;
+}
+
+/// The victim delegates a refresh and gets no answer; the mailbox tells of the round.
+pub async fn delegate_reported(run: &mut Run) {
+    let mut scene = scene().await;
+    while let Some(case) = run.next_case(&mut scene).await {
+        scene.arm(&case).await;
+        let old = scene.victim.vtxos().await;
+        let lost = json!({"type": "drop_after"});
+        let lost = scene.fault(json!({"target": "SubmitRoundParticipation", "action": lost}));
+        let (path, body) = ("/wallet/refresh/delegated/vtxos", json!({"vtxos": old}));
+        let delegated = async || scene.fired(lost) > 0;
+        scene.victim.post_and_leave(path, body, delegated).await;
+        scene.world.round().await;
+        scene.wait_for_kill(&case).await;
+        scene.restart_with_faults(&case).await;
+        advance_until_new(&scene, &old).await;
+        assert!(scene.fired(lost) > 0);
+    }
+}
+
+/// The server drops the victim's participation once. The victim delegates again.
+pub async fn delegate_dropped(run: &mut Run) {
+    let mut scene = scene().await;
+    while let Some(case) = run.next_case(&mut scene).await {
+        scene.arm(&case).await;
+        let old = scene.victim.vtxos().await;
+        let dropped = json!({"type": "not_found"});
+        let rule = json!({"target": "round.status", "times": 1, "action": dropped});
+        let dropped = scene.fault(rule);
+        let body = json!({"vtxos": old});
+        scene.post("/wallet/refresh/delegated/vtxos", body).await;
+        eventually("the participation is dropped", async || {
+            (scene.fired(dropped) > 0).then_some(())
         })
         .await;
-        advance_until_done(&scene).await;
-        scene.victim.wait_for_spendable(FUNDS).await;
-        scene.victim.settled().await;
+        advance_until_killed(&mut scene, &case).await;
+        scene.restart(&case).await;
+        advance_until_new(&scene, &old).await;
     }
 }
 

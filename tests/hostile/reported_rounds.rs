@@ -267,3 +267,108 @@ async fn a_round_whose_transaction_is_not_signed_is_waited_for() {
         assert_conserved(&world, &[&daemon]).await;
     }
 }
+
+/// A forfeit of a VTXO that was paid away would let the server take it from the payee.
+#[tokio::test]
+async fn a_vtxo_that_was_paid_away_is_not_forfeited_in_a_round() {
+    let world = World::with(rounds_of(0)).await;
+    let daemon = Daemon::with_wallet(&world).await;
+    let payee = Daemon::with_wallet(&world).await;
+    daemon.fund_and_board(&world, 50_000).await;
+    let body = json!({"vtxos": daemon.vtxos().await});
+    let path = "/wallet/refresh/delegated/vtxos";
+    daemon.post(path, body).await.ok();
+    daemon.send(&payee.address().await, 50_000).await.ok();
+    payee.wait_for_spendable(50_000).await;
+
+    let withhold = json!({"type": "withhold"});
+    world.fault(json!({"target": "round.drop", "times": 1, "action": withhold}));
+    assert!(world.round().await);
+    assert_eq!(world.faults_fired("round.drop"), 1);
+    world.mine(1).await;
+    daemon.post_empty("/wallet/sync").await.ok();
+    daemon.wait_without_rounds().await;
+    assert_nothing_is_forfeited(&world, &daemon).await;
+    assert_eq!(refreshes(&daemon).await, ["failed"]);
+    assert_eq!(daemon.balance("spendable_sat").await, 0);
+    assert_conserved(&world, &[&daemon, &payee]).await;
+}
+
+/// The other way round: the server signs the payment only after it has the forfeit.
+#[tokio::test]
+async fn a_vtxo_that_was_forfeited_in_a_round_is_not_paid_away() {
+    let world = World::with(rounds_of(0)).await;
+    let daemon = Daemon::with_wallet(&world).await;
+    let payee = Daemon::with_wallet(&world).await;
+    daemon.fund_and_board(&world, 50_000).await;
+    let old = daemon.vtxos().await;
+    let path = "/wallet/refresh/delegated/vtxos";
+    daemon.post(path, json!({"vtxos": old})).await.ok();
+    let stalled = json!({"type": "drop_after"});
+    world.fault(json!({"target": "RequestArkoorCosign", "action": stalled}));
+    let to = payee.address().await;
+    let body = json!({"destination": to, "amount_sat": 50_000});
+    daemon
+        .post_and_leave("/wallet/send", body, async || {
+            world.faults_fired("RequestArkoorCosign") > 0
+        })
+        .await;
+    let withhold = json!({"type": "withhold"});
+    world.fault(json!({"target": "round.drop", "times": 1, "action": withhold}));
+    assert!(world.round().await);
+    assert_eq!(world.faults_fired("round.drop"), 1);
+    daemon.post_empty("/wallet/sync").await.ok();
+    daemon.finish_round(&world).await;
+    assert_eq!(world.calls_of("ForfeitVtxos"), 1);
+    assert_eq!(refreshes(&daemon).await, ["successful"]);
+
+    world.no_faults();
+    daemon.post_empty("/wallet/sync").await.ok();
+    daemon.settled().await;
+    assert_eq!(daemon.movement("send").await["status"], "failed");
+    assert_eq!(world.calls_of("PostArkoorMessage"), 0);
+    assert_eq!(payee.balance("spendable_sat").await, 0);
+    assert_eq!(daemon.balance("spendable_sat").await, 50_000);
+    assert_history_adds_up(&daemon).await;
+}
+
+/// Two inputs are delegated without an answer. A payment that comes to nothing locks one of them, so the rest is delegated again,
+/// which does not arrive. The server carries out the first submission.
+#[tokio::test]
+async fn a_refresh_that_was_made_smaller_too_late_is_completed_as_a_whole() {
+    let (world, daemon) = scene_at(rounds_of(0)).await;
+    let old = daemon.vtxos().await;
+    delegate_without_answer(&world, &daemon, &old).await;
+    world.no_faults();
+    let lost = json!({"type": "drop_before"});
+    for rpc in ["SubmitRoundParticipation", "RequestArkoorCosign"] {
+        world.fault(json!({"target": rpc, "action": lost}));
+    }
+    let to = daemon.address().await;
+    let body = json!({"destination": to, "amount_sat": 20_000});
+    daemon
+        .post_and_leave("/wallet/send", body, async || {
+            daemon.post_empty("/wallet/sync").await.ok();
+            let rounds = daemon.rounds().await;
+            rounds[0]["participation"]["inputs"]
+                .as_array()
+                .unwrap()
+                .len()
+                == 1
+        })
+        .await;
+    assert!(world.round().await);
+    world.mine(1).await;
+    eventually("both VTXOs are replaced", async || {
+        daemon.post_empty("/wallet/sync").await.ok();
+        let held = daemon.vtxos().await;
+        (!held.is_empty() && held.iter().all(|id| !old.contains(id))).then_some(())
+    })
+    .await;
+    world.no_faults();
+    daemon.post_empty("/wallet/sync").await.ok();
+    daemon.settled().await;
+    assert_eq!(daemon.balance("spendable_sat").await, 80_000);
+    assert_eq!(refreshes(&daemon).await, ["successful"]);
+    assert_conserved(&world, &[&daemon]).await;
+}

@@ -45,6 +45,7 @@ pub enum Action {
     Forget,
     /// Hook: the next step does not happen: a post is acknowledged but not delivered, a transaction is stored but not broadcast,
     /// an event is not sent, or a preimage is not returned. A round's transaction that is not signed is signed at the next block.
+    /// A participation that is not dropped is carried out although its inputs are spent.
     Withhold,
     /// Hook: the post is delivered twice; or each output of a round is reported as the first one.
     Duplicate,

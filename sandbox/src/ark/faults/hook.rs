@@ -21,6 +21,8 @@ pub enum Hook {
     MailboxPost,
     /// A round is about to invite the clients.
     RoundAttempt,
+    /// A round is about to drop a participation whose inputs cannot be spent.
+    RoundDrop,
     /// A round is about to build its tree.
     RoundProposal,
     /// A round is stored; its funding transaction is not signed.
@@ -45,7 +47,7 @@ pub enum Hook {
 
 impl Hook {
     /// Every hook.
-    pub const ALL: [Hook; 18] = [
+    pub const ALL: [Hook; 19] = [
         Hook::BoardCosign,
         Hook::BoardRegister,
         Hook::Register,
@@ -54,6 +56,7 @@ impl Hook {
         Hook::ArkoorResponse,
         Hook::MailboxPost,
         Hook::RoundAttempt,
+        Hook::RoundDrop,
         Hook::RoundProposal,
         Hook::RoundSign,
         Hook::RoundCommit,
@@ -77,6 +80,7 @@ impl Hook {
             Hook::ArkoorResponse => "arkoor.response",
             Hook::MailboxPost => "mailbox.post",
             Hook::RoundAttempt => "round.attempt",
+            Hook::RoundDrop => "round.drop",
             Hook::RoundProposal => "round.proposal",
             Hook::RoundSign => "round.sign",
             Hook::RoundCommit => "round.commit",
@@ -104,6 +108,7 @@ impl Hook {
             Action::Withhold => matches!(
                 self,
                 Hook::MailboxPost
+                    | Hook::RoundDrop
                     | Hook::RoundSign
                     | Hook::RoundCommit
                     | Hook::RoundFinished

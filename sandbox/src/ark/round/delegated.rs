@@ -98,8 +98,10 @@ impl Ark {
             match inputs {
                 Ok(()) => {}
                 Err(RpcError::Busy(_) | RpcError::Unusable { .. } | RpcError::NotFound { .. }) => {
-                    self.store.drop_participation(due.unlock_hash())?;
-                    continue;
+                    if self.hook(Hook::RoundDrop)? != Some(Action::Withhold) {
+                        self.store.drop_participation(due.unlock_hash())?;
+                        continue;
+                    }
                 }
                 Err(error) => return Err(error),
             }

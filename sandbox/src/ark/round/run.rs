@@ -371,6 +371,14 @@ impl Ark {
     /// Stores the round in one transaction. From then on the round is valid, also after a crash.
     fn commit(&self, done: &Attempt, finished: Round) -> anyhow::Result<()> {
         let txid = finished.funding_tx.compute_txid();
+        let mut spent = Vec::new();
+        for id in done.inputs() {
+            // A fault can have let in an input that is spent already.
+            let record = self.store.vtxo(*id)?;
+            if record.is_some_and(|record| record.state == VtxoState::Spendable) {
+                spent.push(*id);
+            }
+        }
         let mut newest_message = None;
         self.store.write(|db| {
             round::insert(db, done.round_seq.inner(), &finished)?;
@@ -388,8 +396,8 @@ impl Ark {
                     newest_message = Some(mailbox::insert(db, mailbox, message)?);
                 }
             }
-            for id in done.inputs() {
-                vtxo::mark_spent(db, *id, txid)?;
+            for id in spent {
+                vtxo::mark_spent(db, id, txid)?;
             }
             self.commit_tree(db, &finished.tree.into_cached_tree())
         })?;

@@ -267,6 +267,23 @@ async fn a_round_is_reported_before_its_transaction_is_signed() {
 }
 
 #[tokio::test]
+async fn a_fault_carries_out_a_participation_whose_input_is_spent() {
+    let sandbox = Sandbox::start(at_once()).await;
+    let wallet = sandbox.wallet().await;
+    let old = sandbox.board(&wallet, sat(20_000)).await;
+    let hash = wallet
+        .delegate(&[&old], &[20_000], None, None)
+        .await
+        .unwrap();
+    wallet.pay(&old, &[(new_key().public_key(), 20_000)]).await;
+    let kept = fault("round.drop", Action::Withhold);
+    sandbox.server.faults().add(kept).unwrap();
+    finish_round(&sandbox).await;
+    let (outputs, _) = wallet.issued(hash).await;
+    assert_eq!(outputs[0].amount(), sat(20_000));
+}
+
+#[tokio::test]
 async fn a_delegated_and_an_interactive_wallet_share_a_round() {
     let sandbox = Sandbox::start(waiting_for(1)).await;
     let (alice, bob) = (sandbox.wallet().await, sandbox.wallet().await);

@@ -38,6 +38,10 @@ use crate::wallet::engine::encoding::{Encoded, Sats};
 use crate::wallet::engine::{Next, Step, Tries, back_off};
 use crate::wallet::{CommitPoint, Error, Result, Wallet};
 
+/// Why a spend ends whose inputs a refresh has taken.
+const TAKEN_BY_REFRESH: &str =
+    "a refresh of these coins has just happened; pay again when it is done";
+
 /// A spend, with all that the first request depends on.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(in crate::wallet) struct ArkoorSpend {
@@ -90,7 +94,8 @@ pub(in crate::wallet) struct SigningFlow {
 pub(in crate::wallet) enum Signed<F> {
     /// Not signed: the flow takes this step.
     Not(Step<F>),
-    /// Signed and validated. The flow has to commit that the inputs are spent, together with the new VTXOs.
+    /// Signed and validated. The flow has to commit that the inputs, which it must still hold, are spent, together with the new
+    /// VTXOs.
     Done {
         /// The spent VTXOs.
         inputs: Vec<VtxoId>,
@@ -195,6 +200,10 @@ async fn cosign<F>(
     let unsigned = Unsigned::build(wallet, &spend).await?;
     let request = unsigned.package.cosign_request();
     let refusal = match wallet.server.cosign_arkoor(request).await {
+        // The round of a delegated refresh has taken the inputs: who signs both would give them away twice.
+        Ok(_) if !wallet.holds(id, &spend.inputs).await? => {
+            return Ok(flow.refused(id, TAKEN_BY_REFRESH));
+        }
         Ok(response) => {
             let outputs = unsigned.finish(response)?;
             for output in outputs.outgoing.iter().chain(&outputs.change) {
@@ -249,8 +258,7 @@ async fn resolve_doubt<F>(
             Signing::RegisterInputs(spend)
         }
         VtxoSpendState::Spent if !wallet.holds(id, &spend.inputs).await? => {
-            let reason = "a refresh of these coins has just happened; pay again when it is done";
-            return Ok(flow.refused(id, reason));
+            return Ok(flow.refused(id, TAKEN_BY_REFRESH));
         }
         // Spent by this very spend, or by a round that the wallet has not heard of yet.
         VtxoSpendState::Spent => {

@@ -66,13 +66,19 @@ impl Wallet {
             self.round_events.wake();
             return Ok(None);
         }
-        let round = match self.server.participation_status(unlock_hash).await? {
-            ParticipationStatus::Issued(round) => round,
-            ParticipationStatus::Unsigned => return Err(not_signed()),
-            ParticipationStatus::Pending | ParticipationStatus::Unknown => {
+        let round = match self.server.participation_status(unlock_hash).await {
+            Ok(ParticipationStatus::Issued(round)) => round,
+            Ok(ParticipationStatus::Unsigned) => return Err(not_signed()),
+            Ok(ParticipationStatus::Pending | ParticipationStatus::Unknown) => {
                 tracing::info!(%unlock_hash, "a mailbox message reports a round that the server has not issued");
                 return Ok(None);
             }
+            // It would keep the payments behind it in the mailbox for ever.
+            Err(ark::Error::Malformed(reason)) => {
+                tracing::warn!(%unlock_hash, reason, "reported round ignored");
+                return Ok(None);
+            }
+            Err(error) => return Err(error.into()),
         };
         match self.examine_round(unlock_hash, round).await? {
             Ok(reported) => Ok(Some(reported)),
@@ -133,7 +139,13 @@ impl Wallet {
             }
             match self.server.fetch_vtxo(*input).await {
                 Ok(body) if body.id() == *input => {
-                    self.check_own_output(&body).await?;
+                    match self.check_own_output(&body).await {
+                        Ok(()) => {}
+                        Err(error) if error.code() == "server_unavailable" => {
+                            return Ok(Err(error.message().to_owned()));
+                        }
+                        Err(error) => return Err(error),
+                    }
                     inputs.push(body.clone());
                     fetched.push(body);
                 }
@@ -141,8 +153,8 @@ impl Wallet {
                     let reason = "the server sent another VTXO than the requested input";
                     return Ok(Err(reason.into()));
                 }
-                Err(ark::Error::Rejected { .. }) => {
-                    return Ok(Err("the server refuses to send an input".into()));
+                Err(ark::Error::Rejected { .. } | ark::Error::Malformed(_)) => {
+                    return Ok(Err("the server does not send an input".into()));
                 }
                 Err(error) => return Err(error.into()),
             }
