@@ -26,6 +26,7 @@ mod outages;
 mod payments;
 mod peer;
 mod process;
+mod random_kills;
 mod receiving;
 mod refreshes;
 mod rounds;

@@ -1,5 +1,6 @@
 //! The harness: a world (chain, faucet, Ark server) in the test's process, and daemon processes that are driven over HTTP.
 
+mod books;
 mod daemon;
 mod http;
 mod money;
@@ -9,6 +10,7 @@ mod wait;
 mod wallet;
 mod world;
 
+pub use books::{Books, assert_balanced};
 pub use daemon::{Daemon, creation, program};
 pub use http::Reply;
 pub use money::{assert_conserved, assert_history_adds_up};
