@@ -13,7 +13,6 @@ use tokio::task::JoinSet;
 
 use super::Story;
 use super::scene::Scene;
-use crate::support::eventually;
 
 /// How many rows run at a time, in all tests together.
 static SLOTS: Semaphore = Semaphore::const_new(10);
@@ -95,24 +94,32 @@ pub struct Run {
     lost: Vec<LostAnswer>,
     kill_points: VecDeque<KillPoint>,
     current: Option<Case>,
-    all_lost: bool,
-    calls: Calls,
+    told: Told,
     is_complete: bool,
+}
+
+/// What a row has told.
+#[derive(Default)]
+struct Told {
+    /// The calls that were made.
+    calls: Calls,
+    /// The number of cases in which the victim was killed and all answers were lost.
+    complete: usize,
+    /// The cases in which an answer was not lost.
+    incomplete: Vec<Case>,
 }
 
 impl Run {
     /// Ends the case before, and begins the next one. After the last one, checks that no sat is missing in the whole world.
     pub async fn next_case(&mut self, scene: &mut Scene) -> Option<Case> {
         if let Some(case) = &self.current {
-            if !self.all_lost && self.kill_points.is_empty() {
-                // Some calls are only made when all else is done.
-                eventually("the answers are lost", async || {
-                    scene.all_lost().then_some(())
-                })
-                .await;
+            // The end of a case asserts that the victim was killed.
+            if scene.all_lost() {
+                self.told.complete += 1;
+            } else {
+                self.told.incomplete.push(case.clone());
             }
-            self.all_lost |= scene.all_lost();
-            self.calls.extend(scene.end_case(case));
+            self.told.calls.extend(scene.end_case(case));
         }
         let Some(kill_point) = self.kill_points.pop_front() else {
             scene.assert_conserved().await;
@@ -168,14 +175,18 @@ where
     loop {
         for (answers, kill_points) in planned.drain(..) {
             rows.spawn_blocking(move || {
-                let calls = run_row(story, visit, &answers, kill_points);
-                (answers, calls)
+                let told = run_row(story, visit, &answers, kill_points);
+                (answers, told)
             });
         }
         let Some(row) = rows.join_next().await else {
             break;
         };
-        let (answers, calls) = row.unwrap_or_else(|panic| resume_unwind(panic.into_panic()));
+        let (answers, told) = row.unwrap_or_else(|panic| resume_unwind(panic.into_panic()));
+        for case in told.incomplete {
+            println!("{story:?} incomplete: {case}");
+        }
+        let calls = told.calls;
         seen.extend(calls.iter().copied().filter(|rpc| story.depends_on(rpc)));
         let mut found = Vec::new();
         if answers.is_empty() {
@@ -206,13 +217,13 @@ where
     );
 }
 
-/// Runs a story in one world, once for each of these failpoints; answers the calls that were made.
+/// Runs a story in one world, once for each of these failpoints; answers what was told.
 fn run_row(
     story: Story,
     visit: impl AsyncFn(&mut Run),
     lost: &[LostAnswer],
     kill_points: VecDeque<KillPoint>,
-) -> Calls {
+) -> Told {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build();
@@ -221,8 +232,7 @@ fn run_row(
         lost: lost.to_vec(),
         kill_points,
         current: None,
-        all_lost: false,
-        calls: Calls::new(),
+        told: Told::default(),
         is_complete: false,
     };
     runtime.expect("a runtime").block_on(async {
@@ -230,5 +240,5 @@ fn run_row(
         visit(&mut run).await;
     });
     assert!(run.is_complete, "the story has left out cases");
-    std::mem::take(&mut run.calls)
+    std::mem::take(&mut run.told)
 }

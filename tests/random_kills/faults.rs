@@ -31,7 +31,6 @@ const CHAIN_TARGETS: [&str; 5] = [
 
 /// Adds a fault of the server at a time, and removes it after a while.
 pub async fn of_the_server(shared: &Shared, mut random: StdRng) {
-    let faults = shared.world.sandbox.ark.faults();
     while !shared.is_over() {
         rest(&mut random, 50..500).await;
         if random.random_ratio(1, 60) {
@@ -40,13 +39,11 @@ pub async fn of_the_server(shared: &Shared, mut random: StdRng) {
             continue;
         }
         let (name, rule) = server_rule(shared, &mut random);
-        let rule = serde_json::from_value(rule).expect("a fault rule");
-        let id = faults.add(rule).expect("a rule that can act");
+        let id = shared.world.optional_fault(rule);
         rest(&mut random, 200..3_000).await;
-        let active = faults.active().into_iter().find(|active| active.id == id);
-        let fired = active.map_or(0, |active| active.fired);
+        let fired = shared.world.fired(id);
         shared.count_times(format!("server fault: {name}"), fired.into());
-        faults.remove(id);
+        shared.world.end_fault(id);
     }
 }
 
@@ -61,7 +58,7 @@ fn server_rule(shared: &Shared, random: &mut StdRng) -> (&'static str, Value) {
             json!({"target": hook, "times": 1, "action": crash}),
         );
     }
-    if random.random_ratio(1, 20) {
+    if random.random_ratio(1, 60) {
         let down = json!({"type": "drop_before"});
         return ("outage", json!({"target": "*", "action": down}));
     }
@@ -101,12 +98,12 @@ pub async fn of_the_chain(shared: &Shared, mut random: StdRng) {
     while !shared.is_over() {
         rest(&mut random, 300..1_500).await;
         let (name, rule) = chain_rule(shared, &mut random);
-        let id = shared.world.chain_fault(rule);
+        let id = shared.world.optional_chain_fault(rule);
         rest(&mut random, 200..1_500).await;
         let active = proxy.active().into_iter().find(|active| active.id == id);
         let fired = active.map_or(0, |active| active.fired);
         shared.count_times(format!("chain fault: {name}"), fired.into());
-        proxy.remove(id);
+        shared.world.end_chain_fault(id);
     }
 }
 

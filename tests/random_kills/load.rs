@@ -13,6 +13,9 @@ use super::daemons::Death;
 use super::{Shared, WALLETS};
 use crate::support::Daemon;
 
+/// How long a client waits after the answer that something is unreachable.
+const RETRY: Duration = Duration::from_millis(200);
+
 /// A payment that was requested. Each goes to an address of its own.
 #[derive(Clone, Debug)]
 pub struct Attempt {
@@ -132,6 +135,9 @@ impl<'a> Client<'a> {
         };
         self.shared.count(outcome);
         assert_ne!(reply.status, 500, "{kind}: {:#}", reply.body);
+        if reply.status == 503 {
+            tokio::time::sleep(RETRY).await;
+        }
         Ok((reply.status, reply.body))
     }
 

@@ -2,6 +2,7 @@
 
 mod books;
 mod daemon;
+mod faults;
 mod http;
 mod money;
 mod published;

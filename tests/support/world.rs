@@ -11,6 +11,8 @@ use bitcoin::address::NetworkUnchecked;
 use bitcoin::{Address, Amount, FeeRate};
 use serde_json::{Value, json};
 
+use super::faults::Optional;
+
 /// A chain, a faucet and an Ark server. Blocks are mined only when a test asks for them.
 pub struct World {
     /// The running sandbox.
@@ -19,6 +21,8 @@ pub struct World {
     pub node: Option<Bitcoind>,
     /// The seed of the sandbox's keys.
     pub seed: [u8; 32],
+    /// The faults that need not fire.
+    pub(super) optional: Optional,
 }
 
 impl World {
@@ -60,6 +64,7 @@ impl World {
             sandbox: sandbox.start().await.expect("the sandbox starts"),
             node,
             seed,
+            optional: Optional::default(),
         }
     }
 
@@ -138,46 +143,6 @@ impl World {
     pub async fn round(&self) -> bool {
         let outcome = self.sandbox.ark.trigger_round().await;
         matches!(outcome, Ok(RoundOutcome::Finished { .. }))
-    }
-
-    /// Adds a fault of the Ark server, as `POST /control/faults` does.
-    pub fn fault(&self, rule: Value) {
-        let rule = serde_json::from_value(rule).expect("a fault rule");
-        self.sandbox
-            .ark
-            .faults()
-            .add(rule)
-            .expect("a rule that can act");
-    }
-
-    /// Adds a fault of the chain behind the proxy, as `POST /control/chain-faults` does; answers the rule's id.
-    pub fn chain_fault(&self, rule: Value) -> u64 {
-        let rule = serde_json::from_value(rule).expect("a fault rule");
-        let added = self.sandbox.chain_proxy.add(rule);
-        added.expect("a rule that can act")
-    }
-
-    /// How often faults of the Ark server with this target have acted.
-    pub fn faults_fired(&self, target: &str) -> u32 {
-        let faults = self.sandbox.ark.faults().active();
-        let of_target = faults.iter().filter(|active| active.fault.target == target);
-        of_target.map(|active| active.fired).sum()
-    }
-
-    /// How often chain faults have acted in total.
-    pub fn chain_faults_fired(&self) -> u32 {
-        let rules = self.sandbox.chain_proxy.active();
-        rules.iter().map(|active| active.fired).sum()
-    }
-
-    /// Removes all faults of the chain.
-    pub fn no_chain_faults(&self) {
-        self.sandbox.chain_proxy.clear();
-    }
-
-    /// Removes all faults of the Ark server.
-    pub fn no_faults(&self) {
-        self.sandbox.ark.faults().clear();
     }
 }
 
