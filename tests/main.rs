@@ -4,6 +4,7 @@
 
 mod support;
 
+mod big_wallets;
 mod boards;
 mod chain_faults;
 mod connection;

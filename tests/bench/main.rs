@@ -2,6 +2,9 @@
 //!
 //! Everything is on loopback. The chain and the Ark server run in this process, the daemons are children, one at a time.
 
+#[path = "../support/faults.rs"]
+#[allow(dead_code, reason = "the tests need more of it")]
+mod faults;
 mod fill;
 mod process;
 mod proxy;

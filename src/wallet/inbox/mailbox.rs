@@ -106,7 +106,7 @@ impl Wallet {
         if let Some(round) = recovered {
             self.take_up(round).await?;
         }
-        self.received.notify_one();
+        self.vtxos_arrived.notify_one();
         Ok(())
     }
 }
