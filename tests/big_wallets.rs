@@ -61,8 +61,9 @@ async fn scene(wanted: u64) -> (World, Daemon) {
     let fee = (net / 500).max(330);
     daemon.fund(&world, boards * (net + fee + 10_000)).await;
     for _ in 0..boards {
-        let quote = daemon.get(&format!("/fees/board?amount_sat={}", net + fee));
-        let gross = net + quote.await.ok()["fee_sat"].as_u64().unwrap();
+        let path = format!("/fees/board?amount_sat={}", net + fee);
+        let quote = daemon.get(&path).await.ok();
+        let gross = net + quote["fee_sat"].as_u64().unwrap();
         daemon.board(&world, gross).await;
         daemon.post_empty("/onchain/sync").await.ok();
     }
