@@ -7,7 +7,7 @@ use super::scene::{Scene, last_fee};
 use crate::support::{Daemon, eventually};
 
 /// A victim with two VTXOs, and a server that can fund rounds.
-async fn scene() -> Scene {
+pub async fn scene() -> Scene {
     let scene = Scene::new().await;
     scene.world.fund_server(2_000_000).await;
     fund(&scene).await;
@@ -27,7 +27,7 @@ async fn spendable(scene: &Scene) -> u64 {
 
 /// Runs the round or mines the block that the refreshes under way wait for. Answers whether there is such a refresh; `None` when
 /// the victim does not answer.
-async fn advance(scene: &Scene) -> Option<bool> {
+pub async fn advance(scene: &Scene) -> Option<bool> {
     let rounds = scene.victim.try_send("GET", "/wallet/rounds", None).await;
     let rounds = rounds.ok()?.ok();
     let rounds = rounds.as_array().unwrap();
@@ -45,7 +45,7 @@ async fn advance(scene: &Scene) -> Option<bool> {
 }
 
 /// Runs rounds and mines blocks until no refresh is under way.
-async fn advance_until_done(scene: &Scene) {
+pub async fn advance_until_done(scene: &Scene) {
     eventually("the refresh is done", async || {
         let under_way = advance(scene).await.expect("the daemon answers");
         (!under_way).then_some(())
@@ -54,7 +54,7 @@ async fn advance_until_done(scene: &Scene) {
 }
 
 /// Runs rounds and mines blocks until the victim is killed, in a case that kills it.
-async fn advance_until_killed(scene: &mut Scene, case: &Case) {
+pub async fn advance_until_killed(scene: &mut Scene, case: &Case) {
     if case.kills() {
         eventually("the victim is killed", async || {
             advance(scene).await;
