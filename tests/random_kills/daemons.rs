@@ -75,7 +75,7 @@ impl Wallet {
     /// Sends requests to the daemon until it is killed, by time or by its failpoint.
     async fn live_once(&mut self, shared: &Shared) {
         let death = Death::default();
-        let until = Duration::from_millis(self.random.random_range(50..6_000));
+        let until = Duration::from_millis(self.random.random_range(100..9_000));
         let clients: Vec<Client> = (0..CLIENTS)
             .map(|_| {
                 Client::new(

@@ -1,6 +1,7 @@
 //! What a daemon talks to: a chain and an Ark server.
 
 use std::str::FromStr;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use arkwalletd_sandbox::ark::{Params, RoundOutcome};
@@ -11,7 +12,10 @@ use bitcoin::address::NetworkUnchecked;
 use bitcoin::{Address, Amount, FeeRate};
 use serde_json::{Value, json};
 
-use super::faults::Optional;
+use super::faults::Expected;
+
+/// Most rounds in a row that may fail in one world.
+const MOST_MISSED: u32 = 12;
 
 /// A chain, a faucet and an Ark server. Blocks are mined only when a test asks for them.
 pub struct World {
@@ -21,8 +25,10 @@ pub struct World {
     pub node: Option<Bitcoind>,
     /// The seed of the sandbox's keys.
     pub seed: [u8; 32],
-    /// The faults that need not fire.
-    pub(super) optional: Optional,
+    /// The faults that have to fire.
+    pub(super) expected: Expected,
+    missed: AtomicU32,
+    missed_in_a_row: AtomicU32,
 }
 
 impl World {
@@ -64,7 +70,9 @@ impl World {
             sandbox: sandbox.start().await.expect("the sandbox starts"),
             node,
             seed,
-            optional: Optional::default(),
+            expected: Expected::default(),
+            missed: AtomicU32::new(0),
+            missed_in_a_row: AtomicU32::new(0),
         }
     }
 
@@ -139,10 +147,26 @@ impl World {
         self.mine(1).await;
     }
 
-    /// Runs a round; answers whether it succeeded.
+    /// Runs a round; answers whether it succeeded. A loop that runs rounds until one succeeds ends after [`MOST_MISSED`] that did not.
     pub async fn round(&self) -> bool {
         let outcome = self.sandbox.ark.trigger_round().await;
-        matches!(outcome, Ok(RoundOutcome::Finished { .. }))
+        let succeeded = matches!(outcome, Ok(RoundOutcome::Finished { .. }));
+        if succeeded {
+            self.missed_in_a_row.store(0, Ordering::Relaxed);
+        } else {
+            self.missed.fetch_add(1, Ordering::Relaxed);
+            let in_a_row = self.missed_in_a_row.fetch_add(1, Ordering::Relaxed) + 1;
+            assert!(
+                in_a_row <= MOST_MISSED,
+                "{in_a_row} rounds in a row failed; the last: {outcome:?}"
+            );
+        }
+        succeeded
+    }
+
+    /// How many rounds have failed.
+    pub fn missed_rounds(&self) -> u32 {
+        self.missed.load(Ordering::Relaxed)
     }
 }
 
