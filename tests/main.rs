@@ -4,6 +4,7 @@
 
 mod support;
 
+mod big_wallets;
 mod boards;
 mod chain_faults;
 mod connection;
@@ -26,6 +27,7 @@ mod outages;
 mod payments;
 mod peer;
 mod process;
+mod random_kills;
 mod receiving;
 mod refreshes;
 mod rounds;

@@ -9,7 +9,7 @@
 //! | mailbox | at each message of the stream; every 30 seconds | receives VTXOs |
 //! | rounds | at each event of the stream; every 30 seconds | publishes round events to the operations |
 //! | maintenance | when a round begins | refreshes the VTXOs that are due |
-//! | server copy | when something was received; at a new connection; every sync interval | registers chains, backs up ids |
+//! | server copy | when something was received; when an operation is done; at a new connection; every sync interval | registers chains, backs up ids |
 
 mod connection;
 mod failures;

@@ -61,8 +61,8 @@ pub struct Wallet {
     attempt_keys: flows::refresh::AttemptKeyring,
     /// Messages of the mailbox are worked off one at a time.
     mailbox_turn: tokio::sync::Mutex<()>,
-    /// Something came in that the server's copy should follow.
-    received: tokio::sync::Notify,
+    /// The wallet may have got VTXOs that the server's copy lacks.
+    vtxos_arrived: tokio::sync::Notify,
 }
 
 /// What the operator decided.

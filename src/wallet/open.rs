@@ -172,7 +172,7 @@ async fn assemble(
         round_events: RoundEvents::new(),
         attempt_keys: AttemptKeyring::default(),
         mailbox_turn: tokio::sync::Mutex::new(()),
-        received: tokio::sync::Notify::new(),
+        vtxos_arrived: tokio::sync::Notify::new(),
     });
     wallet.resume_operations().await?;
     Ok(wallet)

@@ -87,9 +87,9 @@ impl Wallet {
         Ok(())
     }
 
-    /// Resolves when a mailbox message or a quarantined VTXO was processed since the last call.
-    pub async fn something_received(&self) {
-        self.received.notified().await;
+    /// Resolves when the wallet may have got VTXOs since the last call, from a payer or from an operation of its own.
+    pub async fn vtxos_arrived(&self) {
+        self.vtxos_arrived.notified().await;
     }
 
     /// The interval between syncs when nothing else starts one.

@@ -1,6 +1,9 @@
 //! The harness: a world (chain, faucet, Ark server) in the test's process, and daemon processes that are driven over HTTP.
 
+mod books;
 mod daemon;
+mod fan_out;
+mod faults;
 mod http;
 mod money;
 mod published;
@@ -9,6 +12,7 @@ mod wait;
 mod wallet;
 mod world;
 
+pub use books::{Books, assert_balanced};
 pub use daemon::{Daemon, creation, program};
 pub use http::Reply;
 pub use money::{assert_conserved, assert_history_adds_up};

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use futures::TryStreamExt;
 use futures::future::BoxFuture;
 use server_rpc::lookup_grpc_method;
 use server_rpc::server::{ArkServiceServer, MailboxServiceServer};
@@ -72,6 +73,8 @@ impl Gate {
             _ => {}
         }
         check_headers(rpc, request.headers())?;
+        let faults = self.ark.faults.clone();
+        let request = request.map(|body| measured(body, move |bytes| faults.measure(rpc, bytes)));
         // Each service answers a method that it does not have with `Unimplemented`.
         let Ok(response) = match service {
             "MailboxService" => self.mailbox_service.call(request).await,
@@ -82,6 +85,18 @@ impl Gate {
         }
         Ok(response)
     }
+}
+
+/// The same body; `note` gets the number of bytes that have arrived with each piece.
+fn measured(body: Body, note: impl Fn(usize) + Send + 'static) -> Body {
+    let mut arrived = 0;
+    let pieces = axum::body::Body::new(body).into_data_stream();
+    Body::new(axum::body::Body::from_stream(pieces.inspect_ok(
+        move |piece| {
+            arrived += piece.len();
+            note(arrived);
+        },
+    )))
 }
 
 impl Service<Request<Body>> for Gate {

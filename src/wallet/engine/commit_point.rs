@@ -50,8 +50,10 @@ commit_points! {
     BoardBroadcast = "board.broadcast",
     /// A board: registered with the server; the VTXO is spendable.
     BoardRegistered = "board.registered",
-    /// A board: given up before anything was signed, or its coins double-spent.
+    /// A board: given up before anything was signed; coins released.
     BoardAborted = "board.aborted",
+    /// A board: signed, but its transaction never confirms; coins released, the VTXO is worth nothing.
+    BoardWrittenOff = "board.written_off",
     /// A round: inputs, keys and movement.
     RoundStarted = "round.started",
     /// A round: the server has the chains of its inputs.
@@ -82,6 +84,8 @@ commit_points! {
     RoundOutputsRegistered = "round.outputs_registered",
     /// A round: it certainly did not happen; inputs released.
     RoundAborted = "round.aborted",
+    /// A round: issued, but nothing was forfeited and nothing will be; inputs released, the new VTXOs dropped.
+    RoundWithdrawn = "round.withdrawn",
     /// An offboard: inputs locked, amounts and fee fixed, movement.
     OffboardStarted = "offboard.started",
     /// An on-chain payment: the server has the chains of its inputs.

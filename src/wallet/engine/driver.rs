@@ -230,6 +230,7 @@ impl<F: Flow> Driver<F> {
             Next::Done => {
                 self.finish(point, Outcome::Done, None, writes).await?;
                 tracing::info!("operation done");
+                self.wallet.vtxos_arrived.notify_one();
                 self.reports.progress.send_replace(Progress::Done);
                 return Ok(Then::End);
             }

@@ -109,7 +109,7 @@ impl Wallet {
             // It may be driven already, and sleep until its next try.
             self.operations.nudge_all(Duration::ZERO).await;
         }
-        self.received.notify_one();
+        self.vtxos_arrived.notify_one();
         Ok(())
     }
 }

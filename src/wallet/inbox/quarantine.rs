@@ -44,7 +44,7 @@ impl Wallet {
             recorder.record(tx, &accepted)
         })
         .await?;
-        self.received.notify_one();
+        self.vtxos_arrived.notify_one();
         Ok(())
     }
 }

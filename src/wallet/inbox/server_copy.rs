@@ -3,10 +3,13 @@
 //!
 //! No payment depends on it: a failure is logged, and the next pass tries again.
 
+use std::sync::Arc;
+
 use ark_lib::vtxo::Full;
 use ark_lib::{Vtxo, VtxoId};
 
 use crate::ark;
+use crate::model::VtxoRecord;
 use crate::store::vtxo;
 use crate::wallet::{Result, Wallet};
 
@@ -24,24 +27,28 @@ impl Wallet {
                 .store
                 .read(|connection| vtxo::to_catch_up(connection, CHUNK))
                 .await?;
-            let ids: Vec<VtxoId> = records.iter().map(|record| record.id).collect();
-            if ids.is_empty() {
+            if records.is_empty() {
                 return Ok(());
             }
-            let full_chunk = ids.len() == CHUNK;
-            let vtxos = self.full_vtxos(ids).await?;
-            let registered = self.register_all_possible(&vtxos).await?;
+            let (has, lacks): (Vec<_>, Vec<_>) =
+                records.iter().partition(|record| record.registered);
+            let ids = |records: Vec<&Arc<VtxoRecord>>| -> Vec<VtxoId> {
+                records.into_iter().map(|record| record.id).collect()
+            };
+            let vtxos = self.full_vtxos(ids(lacks)).await?;
+            let mut registered = self.register_all_possible(&vtxos).await?;
+            registered.extend(ids(has));
             self.server
                 .post_recovery_ids(self.keys.recovery_mailbox(), &registered)
                 .await?;
-            let all_accepted = registered.len() == vtxos.len();
+            let all_accepted = registered.len() == records.len();
             self.store
                 .write(move |tx| {
                     vtxo::set_registered(tx, &registered, true)?;
                     vtxo::set_backed_up(tx, &registered)
                 })
                 .await?;
-            if !all_accepted || !full_chunk {
+            if !all_accepted || records.len() < CHUNK {
                 return Ok(());
             }
         }

@@ -104,9 +104,13 @@ fn write_off(
     reason: Error,
 ) -> Step<Board> {
     let (onchain, id, vtxo) = (wallet.onchain.clone(), id.clone(), signed.vtxo);
-    Step::commit(CommitPoint::BoardAborted, Next::Failed(reason), move |tx| {
-        onchain.release(tx, id.as_str())?;
-        vtxo::spend(tx, vtxo)?;
-        end::fail_movement(tx, &id, MovementStatus::Failed)
-    })
+    Step::commit(
+        CommitPoint::BoardWrittenOff,
+        Next::Failed(reason),
+        move |tx| {
+            onchain.release(tx, id.as_str())?;
+            vtxo::spend(tx, vtxo)?;
+            end::fail_movement(tx, &id, MovementStatus::Failed)
+        },
+    )
 }

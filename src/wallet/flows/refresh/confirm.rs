@@ -159,9 +159,13 @@ async fn sign_leaf(
 /// Ends an issued refresh without effect: nothing was forfeited, and the inputs are released.
 fn abort_issued(id: &OperationId, exchange: Exchange, reason: Error) -> Step<Round> {
     let id = id.clone();
-    Step::commit(CommitPoint::RoundAborted, Next::Failed(reason), move |tx| {
-        bodies::delete(tx, &id, &exchange)?;
-        vtxo::release(tx, &id)?;
-        end::fail_movement(tx, &id, MovementStatus::Failed)
-    })
+    Step::commit(
+        CommitPoint::RoundWithdrawn,
+        Next::Failed(reason),
+        move |tx| {
+            bodies::delete(tx, &id, &exchange)?;
+            vtxo::release(tx, &id)?;
+            end::fail_movement(tx, &id, MovementStatus::Failed)
+        },
+    )
 }

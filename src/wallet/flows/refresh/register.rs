@@ -38,7 +38,6 @@ pub(super) async fn inputs(
 /// Uploads the new VTXOs' chains, without which the server does not cosign a spend of them.
 pub(super) async fn outputs(wallet: &Wallet, exchange: Exchange) -> Result<Step<Round>> {
     let uploaded = upload_outputs(wallet, &exchange.outputs).await?;
-    wallet.received.notify_one();
     Ok(Step::commit(
         CommitPoint::RoundOutputsRegistered,
         Next::Done,
