@@ -11,6 +11,8 @@ pub enum Hook {
     BoardRegister,
     /// Signed transactions have been checked, before they are stored.
     Register,
+    /// The inputs of an arkoor request are in use; nothing is checked.
+    ArkoorLocked,
     /// An arkoor request has passed all checks; nothing is stored.
     ArkoorChecked,
     /// Inputs are marked spent and outputs are stored; nothing is signed.
@@ -43,10 +45,11 @@ pub enum Hook {
 
 impl Hook {
     /// Every hook.
-    pub const ALL: [Hook; 17] = [
+    pub const ALL: [Hook; 18] = [
         Hook::BoardCosign,
         Hook::BoardRegister,
         Hook::Register,
+        Hook::ArkoorLocked,
         Hook::ArkoorChecked,
         Hook::ArkoorPersisted,
         Hook::ArkoorResponse,
@@ -69,6 +72,7 @@ impl Hook {
             Hook::BoardCosign => "board.cosign",
             Hook::BoardRegister => "board.register",
             Hook::Register => "register",
+            Hook::ArkoorLocked => "arkoor.locked",
             Hook::ArkoorChecked => "arkoor.checked",
             Hook::ArkoorPersisted => "arkoor.persisted",
             Hook::ArkoorResponse => "arkoor.response",
@@ -90,6 +94,7 @@ impl Hook {
     pub fn accepts(self, action: &Action) -> bool {
         match action {
             Action::Crash => true,
+            Action::Hold => self == Hook::ArkoorLocked,
             Action::WrongSignature => matches!(
                 self,
                 Hook::BoardCosign | Hook::ArkoorResponse | Hook::RoundFinished | Hook::RoundLeaf

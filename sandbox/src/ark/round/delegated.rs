@@ -97,7 +97,7 @@ impl Ark {
             match inputs {
                 Ok(()) => {}
                 // The request that uses the input may still fail, so this participation stays for the next round.
-                Err(RpcError::Busy(_)) => continue,
+                Err(RpcError::Locked(_)) => continue,
                 Err(RpcError::Unusable { .. } | RpcError::NotFound { .. }) => {
                     self.store.drop_participation(due.unlock_hash())?;
                     continue;
