@@ -2,6 +2,7 @@
 //! calls, and that the VTXOs can be used afterwards. H, W and § refer to docs/protocol.md.
 
 mod boards;
+mod fees;
 mod offboards;
 mod rounds;
 

@@ -9,11 +9,13 @@ use bitcoin_ext::BlockHeight;
 use serde_json::Map;
 
 use super::{Offboard, OffboardOrder};
+use crate::config::FeeCeilings;
 use crate::model::{
     MovementId, MovementStatus, NewMovement, OperationId, PaymentMethod, Subsystem, Transfer,
     VtxoRecord,
 };
 use crate::store::{WriteTx, movement, operation, vtxo};
+use crate::wallet::account::ceiling::{Charge, check_fee, check_offboard_rate};
 use crate::wallet::account::fees::{offboard_charge, sum};
 use crate::wallet::account::keys;
 use crate::wallet::coins::select::{self, Limits};
@@ -40,6 +42,7 @@ struct Target {
     info: Arc<ArkInfo>,
     rate: FeeRate,
     tip: BlockHeight,
+    ceilings: FeeCeilings,
 }
 
 impl Target {
@@ -76,8 +79,8 @@ impl Wallet {
     /// their amount. Returns when the transaction is broadcast, or after a while when the offboard continues by itself.
     ///
     /// # Errors
-    /// `no_vtxos`, `duplicate_vtxo`, `unknown_vtxo`, `vtxo_not_spendable`, `too_many_inputs`, `amount_too_small`, a bad
-    /// address, a refusal of the server: then nothing was paid.
+    /// `no_vtxos`, `duplicate_vtxo`, `unknown_vtxo`, `vtxo_not_spendable`, `too_many_inputs`, `amount_too_small`,
+    /// `fee_above_ceiling`, a bad address, a refusal of the server: then nothing was paid.
     pub async fn offboard_vtxos(
         self: &Arc<Wallet>,
         vtxos: Vec<VtxoId>,
@@ -153,10 +156,11 @@ impl Wallet {
                 select::select_for(tx, limits, target.info.max_offboard_inputs, |vtxos| {
                     amount.checked_add(charge(vtxos)?)
                 })?;
+            let fee = needed - amount;
+            check_fee(&target.ceilings, Charge::Offboard, fee, amount)?;
             for input in &inputs {
                 vtxo::lock(tx, input.id, id)?;
             }
-            let fee = needed - amount;
             let change = sum(inputs.iter().map(|input| input.amount))?
                 .checked_sub(needed)
                 .ok_or_else(|| Error::internal(anyhow::anyhow!("selection is short")))?;
@@ -203,8 +207,14 @@ impl Wallet {
             .map(|address| self.bitcoin_address(address))
             .transpose()?;
         let info = self.connected_info()?;
+        let (rate, ceilings) = (
+            self.server.offboard_fee_rate().await?,
+            self.settings.ceilings,
+        );
+        check_offboard_rate(&ceilings, rate)?;
         Ok(Target {
-            rate: self.server.offboard_fee_rate().await?,
+            rate,
+            ceilings,
             tip: self.chain.tip().await?.height,
             info,
             address: match address {
@@ -251,6 +261,9 @@ fn start_whole(
         inputs,
         target.tip,
     );
+    if let Some(fee) = fee {
+        check_fee(&target.ceilings, Charge::Offboard, fee, gross)?;
+    }
     let net = fee.and_then(|fee| gross.checked_sub(fee));
     let (fee, net) = fee.zip(net).ok_or_else(|| {
         let message = format!(
