@@ -236,9 +236,7 @@ impl Wallet {
             })
             .await?;
         Ok(OffboardOutcome {
-            txid: offboard
-                .transaction()
-                .map(bitcoin::Transaction::compute_txid),
+            txid: offboard.txid(),
             movement,
             finished: answer == Answer::Complete,
         })
