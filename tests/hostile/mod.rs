@@ -4,6 +4,7 @@
 mod boards;
 mod fees;
 mod offboards;
+mod refusals;
 mod rounds;
 
 use std::time::Duration;

@@ -177,6 +177,7 @@ impl Wallet {
                     .collect(),
                 uploaded: false,
                 doubts: 0,
+                unclear_at: None,
             };
             let movement = NewMovement {
                 operation: Some(id),
