@@ -162,7 +162,7 @@ impl Signing {
             Signing::RegisterInputs(spend) => {
                 register_inputs(wallet, id, tries, flow, spend, state).await
             }
-            Signing::Cosign(spend) => cosign(wallet, id, tries, flow, spend, state).await,
+            Signing::Cosign(spend) => cosign(wallet, tries, flow, spend, state).await,
             Signing::Doubted {
                 spend,
                 refusal,
@@ -252,7 +252,6 @@ async fn register_inputs<F>(
 /// Asks the server for its signatures, completes the new VTXOs, and validates them down to their anchor.
 async fn cosign<F>(
     wallet: &Wallet,
-    id: &OperationId,
     tries: Tries,
     flow: &SigningFlow,
     mut spend: ArkoorSpend,
@@ -277,11 +276,8 @@ async fn cosign<F>(
     if tries.earlier {
         spend.unclear_at = Some(clock::now_millis());
     }
+    // Even the first refusal says too little: the server may lack a chain that it had once, or the inputs may be spent.
     let first = !tries.earlier && spend.doubts == 0;
-    // Without an upload just before, the refusal may mean that the server lacks a chain that it had once: that is a doubt, too.
-    if first && spend.uploaded {
-        return Ok(flow.refused(id, &refusal));
-    }
     spend.doubts = spend.doubts.saturating_add(1);
     // The pause lets an earlier request that is still on its way arrive.
     let pause = if first {
@@ -318,7 +314,12 @@ async fn resolve_doubt<F>(
 ) -> Result<Signed<F>> {
     let mut states = Vec::with_capacity(spend.inputs.len());
     for (input, key) in wallet.signers(spend.inputs.clone()).await? {
-        let state = wallet.server.vtxo_status(input.id(), &key).await?;
+        let state = match wallet.server.vtxo_status(input.id(), &key).await {
+            Ok(state) => state,
+            // The server does not know the VTXO: the upload of its chain decides.
+            Err(ark::Error::Rejected { .. }) => VtxoSpendState::Unregistered,
+            Err(error) => return Err(error.into()),
+        };
         states.push((input.id(), input.amount(), state));
     }
     let all_are = |wanted: &[VtxoSpendState]| states.iter().all(|(.., it)| wanted.contains(it));
@@ -344,6 +345,8 @@ async fn resolve_doubt<F>(
             "server refuses to sign but reports the inputs spent; retrying"
         );
         Signing::Cosign(spend)
+    } else if spend.uploaded && spend.unclear_at.is_none() {
+        return Ok(flow.refused(id, &refusal));
     } else if all_are(&[VtxoSpendState::Spendable]) && spend.uploaded {
         if named || !spend.may_still_run() {
             return Ok(flow.refused(id, &refusal));
