@@ -128,7 +128,7 @@ async fn a_board_above_its_ceiling_is_refused_unless_the_operator_allows_it() {
     let message = reply.refused(409, "fee_above_ceiling");
     assert!(message.contains("max_board_fee_sat"), "{message}");
     assert_eq!(world.calls_of("RequestBoardCosign"), 0);
-    daemon.get("/boards/pending").await.ok();
+    assert_eq!(daemon.get("/boards/pending").await.ok(), json!([]));
 
     let allowed = [("BARK_MAX_BOARD_FEE_SAT", "30000")];
     let generous = Daemon::start_with(&[], &allowed).await;

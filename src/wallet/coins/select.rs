@@ -16,9 +16,9 @@ use crate::store::WriteTx;
 use crate::store::vtxo;
 use crate::wallet::{Error, Result};
 
-/// The most VTXOs that one payment spends. The server signs for each of them within the time of one call (H62, docs/protocol.md
-/// §3.7).
-const MAX_INPUTS: usize = 1000;
+/// The most VTXOs that one payment or offboard spends. The server signs for each of them within the time of one call (H62,
+/// docs/protocol.md §3.7).
+pub(in crate::wallet) const MAX_INPUTS: usize = 1000;
 
 /// What limits the VTXOs that can be spent out of round.
 #[derive(Clone, Copy, Debug)]

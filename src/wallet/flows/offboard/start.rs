@@ -16,7 +16,7 @@ use crate::model::{
 };
 use crate::store::{WriteTx, movement, operation, vtxo};
 use crate::wallet::account::ceiling::{Charge, check_fee, check_offboard_rate};
-use crate::wallet::account::fees::{offboard_charge, sum};
+use crate::wallet::account::fees::{max_inputs, offboard_charge, sum};
 use crate::wallet::account::keys;
 use crate::wallet::coins::select::{self, Limits};
 use crate::wallet::engine::encoding::{Encoded, Sats};
@@ -88,10 +88,10 @@ impl Wallet {
     ) -> Result<OffboardOutcome> {
         select::check_named(&vtxos, "offboard")?;
         let target = self.offboard_target(address).await?;
-        if vtxos.len() > target.info.max_offboard_inputs {
+        let most = max_inputs(&target.info);
+        if vtxos.len() > most {
             let message = format!(
-                "the Ark server offboards {} VTXOs at once; offboard in several parts, or refresh them into one first",
-                target.info.max_offboard_inputs
+                "an offboard takes at most {most} VTXOs; offboard in several parts, or refresh them into one first"
             );
             return Err(Error::bad_request("too_many_inputs", message));
         }
@@ -153,7 +153,7 @@ impl Wallet {
                 )
             };
             let (inputs, needed) =
-                select::select_for(tx, limits, target.info.max_offboard_inputs, |vtxos| {
+                select::select_for(tx, limits, max_inputs(&target.info), |vtxos| {
                     amount.checked_add(charge(vtxos)?)
                 })?;
             let fee = needed - amount;
