@@ -7,12 +7,11 @@ use std::time::Duration;
 use arc_swap::ArcSwapOption;
 use ark_lib::ArkInfo;
 use bitcoin::Network;
-use bitcoin_ext::BlockDelta;
 use server_rpc::{ServerConnection, protos, tonic};
 use tokio::sync::{Notify, watch};
 
 use super::Error;
-use super::safety::{self, PinnedKeys};
+use super::safety::{self, Margins, PinnedKeys};
 
 /// How long a call may take before its outcome counts as unknown.
 const CALL_TIMEOUT: Duration = Duration::from_secs(30);
@@ -34,8 +33,8 @@ pub struct ServerConfig {
     pub socks5_proxy: Option<String>,
     /// The access token of a private server; deprecated.
     pub access_token: Option<String>,
-    /// Blocks that an exit may take. On mainnet the lifetime of the server's VTXOs must leave room for it.
-    pub exit_margin: BlockDelta,
+    /// What the lifetime of the server's VTXOs must leave room for.
+    pub margins: Margins,
 }
 
 /// A client of the Ark server. Clones share one connection.
@@ -164,11 +163,7 @@ impl Server {
                 info.network, self.inner.config.network
             )));
         }
-        safety::check(
-            &info,
-            self.inner.pinned.get(),
-            self.inner.config.exit_margin,
-        )?;
+        safety::check(&info, self.inner.pinned.get(), self.inner.config.margins)?;
         self.inner.pinned.get_or_init(|| PinnedKeys::of(&info));
 
         let info = Arc::new(info);

@@ -21,4 +21,4 @@ pub use error::Error;
 pub use mailbox::{MailboxMessage, Payload};
 pub use offboards::PreparedOffboard;
 pub use rounds::{IssuedRound, ParticipationStatus};
-pub use safety::PinnedKeys;
+pub use safety::{Margins, PinnedKeys};

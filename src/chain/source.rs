@@ -232,16 +232,28 @@ impl ChainSource {
     /// # Errors
     /// [`Error`] when the backend does not answer.
     pub async fn is_double_spent(&self, transaction: &Transaction) -> Result<bool, Error> {
+        Ok(self.conflict_depth(transaction).await? > 0)
+    }
+
+    /// The confirmations of another transaction that spends an input of this one; 0 if none is confirmed. The more there are, the
+    /// less can a reorganisation still confirm this transaction (H61).
+    ///
+    /// # Errors
+    /// [`Error`] when the backend does not answer.
+    pub async fn conflict_depth(&self, transaction: &Transaction) -> Result<u32, Error> {
         let txid = transaction.compute_txid();
+        let mut deepest = 0;
         for input in &transaction.input {
             if let Some(spend) = self.spender(input.previous_output).await?
                 && spend.txid != txid
-                && matches!(spend.status, TxStatus::Confirmed { .. })
+                && let TxStatus::Confirmed { height, .. } = spend.status
             {
-                return Ok(true);
+                let tip = self.tip().await?.height;
+                let behind = tip.checked_blocks_since(height).unwrap_or(0);
+                deepest = deepest.max(behind.saturating_add(1));
             }
         }
-        Ok(false)
+        Ok(deepest)
     }
 
     /// Broadcasts transactions, parents first. Those that the backend already has count as accepted.

@@ -21,6 +21,7 @@ use bitcoin_ext::BlockDelta;
 
 use crate::ark::Server;
 use crate::chain::ChainSource;
+use crate::config::FeeCeilings;
 use crate::onchain::OnchainWallet;
 use crate::store::Store;
 
@@ -83,4 +84,6 @@ struct Settings {
     /// How long a vanished offboard transaction is broadcast again.
     offboard_grace: Duration,
     manual_sync: bool,
+    /// The highest fees of the Ark server that are paid.
+    ceilings: FeeCeilings,
 }

@@ -9,7 +9,7 @@ use bitcoin::Network;
 use bitcoin::bip32::Fingerprint;
 use bitcoin_ext::BlockHeight;
 
-use crate::ark::{PinnedKeys, Server, ServerConfig};
+use crate::ark::{Margins, PinnedKeys, Server, ServerConfig};
 use crate::chain::{self, BackendConfig, BitcoindAuth, ChainConfig, ChainSource};
 use crate::config::{self, WalletConfig};
 use crate::onchain::{OnchainWallet, ScanStart};
@@ -158,6 +158,7 @@ async fn assemble(
         offboard_confirmations: config.offboard_required_confirmations(network),
         offboard_grace: config.offboard_lost_tx_grace_period,
         manual_sync: config.daemon_manual_sync,
+        ceilings: config.fee_ceilings,
     };
     let wallet = Arc::new(Wallet {
         keys: Arc::new(keys),
@@ -264,7 +265,10 @@ fn connect_server(
             .server_access_token
             .as_ref()
             .map(|token| token.expose().to_owned()),
-        exit_margin: config.vtxo_exit_margin,
+        margins: Margins {
+            exit: config.vtxo_exit_margin,
+            refresh: config.vtxo_refresh_expiry_threshold(network),
+        },
     };
     Ok(Server::new(config, pinned))
 }

@@ -7,7 +7,9 @@ use std::time::Duration;
 use ark_lib::ArkInfo;
 use tokio::sync::watch;
 
+use crate::ark;
 use crate::chain::Tip;
+use crate::model::Attention;
 use crate::store::wallet as row;
 use crate::wallet::{Result, Wallet};
 
@@ -39,13 +41,34 @@ impl Wallet {
     /// `server_unavailable`; `server_unsafe` if its parameters or keys are not acceptable.
     pub async fn check_server(&self) -> Result<Arc<ArkInfo>> {
         let was_pinned = self.server.pinned().is_some();
-        let info = self.server.check().await?;
+        let checked = self.server.check().await;
+        self.note_safety(checked.as_ref().err()).await?;
+        let info = checked?;
         if !was_pinned && let Some(keys) = self.server.pinned() {
             self.store
                 .write(move |tx| row::pin_server(tx, &keys.server, &keys.mailbox))
                 .await?;
         }
         Ok(info)
+    }
+
+    /// Shows that the server's keys or limits are not safe, until they are.
+    async fn note_safety(&self, failure: Option<&ark::Error>) -> Result<()> {
+        let (code, subject) = ("server_unsafe", String::new());
+        match failure {
+            Some(ark::Error::Unsafe(reason)) => {
+                self.raise(Attention {
+                    code: code.into(),
+                    subject,
+                    message: format!("The Ark server's keys or limits are not safe, and the wallet does not work with it: {reason}."),
+                    what_to_do: "Ask the operator of the server. If the address is right and this does not change, exit the VTXOs before they expire.".into(),
+                })
+                .await
+            }
+            // Without an answer, what was known stays true.
+            Some(_) => Ok(()),
+            None => self.clear(code, subject).await,
+        }
     }
 
     /// Resolves when a call to the server fails in a way that the connection may be the reason of.

@@ -81,9 +81,11 @@ pub async fn send_onchain_refused(run: &mut Run) {
         if !cosigned {
             scene.fault(json!({"target": target, "times": 1, "action": {"type": "drop_before"}}));
         }
-        let refusal = json!({"type": "status", "code": 3, "message": "no"});
-        let skip = u32::from(!cosigned);
-        let refusal = scene.fault(json!({"target": target, "skip": skip, "action": refusal}));
+        // It names the inputs; one that does not proves nothing while an earlier request may run (H60).
+        let skip = u32::from(cosigned);
+        let refuse = json!({"type": "refuse_inputs"});
+        let refusal =
+            scene.fault(json!({"target": "arkoor.checked", "skip": skip, "action": refuse}));
         let body = json!({"destination": to, "amount_sat": AMOUNT});
         if cosigned && !case.kills_at("offboard.doubted") {
             // The payment is not aborted, so those failpoints are not reached, and ends when the server cosigns again.

@@ -67,9 +67,12 @@ pub async fn pay_refused(run: &mut Run) {
     while let Some(case) = run.next_case(&mut scene).await {
         let to = scene.peer().address().await;
         scene.arm(&case).await;
-        let refusal = json!({"type": "status", "code": 3, "message": "no"});
-        let refusal = scene.fault(json!({"target": "RequestArkoorCosign", "action": refusal}));
         let cosigned = case.loses("RequestArkoorCosign");
+        // It names the inputs; one that does not proves nothing while an earlier request may run (H60).
+        let skip = u32::from(cosigned);
+        let refuse = json!({"type": "refuse_inputs"});
+        let refusal =
+            scene.fault(json!({"target": "arkoor.checked", "skip": skip, "action": refuse}));
         if cosigned && !case.kills_at("send.doubted") {
             // The payment is not aborted, so those failpoints are not reached, and ends when the server cosigns again.
             let refused_twice = async {

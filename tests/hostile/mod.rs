@@ -2,7 +2,9 @@
 //! calls, and that the VTXOs can be used afterwards. H, W and § refer to docs/protocol.md.
 
 mod boards;
+mod fees;
 mod offboards;
+mod refusals;
 mod reported_rounds;
 mod rounds;
 

@@ -1,6 +1,7 @@
 //! Out-of-round payments: the server's half of the signatures, and its protection against double spends (docs/protocol.md §31.3, §32.3).
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use ark_lib::arkoor::package::{ArkoorPackageBuilder, ArkoorPackageCosignRequest};
 use ark_lib::arkoor::state::ServerCanCosign;
@@ -10,6 +11,7 @@ use bitcoin::Txid;
 use server_rpc::protos;
 
 use super::faults::{Action, Hook, corrupt_signature};
+use super::in_flight::InputLock;
 use super::state::Ark;
 use super::status::RpcError;
 use super::store::{TxKind, VtxoRecord, VtxoState, tx, vtxo};
@@ -18,33 +20,64 @@ type Request = ArkoorPackageCosignRequest<VtxoId>;
 type Package = ArkoorPackageBuilder<ServerCanCosign>;
 
 impl Ark {
-    /// `RequestArkoorCosign`. The spend is recorded before anything is signed; the same request again gets a fresh answer.
+    /// `RequestArkoorCosign`. The spend is recorded before anything is signed; the same request again gets a fresh answer. Until the
+    /// record is written, the inputs are in use, and other requests for them are refused.
     pub(super) async fn request_arkoor_cosign(
-        &self,
+        self: &Arc<Self>,
         request: protos::ArkoorPackageCosignRequest,
     ) -> Result<protos::ArkoorPackageCosignResponse, RpcError> {
-        let request = Request::try_from(request)?;
+        let request = Request::try_from(request).map_err(RpcError::malformed)?;
         let ids: Vec<VtxoId> = request.inputs().copied().collect();
         if ids.is_empty() {
             return Err(RpcError::bad("no inputs"));
         }
+        let distinct: BTreeSet<&VtxoId> = ids.iter().collect();
+        if distinct.len() < ids.len() {
+            return Err(RpcError::repeated_vtxo());
+        }
+        let lock = self.in_flight.lock(&ids)?;
+        if let Some(held) = self.hold(Hook::ArkoorLocked)? {
+            let ark = Arc::clone(self);
+            tokio::spawn(async move {
+                held.await;
+                if let Err(error) = ark.cosign_arkoor(request, &ids, lock).await {
+                    tracing::warn!(%error, "an arkoor request that a fault held was refused");
+                }
+            });
+            return Err(RpcError::Lost("connection reset"));
+        }
+        self.cosign_arkoor(request, &ids, lock).await
+    }
 
+    async fn cosign_arkoor(
+        &self,
+        request: Request,
+        ids: &[VtxoId],
+        lock: InputLock,
+    ) -> Result<protos::ArkoorPackageCosignResponse, RpcError> {
         let _turn = self.turn().await;
-        let inputs = self.known(&ids)?;
+        for id in ids {
+            if self.store.is_vtxo(id.to_point())? && self.store.vtxo(*id)?.is_none() {
+                return Err(anyhow::anyhow!("{id} is not a user VTXO").into());
+            }
+        }
+        let inputs = self.known(ids)?;
         let package = self.build_package(request, &inputs);
         let spends: BTreeMap<VtxoId, Txid> = package
             .as_ref()
             .map(|package| package.input_spend_info().collect())
             .unwrap_or_default();
-        let package = match (package, self.check_spendable(&inputs, &spends).await) {
+        let spendable = self.check_spendable(&inputs, &spends).await;
+        let package = match (package, spendable.map_err(RpcError::without_spent_ids)) {
             (Ok(package), Ok(())) => package,
             (Ok(_), Err(error)) | (Err(error), Ok(())) => return Err(error),
             (Err(malformed), Err(unusable)) => return Err(malformed.or(unusable)),
         };
 
-        self.refuse_at(Hook::ArkoorChecked, &ids)?;
+        self.refuse_at(Hook::ArkoorChecked, ids)?;
         self.persist_package(&package)?;
-        self.refuse_at(Hook::ArkoorPersisted, &ids)?;
+        drop(lock);
+        self.refuse_at(Hook::ArkoorPersisted, ids)?;
         let mut response = protos::ArkoorPackageCosignResponse::from(
             package
                 .server_cosign(&self.keys.server)
@@ -71,10 +104,6 @@ impl Ark {
 
     /// Builds the transactions that the request asks for. The library checks attestation, nonces, amounts and dust.
     fn build_package(&self, request: Request, inputs: &[VtxoRecord]) -> Result<Package, RpcError> {
-        let distinct: BTreeSet<&VtxoId> = request.inputs().collect();
-        if distinct.len() < inputs.len() {
-            return Err(RpcError::bad("an input appears twice"));
-        }
         for (part, input) in request.requests.iter().zip(inputs) {
             if input.vtxo.policy_type() != VtxoPolicyKind::Pubkey {
                 return Err(RpcError::bad("an arkoor input must have a pubkey policy"));
@@ -99,9 +128,9 @@ impl Ark {
         }
         let request = request
             .set_vtxos(inputs.iter().map(|input| input.vtxo.clone()))
-            .map_err(RpcError::bad)?;
+            .map_err(RpcError::malformed)?;
         Package::from_cosign_request(request)
-            .map_err(|(part, error)| RpcError::bad(format!("part {part}: {error}")))
+            .map_err(|(part, error)| RpcError::malformed(format!("part {part}: {error}")))
     }
 
     fn persist_package(&self, package: &Package) -> anyhow::Result<()> {
@@ -112,6 +141,8 @@ impl Ark {
             }
             for (checkpoint, spender) in package.build_unsigned_internal_vtxos() {
                 vtxo::insert(db, &checkpoint, VtxoState::Internal, Some(spender))?;
+                // Another payment of the same amounts has the same checkpoint.
+                vtxo::check_spender(db, checkpoint.id(), spender)?;
             }
             for txid in package.virtual_transactions() {
                 tx::insert_unsigned(db, TxKind::Virtual, txid)?;

@@ -156,8 +156,8 @@ impl Ark {
         Ok(())
     }
 
-    /// The funding transaction of a board if it has enough confirmations, else [`RpcError::NotYet`], after which the client tries
-    /// again: after a refusal it would abandon a board that only waits for blocks.
+    /// The funding transaction of a board if it has enough confirmations; else a refusal, as at a real server, after which the client
+    /// has to try again.
     async fn confirmed_funding_tx(&self, vtxo: &Vtxo<Full>) -> Result<Transaction, RpcError> {
         let txid = vtxo.chain_anchor().txid;
         let required = self.params.required_board_confirmations;
@@ -169,7 +169,7 @@ impl Ark {
             .map_or(0, |block| (tip + 1).saturating_sub(block.height));
         match found {
             Some(found) if confirmations >= required => Ok(found.tx),
-            _ => Err(RpcError::NotYet(format!(
+            _ => Err(RpcError::bad(format!(
                 "funding transaction {txid} has {confirmations} of {required} confirmations"
             ))),
         }

@@ -80,10 +80,13 @@ impl Gate {
             "MailboxService" => self.mailbox_service.call(request).await,
             _ => self.ark_service.call(request).await,
         };
-        if action == Some(Action::DropAfter) {
-            return Err(Status::unavailable("connection reset"));
+        match action {
+            Some(Action::DropAfter) => Err(Status::unavailable("connection reset")),
+            Some(Action::StatusAfter { code, message }) => {
+                Err(Status::new(Code::from(code), message))
+            }
+            _ => Ok(response),
         }
-        Ok(response)
     }
 }
 

@@ -2,8 +2,8 @@
 
 use ark_lib::fees::{PpmExpiryFeeEntry, PpmFeeRate};
 use ark_lib::{ArkInfo, SECP};
-use bitcoin::Network;
 use bitcoin::secp256k1::{Keypair, rand::thread_rng};
+use bitcoin::{Amount, Network};
 use bitcoin_ext::BlockDelta;
 use server_rpc::protos;
 use server_rpc::{MAX_PROTOCOL_VERSION, MIN_PROTOCOL_VERSION};
@@ -81,12 +81,22 @@ fn replace(info: &mut ArkInfo, field: InfoFault) {
         InfoFault::ServerKey => info.server_pubkey = other_key(),
         InfoFault::MailboxKey => info.mailbox_pubkey = other_key(),
         InfoFault::FeeTable => {
-            info.fees.refresh.ppm_expiry_table = [(100, 10), (50, 20)]
-                .map(|(blocks, ppm)| PpmExpiryFeeEntry {
-                    expiry_blocks_threshold: blocks,
-                    ppm: PpmFeeRate(ppm),
-                })
-                .to_vec();
+            info.fees.refresh.ppm_expiry_table = table(&[(100, 10), (50, 20)]);
         }
+        InfoFault::RefreshFee => info.fees.refresh.ppm_expiry_table = table(&[(0, 999_000)]),
+        InfoFault::RefreshBaseFee => info.fees.refresh.base_fee += Amount::from_sat(1_000),
+        InfoFault::ExitDepth => info.max_vtxo_exit_depth = 1,
+        InfoFault::VtxoAmount => info.max_vtxo_amount = Some(Amount::from_sat(331)),
+        InfoFault::Lifetime => info.vtxo_lifetime = BlockDelta::new(1),
     }
+}
+
+fn table(entries: &[(u32, u64)]) -> Vec<PpmExpiryFeeEntry> {
+    let entries = entries.iter();
+    entries
+        .map(|(blocks, ppm)| PpmExpiryFeeEntry {
+            expiry_blocks_threshold: *blocks,
+            ppm: PpmFeeRate(*ppm),
+        })
+        .collect()
 }

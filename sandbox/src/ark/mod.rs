@@ -11,6 +11,7 @@ mod control;
 mod faults;
 mod gate;
 mod headers;
+mod in_flight;
 mod info;
 mod keys;
 mod mailbox;
@@ -184,6 +185,19 @@ impl ArkServer {
     /// Forgets everything that is not stored, breaking all connections, and serves again on the same port.
     pub async fn restart(&self) {
         self.runs.restart().await;
+    }
+
+    /// Forgets the sessions of all offboards, as if the time that the server keeps them were over.
+    pub async fn forget_offboards(&self) {
+        self.runs.current().forget_all_offboards().await;
+    }
+
+    /// Broadcasts the transactions that faults kept back.
+    pub async fn publish_withheld(&self) -> anyhow::Result<()> {
+        let ark = self.runs.current();
+        ark.store.release_withheld()?;
+        ark.broadcast_now().await;
+        Ok(())
     }
 
     /// Ends all calls and streams and stops listening.

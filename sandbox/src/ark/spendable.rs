@@ -6,7 +6,7 @@ use ark_lib::VtxoId;
 use bitcoin::{OutPoint, Txid};
 
 use super::state::Ark;
-use super::status::RpcError;
+use super::status::{RpcError, SPENT};
 use super::store::{VtxoRecord, VtxoState, vtxo};
 
 impl Ark {
@@ -36,7 +36,7 @@ impl Ark {
                     {
                         continue;
                     }
-                    VtxoState::Spent | VtxoState::LnSpent => "already spent",
+                    VtxoState::Spent | VtxoState::LnSpent => SPENT,
                     VtxoState::Unregistered => "not registered",
                     VtxoState::Unclaimed | VtxoState::HtlcRecvUnclaimed => "not claimed",
                     VtxoState::Internal => "not a client's",
@@ -51,7 +51,7 @@ impl Ark {
                 .map(|input| input.vtxo.id())
                 .find(|id| self.is_busy(*id))
             {
-                Some(id) => Err(RpcError::Busy(id)),
+                Some(id) => Err(RpcError::Locked(id)),
                 None => Ok(()),
             };
         }
@@ -68,7 +68,13 @@ impl Ark {
         inputs: &[VtxoRecord],
         terms: Result<(), RpcError>,
     ) -> Result<(), RpcError> {
-        let spendable = self.check_spendable(inputs, &BTreeMap::new()).await;
+        let mut spendable = self.check_spendable(inputs, &BTreeMap::new()).await;
+        let mut ids = inputs.iter().map(|input| input.vtxo.id());
+        if spendable.is_ok()
+            && let Some(id) = ids.find(|id| self.in_flight.holds(*id))
+        {
+            spendable = Err(RpcError::Locked(id));
+        }
         match (terms, spendable) {
             (Ok(()), spendable) => spendable,
             (terms, Ok(())) => terms,

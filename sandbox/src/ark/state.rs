@@ -12,6 +12,7 @@ use tokio::sync::{Mutex, MutexGuard, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::faults::{Action, Faults, Hook};
+use super::in_flight::InFlight;
 use super::keys::Keys;
 use super::offboard::Offboards;
 use super::params::Params;
@@ -47,6 +48,8 @@ pub struct Ark {
     pub(super) rounds: Rounds,
     /// The offboards in progress.
     pub(super) offboards: Offboards,
+    /// The inputs that requests are using.
+    pub(super) in_flight: InFlight,
 }
 
 impl Ark {
@@ -74,6 +77,7 @@ impl Ark {
             last_reader: StdMutex::default(),
             rounds: Rounds::default(),
             offboards: Offboards::default(),
+            in_flight: InFlight::default(),
         }
     }
 
@@ -94,6 +98,7 @@ impl Ark {
             last_reader: StdMutex::default(),
             rounds: Rounds::default(),
             offboards: Offboards::default(),
+            in_flight: InFlight::default(),
         }
     }
 
@@ -110,12 +115,25 @@ impl Ark {
     /// Looks for a fault at `hook`. A crash happens here; the caller carries out any other action.
     pub(super) fn hook(&self, hook: Hook) -> Result<Option<Action>, RpcError> {
         match self.faults.on_hook(hook) {
-            Some(Action::Crash) => {
-                self.alive.cancel();
-                Err(anyhow!("crashed at {}", hook.name()).into())
-            }
+            Some(Action::Crash) => Err(self.crash(hook)),
             action => Ok(action),
         }
+    }
+
+    /// Looks for a fault that holds the handler at `hook`, and returns what resolves when that fault is removed.
+    pub(super) fn hold(
+        &self,
+        hook: Hook,
+    ) -> Result<Option<impl Future<Output = ()> + Send + use<>>, RpcError> {
+        match self.faults.on_hold(hook) {
+            Some((Action::Crash, _)) => Err(self.crash(hook)),
+            held => Ok(held.map(|(_, removed)| removed)),
+        }
+    }
+
+    fn crash(&self, hook: Hook) -> RpcError {
+        self.alive.cancel();
+        anyhow!("crashed at {}", hook.name()).into()
     }
 
     /// The records of client VTXOs in the order of `ids`; if any is unknown, all unknown ones are named.

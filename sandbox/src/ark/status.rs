@@ -1,7 +1,7 @@
 //! Errors of the server, and the gRPC status that a client gets.
 //!
-//! Clients act on the code alone (docs/protocol.md §30.4): `InvalidArgument` and `NotFound` promise that nothing changed, so the client
-//! releases its inputs; everything else means "unknown, ask again". A handler may therefore use the first three variants only
+//! Clients act on the code (docs/protocol.md §30.4): `InvalidArgument` and `NotFound` promise that this request changed nothing, so the
+//! client may release its inputs; everything else means "unknown, ask again". A handler may therefore use the first four variants only
 //! before it has stored anything.
 
 use std::fmt::Display;
@@ -9,6 +9,9 @@ use std::fmt::Display;
 use ark_lib::VtxoId;
 use server_rpc::ConvertError;
 use server_rpc::tonic::{Code, Status, metadata::MetadataValue};
+
+/// The reason for refusing a VTXO that another transaction spends.
+pub const SPENT: &str = "already spent";
 
 /// Metadata entry that names the things a rejection is about.
 const IDENTIFIERS: &str = "identifiers";
@@ -33,14 +36,15 @@ pub enum RpcError {
         ids: Vec<String>,
     },
     /// The request is invalid. Nothing changed.
-    #[error("{0}")]
+    #[error("bad user input: {0}")]
     BadArgument(String),
+    /// Another request is using the same input, perhaps an earlier try of the same caller. Its code is that of a refusal and it
+    /// names no ids, as at a real server (H60).
+    #[error("bad user input: vtxo {0} is already locked by another process")]
+    Locked(VtxoId),
     /// Too early; the same request may succeed later.
     #[error("{0}")]
     NotYet(String),
-    /// Another request is using the same inputs, perhaps an earlier try of the same caller.
-    #[error("input is in use: {0}")]
-    Busy(VtxoId),
     /// The answer is lost although the request may have been carried out.
     #[error("{0}")]
     Lost(&'static str),
@@ -74,6 +78,29 @@ impl RpcError {
         }
     }
 
+    /// A request that names the same VTXO twice. Real servers count the distinct ones and report the difference as missing.
+    pub fn repeated_vtxo() -> RpcError {
+        RpcError::NotFound {
+            what: "vtxo",
+            ids: Vec::new(),
+        }
+    }
+
+    /// A request that cannot be decoded, or contradicts itself, at the calls where a real server takes this for its own fault.
+    pub fn malformed(error: impl Display) -> RpcError {
+        RpcError::Internal(anyhow::anyhow!("malformed request: {error}"))
+    }
+
+    /// The same refusal without the ids of spent VTXOs: a real server names those only at the calls of rounds.
+    pub fn without_spent_ids(self) -> RpcError {
+        match self {
+            RpcError::Unusable { reason, ids } if reason.contains(SPENT) => {
+                RpcError::bad(format!("{reason}: {}", ids.join(",")))
+            }
+            other => other,
+        }
+    }
+
     /// The more important of two errors: unknown before unusable before invalid before internal.
     pub fn or(self, other: RpcError) -> RpcError {
         if other.rank() < self.rank() {
@@ -88,7 +115,7 @@ impl RpcError {
             RpcError::NotFound { .. } => 0,
             RpcError::Unusable { .. } => 1,
             RpcError::BadArgument(_) => 2,
-            RpcError::NotYet(_) | RpcError::Busy(_) => 3,
+            RpcError::NotYet(_) | RpcError::Locked(_) => 3,
             RpcError::Unimplemented(_) => 4,
             RpcError::Lost(_) | RpcError::Internal(_) => 5,
         }
@@ -109,9 +136,9 @@ impl From<RpcError> for Status {
             RpcError::Unusable { ids, .. } => {
                 with_identifiers(Status::invalid_argument(message), &ids)
             }
-            RpcError::BadArgument(_) => Status::invalid_argument(message),
+            RpcError::BadArgument(_) | RpcError::Locked(_) => Status::invalid_argument(message),
             RpcError::NotYet(_) => Status::new(Code::FailedPrecondition, message),
-            RpcError::Lost(_) | RpcError::Busy(_) => Status::unavailable(message),
+            RpcError::Lost(_) => Status::unavailable(message),
             RpcError::Unimplemented(_) => Status::unimplemented(message),
             RpcError::Internal(_) => Status::internal(message),
         }

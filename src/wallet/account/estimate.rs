@@ -9,7 +9,7 @@ use ark_lib::fees::VtxoFeeInfo;
 use ark_lib::{ArkInfo, VtxoId};
 use bitcoin::Amount;
 
-use super::fees::{board_fee, check_board_amount, offboard_charge, overflow, sum};
+use super::fees::{board_fee, check_board_amount, max_inputs, offboard_charge, overflow, sum};
 use crate::model::VtxoRecord;
 use crate::wallet::coins::select::{self, Limits};
 use crate::wallet::{Error, Result, Wallet};
@@ -111,13 +111,12 @@ impl Wallet {
         let info = self.connected_info()?;
         let rate = self.server.offboard_fee_rate().await?;
         let limits = self.limits(&info).await?;
-        let max_inputs = info.max_offboard_inputs;
+        let most = max_inputs(&info);
         let charge = move |vtxos: &[VtxoFeeInfo]| {
             let infos = vtxos.iter().copied();
             info.fees.offboard.calculate(&script, amount, rate, infos)
         };
-        self.estimate_payment(amount, limits, max_inputs, charge)
-            .await
+        self.estimate_payment(amount, limits, most, charge).await
     }
 
     /// Estimates a Lightning payment of exactly `amount`.
@@ -131,7 +130,7 @@ impl Wallet {
             let infos = vtxos.iter().copied();
             info.fees.lightning_send.calculate(amount, infos)
         };
-        self.estimate_payment(amount, limits, usize::MAX, charge)
+        self.estimate_payment(amount, limits, select::MAX_INPUTS, charge)
             .await
     }
 

@@ -28,6 +28,13 @@ pub enum Action {
         #[serde(default)]
         identifiers: Vec<String>,
     },
+    /// RPC: the handler runs and the caller sees this status instead of its answer, as if the server lied.
+    StatusAfter {
+        /// Number of the gRPC code, such as 3 for `InvalidArgument`.
+        code: i32,
+        /// The text.
+        message: String,
+    },
     /// Streaming RPC: the stream breaks after a number of messages.
     CutStreamAfter {
         /// Messages that arrive before the break.
@@ -35,6 +42,8 @@ pub enum Action {
     },
     /// Hook: the server restarts, and the call ends with `Internal`.
     Crash,
+    /// Hook: the connection of the caller breaks, and the handler goes on once the fault is removed.
+    Hold,
     /// Hook: one partial signature does not verify.
     WrongSignature,
     /// Hook: the last partial signature is left out.
@@ -95,7 +104,8 @@ impl Action {
             Action::Delay { .. }
             | Action::DropBefore
             | Action::DropAfter
-            | Action::Status { .. } => true,
+            | Action::Status { .. }
+            | Action::StatusAfter { .. } => true,
             _ => false,
         }
     }
@@ -115,6 +125,16 @@ pub enum InfoFault {
     MailboxKey,
     /// The refresh fee table is not in ascending order.
     FeeTable,
+    /// A refresh costs 99.9 %.
+    RefreshFee,
+    /// A refresh costs 1000 sat more.
+    RefreshBaseFee,
+    /// The exit depth from which an arkoor spend is refused is 1.
+    ExitDepth,
+    /// The largest VTXO is worth 331 sat.
+    VtxoAmount,
+    /// The lifetime of a VTXO is one block.
+    Lifetime,
 }
 
 /// A change to what the server prepares for an offboard.

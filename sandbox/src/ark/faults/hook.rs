@@ -11,6 +11,8 @@ pub enum Hook {
     BoardRegister,
     /// Signed transactions have been checked, before they are stored.
     Register,
+    /// The inputs of an arkoor request are in use; nothing is checked.
+    ArkoorLocked,
     /// An arkoor request has passed all checks; nothing is stored.
     ArkoorChecked,
     /// Inputs are marked spent and outputs are stored; nothing is signed.
@@ -47,10 +49,11 @@ pub enum Hook {
 
 impl Hook {
     /// Every hook.
-    pub const ALL: [Hook; 19] = [
+    pub const ALL: [Hook; 20] = [
         Hook::BoardCosign,
         Hook::BoardRegister,
         Hook::Register,
+        Hook::ArkoorLocked,
         Hook::ArkoorChecked,
         Hook::ArkoorPersisted,
         Hook::ArkoorResponse,
@@ -75,6 +78,7 @@ impl Hook {
             Hook::BoardCosign => "board.cosign",
             Hook::BoardRegister => "board.register",
             Hook::Register => "register",
+            Hook::ArkoorLocked => "arkoor.locked",
             Hook::ArkoorChecked => "arkoor.checked",
             Hook::ArkoorPersisted => "arkoor.persisted",
             Hook::ArkoorResponse => "arkoor.response",
@@ -98,6 +102,7 @@ impl Hook {
     pub fn accepts(self, action: &Action) -> bool {
         match action {
             Action::Crash => true,
+            Action::Hold => self == Hook::ArkoorLocked,
             Action::WrongSignature => matches!(
                 self,
                 Hook::BoardCosign | Hook::ArkoorResponse | Hook::RoundFinished | Hook::RoundLeaf

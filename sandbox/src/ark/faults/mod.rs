@@ -9,12 +9,18 @@ mod hook;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::time::sleep;
 
 use crate::faults::{self, FaultList};
 
 pub use action::{Action, InfoFault, OffboardFault, TreeFault};
 pub use fault::Fault;
 pub use hook::Hook;
+
+/// How often a handler that a fault holds looks whether the fault is removed.
+const REMOVAL_POLL: Duration = Duration::from_millis(5);
 
 /// A fault that was added, and its counters.
 pub type ActiveFault = faults::ActiveFault<Action>;
@@ -96,6 +102,21 @@ impl Faults {
     /// The action that acts at this point of a handler.
     pub fn on_hook(&self, hook: Hook) -> Option<Action> {
         self.fire(|fault| fault.target == hook.name())
+    }
+
+    /// The action that acts at this point of a handler, and what resolves when its fault is removed.
+    pub(super) fn on_hold(
+        &self,
+        hook: Hook,
+    ) -> Option<(Action, impl Future<Output = ()> + Send + use<>)> {
+        let due = self.list.fire(|fault| fault.target == hook.name())?;
+        let (list, id) = (self.list.clone(), due.id);
+        let removed = async move {
+            while list.active().iter().any(|active| active.id == id) {
+                sleep(REMOVAL_POLL).await;
+            }
+        };
+        Some((due.fault.action, removed))
     }
 
     fn fire(&self, matches: impl Fn(&Fault) -> bool) -> Option<Action> {

@@ -17,7 +17,8 @@ use super::super::store::{TxKind, VtxoState, tx, vtxo};
 use crate::coin_wallet::CoinLock;
 
 impl Ark {
-    /// `FinishOffboard`. Once it is done, it only repeats the signed transaction.
+    /// `FinishOffboard`. Once it is done, it only repeats the signed transaction, and only as long as the session lasts: a real server
+    /// keeps it in RAM, and refuses a committed offboard as unknown afterwards.
     pub(in super::super) async fn finish_offboard(
         &self,
         request: protos::FinishOffboardRequest,
@@ -35,10 +36,11 @@ impl Ark {
             .collect::<Result<Vec<_>, _>>()?;
 
         let _turn = self.turn().await;
-        if let Some(signed) = self.store.offboard_tx(txid)? {
+        self.forget_late_offboards().await;
+        let known = self.offboards.sessions().contains_key(&txid);
+        if known && let Some(signed) = self.store.offboard_tx(txid)? {
             return Ok(answer(&signed));
         }
-        self.forget_late_offboards().await;
         let completed = self.complete(txid, &nonces, &signatures).await?;
         self.store.write(|db| persist(db, &completed))?;
 
@@ -98,10 +100,9 @@ impl Ark {
         signatures: usize,
     ) -> Result<Claimed, RpcError> {
         let mut sessions = self.offboards.sessions();
-        let session = sessions.get_mut(&txid).ok_or_else(|| RpcError::NotFound {
-            what: "offboard",
-            ids: vec![txid.to_string()],
-        })?;
+        let session = sessions
+            .get_mut(&txid)
+            .ok_or_else(|| RpcError::bad("unknown offboard txid"))?;
         let count = session.inputs.len();
         if nonces != count || signatures != count {
             return Err(RpcError::bad(format!(

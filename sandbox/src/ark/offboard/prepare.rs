@@ -55,7 +55,9 @@ impl Ark {
         }
         let tip = self.tip_height().await?;
         let terms = attested.and_then(|()| self.check_terms(&offboard, &inputs, tip));
-        self.check_new_spend(&inputs, terms).await?;
+        self.check_new_spend(&inputs, terms)
+            .await
+            .map_err(RpcError::without_spent_ids)?;
 
         let session = self.open_session(request, &offboard, ids).await?;
         let (txid, tx, lock) = (session.tx.compute_txid(), session.tx.clone(), session.lock);
@@ -83,7 +85,7 @@ impl Ark {
             .collect::<Result<Vec<_>, _>>()?;
         let distinct: BTreeSet<&VtxoId> = ids.iter().collect();
         if distinct.len() < ids.len() {
-            return Err(RpcError::bad("an input appears twice"));
+            return Err(RpcError::repeated_vtxo());
         }
         Ok(ids)
     }
@@ -172,12 +174,23 @@ impl Ark {
         })
     }
 
-    /// Forgets the offboards that were not finished in time, and frees their coins.
+    /// Forgets the sessions that have lasted long enough, and frees the coins of those that were not finished.
     pub(in super::super) async fn forget_late_offboards(&self) {
         let now = Instant::now();
+        self.forget_offboards(|session| session.deadline <= now)
+            .await;
+    }
+
+    /// Forgets every session, as the server does by itself when they have lasted long enough.
+    pub(in super::super) async fn forget_all_offboards(&self) {
+        let _turn = self.turn().await;
+        self.forget_offboards(|_| true).await;
+    }
+
+    async fn forget_offboards(&self, is_late: impl Fn(&Session) -> bool) {
         let mut late = Vec::new();
         self.offboards.sessions().retain(|_, session| {
-            let in_time = session.deadline > now;
+            let in_time = !is_late(session);
             if !in_time {
                 late.push(session.lock);
             }

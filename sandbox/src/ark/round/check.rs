@@ -39,7 +39,7 @@ pub fn decode_inputs<A: TryFromBytes>(inputs: &[protos::InputVtxo]) -> Result<In
         return Err(RpcError::bad("no inputs"));
     }
     if distinct.len() < ids.len() {
-        return Err(RpcError::bad("an input appears twice"));
+        return Err(RpcError::repeated_vtxo());
     }
     Ok(Inputs { ids, attestations })
 }

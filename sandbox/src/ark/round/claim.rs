@@ -162,8 +162,8 @@ impl Ark {
         let now = Instant::now();
         nonces.retain(|_, nonce| now - nonce.drawn < self.params.round_forfeit_nonces_timeout);
         let key = |bundle: &HashLockedForfeitBundle| (bundle.vtxo_id, bundle.unlock_hash);
-        // Not a refusal: after a restart the client has to ask for new nonces and can go on.
-        let expired = || RpcError::NotYet("forfeit nonces have expired, ask for new ones".into());
+        // A refusal, as at a real server, although the client can go on with new nonces.
+        let expired = || RpcError::bad("missing forfeit nonces: ask for new ones");
         for (bundle, input) in bundles.iter().zip(inputs) {
             let nonce = nonces.get(&key(bundle)).ok_or_else(expired)?;
             bundle

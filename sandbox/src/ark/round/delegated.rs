@@ -97,7 +97,9 @@ impl Ark {
             };
             match inputs {
                 Ok(()) => {}
-                Err(RpcError::Busy(_) | RpcError::Unusable { .. } | RpcError::NotFound { .. }) => {
+                Err(
+                    RpcError::Locked(_) | RpcError::Unusable { .. } | RpcError::NotFound { .. },
+                ) => {
                     if self.hook(Hook::RoundDrop)? != Some(Action::Withhold) {
                         self.store.drop_participation(due.unlock_hash())?;
                         continue;

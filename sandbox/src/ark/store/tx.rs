@@ -74,6 +74,12 @@ impl Store {
         Ok(())
     }
 
+    /// Undoes [`withhold_tx`](Self::withhold_tx) for all transactions.
+    pub fn release_withheld(&self) -> anyhow::Result<()> {
+        self.lock().execute("UPDATE tx SET withheld = 0", [])?;
+        Ok(())
+    }
+
     /// The signed transaction of a finished offboard.
     pub fn offboard_tx(&self, txid: Txid) -> anyhow::Result<Option<Transaction>> {
         let is_offboard: bool = self.lock().query_row(

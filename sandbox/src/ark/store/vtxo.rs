@@ -195,6 +195,18 @@ pub fn mark_spent(tx: &Transaction<'_>, id: VtxoId, txid: Txid) -> anyhow::Resul
     Ok(())
 }
 
+/// Fails if another transaction than `txid` spends this output off chain.
+pub fn check_spender(tx: &Transaction<'_>, id: VtxoId, txid: Txid) -> anyhow::Result<()> {
+    let spender: Option<[u8; 32]> = tx.query_row(
+        "SELECT spent_by FROM vtxo WHERE id = ?1",
+        [id.to_bytes()],
+        |row| row.get(0),
+    )?;
+    let same = spender.is_none_or(|spender| spender == txid.to_byte_array());
+    anyhow::ensure!(same, "{id} is already spent");
+    Ok(())
+}
+
 /// Records whether a VTXO's output is confirmed on chain, and where.
 pub fn set_exited(tx: &Transaction<'_>, id: VtxoId, height: Option<u32>) -> anyhow::Result<()> {
     tx.execute(

@@ -47,10 +47,10 @@ async fn an_unconfirmed_board_gets_not_yet_instead_of_a_refusal() {
     let vtxo = builder.build_vtxo(&response, &wallet.key).unwrap();
 
     let unseen = wallet.register_board(&vtxo).await.unwrap_err();
-    assert!(!unseen.is_rejection(), "{unseen}");
+    assert_eq!(unseen.code(), Code::InvalidArgument, "{unseen}");
     sandbox.mine_tx(&funding_tx).await;
     let shallow = wallet.register_board(&vtxo).await.unwrap_err();
-    assert!(!shallow.is_rejection(), "{shallow}");
+    assert_eq!(shallow.code(), Code::InvalidArgument, "{shallow}");
     sandbox.chain.mine(1).await.unwrap();
     wallet.register_board(&vtxo).await.unwrap();
 }

@@ -79,7 +79,7 @@ async fn two_wallets_refresh_in_one_round() {
         .cosign(&bob.payment(&old_bob, &[(alice.key.public_key(), 5_000)]))
         .await
         .unwrap_err();
-    assert_eq!(status.rejected_vtxos(), vec![old_bob.id()]);
+    assert!(status.message().contains("already spent"), "{status}");
 }
 
 impl Sandbox {
@@ -242,7 +242,7 @@ async fn an_invalid_participation_is_refused() {
             .await
             .err()
             .unwrap();
-        assert_eq!(status.code(), Code::InvalidArgument);
+        assert_eq!(status.code(), Code::NotFound);
 
         let good = wallet.join_request(&attempt, &[&old], &[most]);
         let mut unattested = good.request.clone();
@@ -256,7 +256,7 @@ async fn an_invalid_participation_is_refused() {
         assert_eq!(status.code(), Code::InvalidArgument, "{status}");
         wallet.submit(good.request).await.unwrap();
         let busy = wallet.join(&attempt, &[&old], &[most]).await.err().unwrap();
-        assert_eq!(busy.code(), Code::Unavailable, "{busy}");
+        assert!(busy.message().contains("already locked"), "{busy}");
     };
     tokio::select! {
         outcome = round => panic!("{outcome:?}"),

@@ -294,6 +294,13 @@ async fn every_info_fault_changes_ark_info() {
         info.into_inner()
     };
     assert_eq!(told(InfoFault::ExitDelta).await.vtxo_exit_delta, 0);
+    assert_eq!(told(InfoFault::ExitDepth).await.max_vtxo_exit_depth, 1);
+    assert_eq!(told(InfoFault::VtxoAmount).await.max_vtxo_amount, Some(331));
+    assert_eq!(told(InfoFault::Lifetime).await.vtxo_lifetime, 1);
+    let fees = told(InfoFault::RefreshFee).await.fees.unwrap();
+    assert_eq!(fees.refresh.unwrap().ppm_expiry_table[0].ppm, 999_000);
+    let fees = told(InfoFault::RefreshBaseFee).await.fees.unwrap();
+    assert_eq!(fees.refresh.unwrap().base_fee_sat, 1_000);
     assert_eq!(told(InfoFault::NonceCount).await.nb_round_nonces, u32::MAX);
     let key = wallet.info.server_pubkey.serialize();
     assert_ne!(told(InfoFault::ServerKey).await.server_pubkey, key);

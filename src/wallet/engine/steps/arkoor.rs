@@ -11,11 +11,12 @@
 //! |---|---|---|
 //! | RegisterInputs | upload the signed chains of the inputs that the server may lack | the server has them |
 //! | Cosign | request the server's signatures; from then on it counts the inputs as spent | written by the flow: inputs spent, new VTXOs |
-//! | Doubted | ask the server for the state of an input | back to RegisterInputs or Cosign, or inputs released |
+//! | Doubted | ask the server for the states of the inputs | back to RegisterInputs or Cosign, or inputs released |
 //!
 //! Inputs, amounts and keys are fixed before the server is asked, so each request asks for the same transactions: the server
 //! signs the same spend again, and refuses any other (H3, H4). A refusal releases the inputs only when no earlier request can
-//! have succeeded, when the server reports an input as unspent, or when a round has taken one.
+//! have succeeded, when the server reports the inputs as unspent and no earlier request can still run (H60), or when a round has
+//! taken one. Inputs that are spent although no request had an unclear outcome were spent by a copy of this wallet (H56).
 
 use std::time::Duration;
 
@@ -32,10 +33,10 @@ use server_rpc::protos::VtxoSpendState;
 use super::end;
 use super::upload::{Upload, upload_inputs, upload_missing_inputs};
 use crate::ark;
-use crate::model::{MovementStatus, OperationId};
+use crate::model::{Attention, MovementStatus, OperationId};
 use crate::store::vtxo;
 use crate::wallet::engine::encoding::{Encoded, Sats};
-use crate::wallet::engine::{Next, Step, Tries, back_off};
+use crate::wallet::engine::{Next, Step, Tries, attention, back_off, clock};
 use crate::wallet::{CommitPoint, Error, Result, Wallet};
 
 /// Why a spend ends whose inputs a refresh has taken.
@@ -60,6 +61,31 @@ pub(in crate::wallet) struct ArkoorSpend {
     pub(in crate::wallet) uploaded: bool,
     /// How often the server refused to sign without proof that no earlier request had succeeded.
     pub(in crate::wallet) doubts: u32,
+    /// When the last request of unclear outcome was noticed, unix milliseconds; `None` if each one was answered.
+    #[serde(default)]
+    pub(in crate::wallet) unclear_at: Option<i64>,
+}
+
+/// How long a request of unclear outcome may still run at the server: its call is given up after half of that.
+const REQUEST_LIFETIME: Duration = Duration::from_secs(60);
+
+/// Refusals before inputs that are reported as spent count as spent by a copy of the wallet. A round of ours that spent them, and
+/// that the wallet has not heard of, becomes known in between.
+const DOUBTS_BEFORE_WRITE_OFF: u32 = 2;
+
+impl ArkoorSpend {
+    /// Whether an earlier request may still succeed.
+    fn may_still_run(&self) -> bool {
+        self.unclear_at.is_some_and(|at| {
+            let over = i64::try_from(REQUEST_LIFETIME.as_millis()).unwrap_or(i64::MAX);
+            clock::now_millis().saturating_sub(at) < over
+        })
+    }
+
+    /// Whether inputs that the server reports as spent were spent by somebody else.
+    fn is_spent_elsewhere(&self) -> bool {
+        self.unclear_at.is_none() && self.doubts >= DOUBTS_BEFORE_WRITE_OFF
+    }
 }
 
 /// How far the signatures of a spend are.
@@ -75,6 +101,9 @@ pub(in crate::wallet) enum Signing {
         spend: ArkoorSpend,
         /// The server's reason.
         refusal: String,
+        /// Whether the refusal names VTXOs: then it is about their state, not about a request that still runs.
+        #[serde(default)]
+        named: bool,
     },
 }
 
@@ -139,9 +168,11 @@ impl Signing {
                 register_inputs(wallet, id, tries, flow, spend, state).await
             }
             Signing::Cosign(spend) => cosign(wallet, id, tries, flow, spend, state).await,
-            Signing::Doubted { spend, refusal } => {
-                resolve_doubt(wallet, id, flow, spend, refusal, state).await
-            }
+            Signing::Doubted {
+                spend,
+                refusal,
+                named,
+            } => resolve_doubt(wallet, id, flow, spend, Refusal { refusal, named }, state).await,
         }
     }
 }
@@ -153,6 +184,41 @@ impl SigningFlow {
             self.what
         );
         self.abort(id, Error::conflict("server_refused", message))
+    }
+
+    /// Ends the flow because a copy of the wallet has spent these inputs, which were worth `lost` (H56).
+    fn spent_elsewhere<F>(
+        &self,
+        id: &OperationId,
+        spent: Vec<VtxoId>,
+        lost: Amount,
+    ) -> Result<Signed<F>> {
+        let message = format!(
+            "the Ark server reports coins of {} sat as spent, although this wallet has not spent them: a copy of it, with this seed, did. \
+             The {} was not paid, and the coins do not count any more",
+            lost.to_sat(),
+            self.what
+        );
+        let fact = Attention {
+            code: "inputs_spent_elsewhere".into(),
+            subject: id.to_string(),
+            message: format!("{message}."),
+            what_to_do: "Make sure that only one wallet uses this seed, and that the database is not an old copy. If no copy exists, the server lies: contact its operator, and exit the VTXOs before they expire.".into(),
+        };
+        let reason = Error::conflict("inputs_spent_elsewhere", message).with_resources(&spent);
+        let (id, effective) = (id.clone(), -end::signed(lost)?);
+        Ok(Signed::Not(Step::commit(
+            self.aborted,
+            Next::Failed(reason),
+            move |tx| {
+                for input in spent {
+                    vtxo::spend(tx, input)?;
+                }
+                vtxo::release(tx, &id)?;
+                attention::raise(tx, &fact)?;
+                end::fail_at_a_loss(tx, &id, effective)
+            },
+        )))
     }
 
     fn abort<F>(&self, id: &OperationId, reason: Error) -> Signed<F> {
@@ -199,7 +265,7 @@ async fn cosign<F>(
 ) -> Result<Signed<F>> {
     let unsigned = Unsigned::build(wallet, &spend).await?;
     let request = unsigned.package.cosign_request();
-    let refusal = match wallet.server.cosign_arkoor(request).await {
+    let (refusal, named) = match wallet.server.cosign_arkoor(request).await {
         // The round of a delegated refresh has taken the inputs: who signs both would give them away twice.
         Ok(_) if !wallet.holds(id, &spend.inputs).await? => {
             return Ok(flow.refused(id, TAKEN_BY_REFRESH));
@@ -214,14 +280,14 @@ async fn cosign<F>(
                 outputs,
             });
         }
-        Err(ark::Error::Rejected { message, .. }) => message,
+        Err(ark::Error::Rejected { message, vtxos }) => (message, !vtxos.is_empty()),
         Err(error) => return Err(error.into()),
     };
-    let first = !tries.earlier && spend.doubts == 0;
-    // Without an upload just before, the refusal may mean that the server lacks a chain that it had once: that is a doubt, too.
-    if first && spend.uploaded {
-        return Ok(flow.refused(id, &refusal));
+    if tries.earlier {
+        spend.unclear_at = Some(clock::now_millis());
     }
+    // Even the first refusal says too little: the server may lack a chain that it had once, or the inputs may be spent.
+    let first = !tries.earlier && spend.doubts == 0;
     spend.doubts = spend.doubts.saturating_add(1);
     // The pause lets an earlier request that is still on its way arrive.
     let pause = if first {
@@ -229,7 +295,11 @@ async fn cosign<F>(
     } else {
         back_off(spend.doubts)
     };
-    let doubted = state(Signing::Doubted { spend, refusal });
+    let doubted = state(Signing::Doubted {
+        spend,
+        refusal,
+        named,
+    });
     Ok(Signed::Not(Step::commit(
         flow.doubted,
         Next::Later(doubted, pause),
@@ -237,44 +307,73 @@ async fn cosign<F>(
     )))
 }
 
-/// Goes on from a refusal by the state of an input at the server. Inputs are spent together or not at all, so one tells for all.
+/// A refusal that is in doubt, as [`Signing::Doubted`] stores it.
+struct Refusal {
+    refusal: String,
+    named: bool,
+}
+
+/// Goes on from a refusal by the states of the inputs at the server. Our spend takes all of them or none.
 async fn resolve_doubt<F>(
     wallet: &Wallet,
     id: &OperationId,
     flow: &SigningFlow,
     mut spend: ArkoorSpend,
-    refusal: String,
+    Refusal { refusal, named }: Refusal,
     state: impl FnOnce(Signing) -> F,
 ) -> Result<Signed<F>> {
-    let first = spend.inputs.iter().take(1).copied().collect();
-    let signers = wallet.signers(first).await?;
-    let Some((input, key)) = signers.first() else {
-        return Ok(flow.refused(id, &refusal));
-    };
-    let next = match wallet.server.vtxo_status(input.id(), key).await? {
-        VtxoSpendState::Spendable if spend.uploaded => return Ok(flow.refused(id, &refusal)),
-        VtxoSpendState::Spendable | VtxoSpendState::Unregistered => {
-            spend.uploaded = true;
-            Signing::RegisterInputs(spend)
-        }
-        VtxoSpendState::Spent if !wallet.holds(id, &spend.inputs).await? => {
+    let mut states = Vec::with_capacity(spend.inputs.len());
+    for (input, key) in wallet.signers(spend.inputs.clone()).await? {
+        let state = match wallet.server.vtxo_status(input.id(), &key).await {
+            Ok(state) => state,
+            // The server does not know the VTXO: the upload of its chain decides.
+            Err(ark::Error::Rejected { .. }) => VtxoSpendState::Unregistered,
+            Err(error) => return Err(error.into()),
+        };
+        states.push((input.id(), input.amount(), state));
+    }
+    let all_are = |wanted: &[VtxoSpendState]| states.iter().all(|(.., it)| wanted.contains(it));
+    let spent: Vec<(VtxoId, Amount)> = states
+        .iter()
+        .filter(|(.., state)| *state == VtxoSpendState::Spent)
+        .map(|(id, amount, _)| (*id, *amount))
+        .collect();
+    let next = if !spent.is_empty() {
+        if !wallet.holds(id, &spend.inputs).await? {
             return Ok(flow.refused(id, TAKEN_BY_REFRESH));
         }
+        if spend.is_spent_elsewhere() {
+            let lost = spent.iter().map(|(_, amount)| *amount).sum();
+            let spent = spent.into_iter().map(|(id, _)| id).collect();
+            return flow.spent_elsewhere(id, spent, lost);
+        }
         // Spent by this very spend, or by a round that the wallet has not heard of yet.
-        VtxoSpendState::Spent => {
-            wallet.round_events.wake();
-            tracing::warn!(
-                refusal,
-                "server refuses to sign but reports the inputs spent; retrying"
-            );
-            Signing::Cosign(spend)
+        wallet.round_events.wake();
+        tracing::warn!(
+            refusal,
+            "server refuses to sign but reports the inputs spent; retrying"
+        );
+        Signing::Cosign(spend)
+    } else if spend.uploaded && spend.unclear_at.is_none() {
+        return Ok(flow.refused(id, &refusal));
+    } else if all_are(&[VtxoSpendState::Spendable]) && spend.uploaded {
+        if named || !spend.may_still_run() {
+            return Ok(flow.refused(id, &refusal));
         }
-        other => {
-            return Err(Error::unavailable(
-                "server_unavailable",
-                format!("the Ark server reports an input as {other:?}: {refusal}"),
-            ));
-        }
+        tracing::warn!(
+            refusal,
+            "server refuses to sign while an earlier request may still run; retrying"
+        );
+        Signing::Cosign(spend)
+    } else if all_are(&[VtxoSpendState::Spendable, VtxoSpendState::Unregistered]) {
+        spend.uploaded = true;
+        Signing::RegisterInputs(spend)
+    } else {
+        let states: Vec<_> = states.iter().map(|(.., state)| state).collect();
+        return Err(Error::unavailable(
+            "server_unavailable",
+            format!("the Ark server reports the inputs as {states:?}: {refusal}"),
+        ));
     };
     Ok(Signed::Not(Step::commit(
         flow.doubted,

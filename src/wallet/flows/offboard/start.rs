@@ -9,12 +9,14 @@ use bitcoin_ext::BlockHeight;
 use serde_json::Map;
 
 use super::{Offboard, OffboardOrder};
+use crate::config::FeeCeilings;
 use crate::model::{
     MovementId, MovementStatus, NewMovement, OperationId, PaymentMethod, Subsystem, Transfer,
     VtxoRecord,
 };
 use crate::store::{WriteTx, movement, operation, vtxo};
-use crate::wallet::account::fees::{offboard_charge, sum};
+use crate::wallet::account::ceiling::{Charge, check_fee, check_offboard_rate};
+use crate::wallet::account::fees::{max_inputs, offboard_charge, sum};
 use crate::wallet::account::keys;
 use crate::wallet::coins::select::{self, Limits};
 use crate::wallet::engine::encoding::{Encoded, Sats};
@@ -40,6 +42,7 @@ struct Target {
     info: Arc<ArkInfo>,
     rate: FeeRate,
     tip: BlockHeight,
+    ceilings: FeeCeilings,
 }
 
 impl Target {
@@ -76,8 +79,8 @@ impl Wallet {
     /// their amount. Returns when the transaction is broadcast, or after a while when the offboard continues by itself.
     ///
     /// # Errors
-    /// `no_vtxos`, `duplicate_vtxo`, `unknown_vtxo`, `vtxo_not_spendable`, `too_many_inputs`, `amount_too_small`, a bad
-    /// address, a refusal of the server: then nothing was paid.
+    /// `no_vtxos`, `duplicate_vtxo`, `unknown_vtxo`, `vtxo_not_spendable`, `too_many_inputs`, `amount_too_small`,
+    /// `fee_above_ceiling`, a bad address, a refusal of the server: then nothing was paid.
     pub async fn offboard_vtxos(
         self: &Arc<Wallet>,
         vtxos: Vec<VtxoId>,
@@ -85,10 +88,10 @@ impl Wallet {
     ) -> Result<OffboardOutcome> {
         select::check_named(&vtxos, "offboard")?;
         let target = self.offboard_target(address).await?;
-        if vtxos.len() > target.info.max_offboard_inputs {
+        let most = max_inputs(&target.info);
+        if vtxos.len() > most {
             let message = format!(
-                "the Ark server offboards {} VTXOs at once; offboard in several parts, or refresh them into one first",
-                target.info.max_offboard_inputs
+                "an offboard takes at most {most} VTXOs; offboard in several parts, or refresh them into one first"
             );
             return Err(Error::bad_request("too_many_inputs", message));
         }
@@ -150,13 +153,14 @@ impl Wallet {
                 )
             };
             let (inputs, needed) =
-                select::select_for(tx, limits, target.info.max_offboard_inputs, |vtxos| {
+                select::select_for(tx, limits, max_inputs(&target.info), |vtxos| {
                     amount.checked_add(charge(vtxos)?)
                 })?;
+            let fee = needed - amount;
+            check_fee(&target.ceilings, Charge::Offboard, fee, amount)?;
             for input in &inputs {
                 vtxo::lock(tx, input.id, id)?;
             }
-            let fee = needed - amount;
             let change = sum(inputs.iter().map(|input| input.amount))?
                 .checked_sub(needed)
                 .ok_or_else(|| Error::internal(anyhow::anyhow!("selection is short")))?;
@@ -173,6 +177,7 @@ impl Wallet {
                     .collect(),
                 uploaded: false,
                 doubts: 0,
+                unclear_at: None,
             };
             let movement = NewMovement {
                 operation: Some(id),
@@ -203,8 +208,14 @@ impl Wallet {
             .map(|address| self.bitcoin_address(address))
             .transpose()?;
         let info = self.connected_info()?;
+        let (rate, ceilings) = (
+            self.server.offboard_fee_rate().await?,
+            self.settings.ceilings,
+        );
+        check_offboard_rate(&ceilings, rate)?;
         Ok(Target {
-            rate: self.server.offboard_fee_rate().await?,
+            rate,
+            ceilings,
             tip: self.chain.tip().await?.height,
             info,
             address: match address {
@@ -226,9 +237,7 @@ impl Wallet {
             })
             .await?;
         Ok(OffboardOutcome {
-            txid: offboard
-                .transaction()
-                .map(bitcoin::Transaction::compute_txid),
+            txid: offboard.txid(),
             movement,
             finished: answer == Answer::Complete,
         })
@@ -251,6 +260,9 @@ fn start_whole(
         inputs,
         target.tip,
     );
+    if let Some(fee) = fee {
+        check_fee(&target.ceilings, Charge::Offboard, fee, gross)?;
+    }
     let net = fee.and_then(|fee| gross.checked_sub(fee));
     let (fee, net) = fee.zip(net).ok_or_else(|| {
         let message = format!(

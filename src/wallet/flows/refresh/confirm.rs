@@ -6,7 +6,7 @@ use ark_lib::{Vtxo, VtxoId};
 use bitcoin::Transaction;
 use rusqlite::Connection;
 
-use super::resolve::inputs_gone;
+use super::plan::inputs_gone;
 use super::{Exchange, Round, bodies, expiry};
 use crate::model::{MovementStatus, OperationId, VtxoState};
 use crate::store::{WriteTx, key, movement, vtxo};

@@ -7,8 +7,8 @@ use ark_lib::attestations::DelegatedRoundParticipationAttestation;
 use ark_lib::tree::signed::UnlockHash;
 use rusqlite::Connection;
 
-use super::plan::{Mode, Plan};
-use super::resolve::{MAX_FAILED_ATTEMPTS, inputs_gone, issue, not_signed};
+use super::plan::{Mode, Plan, inputs_gone};
+use super::resolve::{MAX_FAILED_ATTEMPTS, issue, not_signed};
 use super::{POLL_INTERVAL, Round, abort};
 use crate::ark::{self, ParticipationStatus};
 use crate::model::{MovementStatus, OperationId};
@@ -174,8 +174,9 @@ async fn shrink(wallet: &Wallet, id: &OperationId, plan: &Plan) -> Result<Option
     }
     let info = wallet.connected_info()?;
     let tip = wallet.chain.tip().await?.height;
-    let Some(smaller) = plan.shrink(&info, &available, tip) else {
-        return Ok(Some(abort(id, MovementStatus::Canceled, inputs_gone())));
+    let smaller = match plan.shrink(&info, &wallet.settings.ceilings, &available, tip) {
+        Ok(smaller) => smaller,
+        Err(reason) => return Ok(Some(abort(id, MovementStatus::Canceled, reason))),
     };
     tracing::info!(
         left = available.len(),

@@ -6,7 +6,7 @@ use ark_lib::rounds::RoundEvent;
 use super::attempt_id::AttemptId;
 use super::attempt_keys::AttemptKeys;
 use super::plan::{Plan, Rejoin};
-use super::resolve::{inputs_gone, leave_attempt};
+use super::resolve::leave_attempt;
 use super::{JoinedAttempt, POLL_INTERVAL, Round, abort};
 use crate::ark;
 use crate::model::{MovementStatus, OperationId};
@@ -33,9 +33,9 @@ pub(super) async fn wait(wallet: &Wallet, id: &OperationId, plan: Plan) -> Resul
         plan
     } else {
         let tip = wallet.chain.tip().await?.height;
-        match plan.shrink(&info, &available, tip) {
-            Some(smaller) => smaller,
-            None => return Ok(abort(id, MovementStatus::Canceled, inputs_gone())),
+        match plan.shrink(&info, &wallet.settings.ceilings, &available, tip) {
+            Ok(smaller) => smaller,
+            Err(reason) => return Ok(abort(id, MovementStatus::Canceled, reason)),
         }
     };
     wallet.attempt_keys.insert(

@@ -11,12 +11,14 @@ use serde::{Deserialize, Serialize};
 use super::attempt_id::AttemptId;
 use super::quote::quote;
 use crate::ark::IssuedRound;
+use crate::config::FeeCeilings;
 use crate::model::{OperationId, VtxoRecord, VtxoState};
 use crate::store::{WriteTx, movement, vtxo};
+use crate::wallet::account::ceiling::{ABOVE_CEILING, Charge};
 use crate::wallet::account::keys::WalletKeys;
 use crate::wallet::engine::clock;
 use crate::wallet::engine::steps::end;
-use crate::wallet::{Result, Wallet};
+use crate::wallet::{Error, Result, Wallet};
 
 /// Who started a refresh, and who signs the tree.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -32,6 +34,16 @@ pub(in crate::wallet) enum Mode {
     },
     /// Reported by the server; the wallet has no record of its start.
     Recovered,
+}
+
+impl Mode {
+    /// The ceiling that the fee has to respect.
+    pub(super) fn charge(self) -> Charge {
+        match self {
+            Mode::Automatic => Charge::AutoRefresh,
+            Mode::Interactive | Mode::Delegated { .. } | Mode::Recovered => Charge::Refresh,
+        }
+    }
 }
 
 /// Everything that the first remote call of a refresh depends on.
@@ -141,20 +153,39 @@ impl Plan {
         vtxos
     }
 
-    /// The plan for a part of the inputs, with the same keys; `None` if that part is too small to be refreshed.
+    /// The plan for a part of the inputs, with the same keys, for at most the fee that was quoted when the refresh was started.
+    ///
+    /// # Errors
+    /// Why that part cannot be refreshed, after which the refresh has to end: `inputs_gone` if it is too small or none,
+    /// `fee_above_quote` and `fee_above_ceiling` if the Ark server charges more than before (H47).
     pub(super) fn shrink(
         &self,
         info: &ArkInfo,
+        ceilings: &FeeCeilings,
         left: &[Arc<VtxoRecord>],
         tip: BlockHeight,
-    ) -> Option<Plan> {
+    ) -> Result<Plan> {
         let height = self.scheduled().map_or(tip, |height| height.max(tip));
-        let quote = quote(info, left, height).ok()?;
+        let quote = quote(info, ceilings, self.mode.charge(), left, height).map_err(|error| {
+            if error.code() == ABOVE_CEILING {
+                error
+            } else {
+                inputs_gone()
+            }
+        })?;
+        if quote.fee > self.fee {
+            let message = format!(
+                "some coins of this refresh were spent, and for the rest the Ark server charges {} sat, more than the {} sat that it quoted at the start; nothing was refreshed. Start it again to accept the fee",
+                quote.fee.to_sat(),
+                self.fee.to_sat()
+            );
+            return Err(Error::conflict("fee_above_quote", message));
+        }
         if quote.pieces.len() > self.outputs.len() {
-            return None;
+            return Err(inputs_gone());
         }
         let outputs = self.outputs.iter().zip(&quote.pieces);
-        Some(Plan {
+        Ok(Plan {
             inputs: left.iter().map(|vtxo| vtxo.id).collect(),
             outputs: outputs
                 .map(|(output, amount)| Output {
@@ -204,6 +235,14 @@ impl Plan {
             now,
         )?)
     }
+}
+
+/// The reason for which a refresh ends whose inputs were spent before a round took them.
+pub(super) fn inputs_gone() -> Error {
+    Error::conflict(
+        "inputs_gone",
+        "the coins of this refresh were spent by another operation before a round took them",
+    )
 }
 
 #[cfg(test)]

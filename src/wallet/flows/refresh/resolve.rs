@@ -198,10 +198,3 @@ pub(super) fn leave_attempt(
 pub(super) fn refused(message: String) -> Error {
     Error::conflict("server_refused", message)
 }
-
-pub(super) fn inputs_gone() -> Error {
-    Error::conflict(
-        "inputs_gone",
-        "the coins of this refresh were spent by another operation before a round took them",
-    )
-}

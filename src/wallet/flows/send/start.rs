@@ -136,6 +136,7 @@ fn reserve(
             .collect(),
         uploaded: false,
         doubts: 0,
+        unclear_at: None,
     };
     Ok(if inputs.iter().all(|input| input.registered) {
         Signing::Cosign(spend)
