@@ -107,8 +107,11 @@ async fn a_delegated_refresh_that_the_server_never_knows_fails_and_costs_nothing
     let body = json!({"vtxos": old});
     let path = "/wallet/refresh/delegated/vtxos";
     daemon.post(path, body).await.ok();
-    daemon.post_empty("/wallet/sync").await.ok();
-    daemon.wait_without_rounds().await;
+    eventually("the refresh is given up", async || {
+        daemon.post_empty("/wallet/sync").await.ok();
+        daemon.rounds().await.is_empty().then_some(())
+    })
+    .await;
     assert_eq!(world.faults_fired("round.status"), 5);
     assert_eq!(daemon.vtxos().await, old);
     assert_eq!(daemon.balance("spendable_sat").await, 50_000);
@@ -268,4 +271,55 @@ async fn a_reorganisation_after_the_refresh_costs_nothing() {
     daemon.finish_round(&world).await;
     assert_eq!(daemon.balance("spendable_sat").await, 30_000);
     assert_conserved(&world, &[&daemon, &payee]).await;
+}
+
+/// A server that waits out the time of each attempt, a daemon that has requested a refresh, and another one's delegated refresh,
+/// for which the server makes a second attempt when the first daemon has not signed.
+async fn two_attempts() -> (World, Daemon) {
+    let world = World::with(Params {
+        round_participants: None,
+        round_submit_time: Duration::from_secs(3),
+        ..rounds_of(0)
+    })
+    .await;
+    let daemon = boarded(&world, &[50_000]).await;
+    let other = boarded(&world, &[30_000]).await;
+    let body = json!({"vtxos": other.vtxos().await});
+    let path = "/wallet/refresh/delegated/vtxos";
+    other.post(path, body).await.ok();
+    daemon.refresh_all().await;
+    (world, daemon)
+}
+
+/// The refresh takes part in the next round although it has missed this one, in whose second attempt the server does not take it.
+async fn assert_joins_the_next_round(world: &World, daemon: &Daemon) {
+    let old = daemon.vtxos().await;
+    assert!(world.round().await);
+    assert_eq!(daemon.vtxos().await, old);
+    world.no_faults();
+    assert!(world.round().await);
+    daemon.finish_round(world).await;
+    assert_refreshed_once(daemon, &old[0]).await;
+}
+
+/// The answer to the submission is lost, and the repeated one is refused as too late. The server has taken the first one.
+#[tokio::test]
+async fn a_submission_that_the_server_may_have_taken_is_not_repeated_in_the_same_round() {
+    let (world, daemon) = two_attempts().await;
+    let lost = json!({"type": "drop_after"});
+    let late = json!({"type": "status", "code": 3, "message": "too late for this round"});
+    for action in [lost, late] {
+        world.fault(json!({"target": "SubmitPayment", "times": 1, "action": action}));
+    }
+    assert_joins_the_next_round(&world, &daemon).await;
+}
+
+/// The signatures of the tree do not arrive, so the server bans the VTXO from the round's later attempts.
+#[tokio::test]
+async fn a_ban_ends_with_its_round() {
+    let (world, daemon) = two_attempts().await;
+    let lost = json!({"type": "drop_before"});
+    world.fault(json!({"target": "ProvideVtxoSignatures", "action": lost}));
+    assert_joins_the_next_round(&world, &daemon).await;
+    assert!(world.calls_of("ProvideVtxoSignatures") > 1);
 }

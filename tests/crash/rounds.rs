@@ -206,14 +206,15 @@ pub async fn delegate_reported(run: &mut Run) {
     }
 }
 
-/// The server drops the victim's participation once. The victim delegates again.
+/// The server drops the victim's participation twice, so that the victim learns of it also if an answer is lost. The victim
+/// delegates again.
 pub async fn delegate_dropped(run: &mut Run) {
     let mut scene = scene().await;
     while let Some(case) = run.next_case(&mut scene).await {
         scene.arm(&case).await;
         let (old, owned) = (scene.victim.vtxos().await, spendable(&scene).await);
         let dropped = json!({"type": "not_found"});
-        let rule = json!({"target": "round.status", "times": 1, "action": dropped});
+        let rule = json!({"target": "round.status", "times": 2, "action": dropped});
         let dropped = scene.fault(rule);
         let body = json!({"vtxos": old});
         scene.post("/wallet/refresh/delegated/vtxos", body).await;

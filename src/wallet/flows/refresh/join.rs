@@ -11,7 +11,7 @@ use super::{JoinedAttempt, POLL_INTERVAL, Round, abort};
 use crate::ark;
 use crate::model::{MovementStatus, OperationId};
 use crate::store::vtxo;
-use crate::wallet::engine::{Next, Step};
+use crate::wallet::engine::{Next, Step, Tries};
 use crate::wallet::{CommitPoint, Error, Result, Wallet};
 
 /// Waits for an attempt that may be joined; then locks those inputs that are still unspent.
@@ -61,11 +61,15 @@ pub(super) async fn wait(wallet: &Wallet, id: &OperationId, plan: Plan) -> Resul
 }
 
 /// Submits inputs and output requests. Each try sends the same request; a restart, which loses its keys, abandons the attempt.
+///
+/// The server excludes from the later attempts of a round whoever has joined one and not signed. So after a try that it may have
+/// taken, and after a refusal in a later attempt, the next round is waited for.
 pub(super) async fn join(
     wallet: &Wallet,
     id: &OperationId,
     plan: Plan,
     attempt: AttemptId,
+    tries: Tries,
 ) -> Result<Step<Round>> {
     let leave =
         |plan, rejoin, reason: &str| Ok(leave_attempt(wallet, id, plan, attempt, rejoin, reason));
@@ -89,6 +93,9 @@ pub(super) async fn join(
         Ok(hash) => hash,
         Err(ark::Error::Rejected { message, vtxos }) => {
             let refused = plan.only_inputs(vtxos);
+            if tries.earlier || attempt.attempt > 0 {
+                return leave(plan, Rejoin::NextRound, &message);
+            }
             if refused.is_empty() {
                 return leave(plan, Rejoin::NextAttempt, &message);
             }

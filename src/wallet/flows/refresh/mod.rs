@@ -182,7 +182,7 @@ impl Flow for Round {
         match self {
             Round::RegisterInputs(plan) => register::inputs(wallet, id, plan, tries).await,
             Round::Wait(plan) => join::wait(wallet, id, plan).await,
-            Round::Join { plan, attempt } => join::join(wallet, id, plan, attempt).await,
+            Round::Join { plan, attempt } => join::join(wallet, id, plan, attempt, tries).await,
             Round::Joined(joined) => sign::sign_tree(wallet, id, joined).await,
             Round::Sign {
                 joined,
