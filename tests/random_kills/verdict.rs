@@ -12,16 +12,17 @@ use crate::support::{Books, Daemon, assert_balanced};
 
 /// Asserts that no sat is missing, that each payment that succeeded has arrived exactly once, and that no other has.
 pub async fn judge(shared: &Shared, wallets: &[Wallet]) {
-    let attempts = shared
-        .attempts
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner);
-    let attempts = attempts.clone();
+    let attempts = all_attempts(shared);
     let daemons: Vec<&Daemon> = wallets.iter().map(|wallet| &wallet.daemon).collect();
     judge_payments(shared, &daemons, &attempts).await;
     let outside = attempts.iter().filter(|attempt| attempt.way != Way::Arkoor);
     let outside: Vec<String> = outside.map(|attempt| attempt.to.clone()).collect();
     assert_balanced(&shared.world, &daemons, &outside).await;
+}
+
+fn all_attempts(shared: &Shared) -> Vec<Attempt> {
+    let attempts = shared.attempts.lock();
+    attempts.unwrap_or_else(PoisonError::into_inner).clone()
 }
 
 async fn judge_payments(shared: &Shared, daemons: &[&Daemon], attempts: &[Attempt]) {
