@@ -61,6 +61,8 @@ pub struct Wallet {
     attempt_keys: flows::refresh::AttemptKeyring,
     /// Messages of the mailbox are worked off one at a time.
     mailbox_turn: tokio::sync::Mutex<()>,
+    /// The watch on what the VTXOs hang from.
+    chain_watch: coins::watch::ChainWatch,
     /// Something came in that the server's copy should follow.
     received: tokio::sync::Notify,
 }

@@ -3,6 +3,7 @@
 mod daemon;
 mod http;
 mod money;
+mod publish;
 mod published;
 mod rounds;
 mod wait;

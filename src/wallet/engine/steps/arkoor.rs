@@ -29,8 +29,8 @@ use bitcoin::secp256k1::Keypair;
 use serde::{Deserialize, Serialize};
 use server_rpc::protos::VtxoSpendState;
 
-use super::end;
 use super::upload::{Upload, upload_inputs, upload_missing_inputs};
+use super::{end, refusal};
 use crate::ark;
 use crate::model::{MovementStatus, OperationId};
 use crate::store::vtxo;
@@ -71,6 +71,9 @@ pub(in crate::wallet) enum Signing {
         spend: ArkoorSpend,
         /// The server's reason.
         refusal: String,
+        /// The inputs that the server named.
+        #[serde(default)]
+        refused: Vec<VtxoId>,
     },
 }
 
@@ -134,20 +137,45 @@ impl Signing {
                 register_inputs(wallet, id, tries, flow, spend, state).await
             }
             Signing::Cosign(spend) => cosign(wallet, id, tries, flow, spend, state).await,
-            Signing::Doubted { spend, refusal } => {
+            Signing::Doubted {
+                spend,
+                refusal,
+                refused,
+            } => {
+                let refusal = Refusal {
+                    message: refusal,
+                    vtxos: refused,
+                };
                 resolve_doubt(wallet, id, flow, spend, refusal, state).await
             }
         }
     }
 }
 
+/// The server's refusal of a spend.
+struct Refusal {
+    message: String,
+    /// The inputs that it names.
+    vtxos: Vec<VtxoId>,
+}
+
 impl SigningFlow {
-    fn refused<F>(&self, id: &OperationId, reason: &str) -> Signed<F> {
+    /// Ends the operation. The inputs that cannot be spent are set aside (H51).
+    async fn refused<F>(
+        &self,
+        wallet: &Wallet,
+        id: &OperationId,
+        spend: &ArkoorSpend,
+        refusal: &Refusal,
+    ) -> Signed<F> {
+        let Refusal { message, vtxos } = refusal;
+        let unusable = refusal::unusable(wallet, &spend.inputs, message, vtxos).await;
         let message = format!(
-            "the Ark server refuses the {}, nothing was paid: {reason}",
+            "the Ark server refuses the {}, nothing was paid: {message}",
             self.what
         );
-        self.abort(id, Error::conflict("server_refused", message))
+        let reason = Error::conflict("server_refused", message);
+        Signed::Not(refusal::abort(self.aborted, id, reason, unusable))
     }
 
     fn abort<F>(&self, id: &OperationId, reason: Error) -> Signed<F> {
@@ -171,7 +199,10 @@ async fn register_inputs<F>(
     };
     let uploaded = match upload {
         Upload::Done(uploaded) => uploaded,
-        Upload::Refused(reason) => return Ok(flow.refused(id, &reason)),
+        Upload::Refused { message, vtxos } => {
+            let refusal = Refusal { message, vtxos };
+            return Ok(flow.refused(wallet, id, &spend, &refusal).await);
+        }
         Upload::GivenUp(error) if spend.doubts == 0 => return Ok(flow.abort(id, error)),
         Upload::GivenUp(error) => return Err(error),
     };
@@ -205,13 +236,13 @@ async fn cosign<F>(
                 outputs,
             });
         }
-        Err(ark::Error::Rejected { message, .. }) => message,
+        Err(ark::Error::Rejected { message, vtxos }) => Refusal { message, vtxos },
         Err(error) => return Err(error.into()),
     };
     let first = !tries.earlier && spend.doubts == 0;
     // Without an upload just before, the refusal may mean that the server lacks a chain that it had once: that is a doubt, too.
     if first && spend.uploaded {
-        return Ok(flow.refused(id, &refusal));
+        return Ok(flow.refused(wallet, id, &spend, &refusal).await);
     }
     spend.doubts = spend.doubts.saturating_add(1);
     // The pause lets an earlier request that is still on its way arrive.
@@ -220,7 +251,11 @@ async fn cosign<F>(
     } else {
         back_off(spend.doubts)
     };
-    let doubted = state(Signing::Doubted { spend, refusal });
+    let doubted = state(Signing::Doubted {
+        spend,
+        refusal: refusal.message,
+        refused: refusal.vtxos,
+    });
     Ok(Signed::Not(Step::commit(
         flow.doubted,
         Next::Later(doubted, pause),
@@ -234,29 +269,35 @@ async fn resolve_doubt<F>(
     id: &OperationId,
     flow: &SigningFlow,
     mut spend: ArkoorSpend,
-    refusal: String,
+    refusal: Refusal,
     state: impl FnOnce(Signing) -> F,
 ) -> Result<Signed<F>> {
     let first = spend.inputs.iter().take(1).copied().collect();
     let signers = wallet.signers(first).await?;
     let Some((input, key)) = signers.first() else {
-        return Ok(flow.refused(id, &refusal));
+        return Ok(flow.refused(wallet, id, &spend, &refusal).await);
     };
     let next = match wallet.server.vtxo_status(input.id(), key).await? {
-        VtxoSpendState::Spendable if spend.uploaded => return Ok(flow.refused(id, &refusal)),
+        VtxoSpendState::Spendable if spend.uploaded => {
+            return Ok(flow.refused(wallet, id, &spend, &refusal).await);
+        }
         VtxoSpendState::Spendable | VtxoSpendState::Unregistered => {
             spend.uploaded = true;
             Signing::RegisterInputs(spend)
         }
         VtxoSpendState::Spent if !wallet.holds(id, &spend.inputs).await? => {
             let reason = "a refresh of these coins has just happened; pay again when it is done";
-            return Ok(flow.refused(id, reason));
+            let refusal = Refusal {
+                message: reason.to_owned(),
+                vtxos: Vec::new(),
+            };
+            return Ok(flow.refused(wallet, id, &spend, &refusal).await);
         }
         // Spent by this very spend, or by a round that the wallet has not heard of yet.
         VtxoSpendState::Spent => {
             wallet.round_events.wake();
             tracing::warn!(
-                refusal,
+                refusal = refusal.message,
                 "server refuses to sign but reports the inputs spent; retrying"
             );
             Signing::Cosign(spend)
@@ -264,7 +305,10 @@ async fn resolve_doubt<F>(
         other => {
             return Err(Error::unavailable(
                 "server_unavailable",
-                format!("the Ark server reports an input as {other:?}: {refusal}"),
+                format!(
+                    "the Ark server reports an input as {other:?}: {}",
+                    refusal.message
+                ),
             ));
         }
     };

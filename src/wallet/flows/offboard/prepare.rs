@@ -1,5 +1,6 @@
 //! The steps up to the offboard transaction that the server proposes.
 
+use ark_lib::VtxoId;
 use ark_lib::attestations::OffboardRequestAttestation;
 use ark_lib::offboard::{OffboardForfeitContext, OffboardForfeitError};
 use bitcoin::Txid;
@@ -10,8 +11,8 @@ use crate::ark::{self, PreparedOffboard};
 use crate::model::OperationId;
 use crate::store::vtxo;
 use crate::wallet::engine::encoding::Encoded;
-use crate::wallet::engine::steps::end;
 use crate::wallet::engine::steps::upload::{Upload, upload_inputs};
+use crate::wallet::engine::steps::{end, refusal};
 use crate::wallet::engine::{Next, Step, Tries};
 use crate::wallet::{CommitPoint, Error, Result, Wallet};
 
@@ -38,7 +39,9 @@ pub(super) async fn register_whole(
             }),
             move |tx| Ok(vtxo::set_registered(tx, &uploaded, true)?),
         )),
-        Upload::Refused(reason) => Ok(abort(id, refused(&reason))),
+        Upload::Refused { message, vtxos } => {
+            Ok(refuse(wallet, id, &order, &message, &vtxos).await)
+        }
         Upload::GivenUp(error) => Ok(abort(id, error)),
     }
 }
@@ -66,12 +69,12 @@ pub(super) async fn prepare(
         .await;
     let prepared = match prepared {
         Ok(prepared) => prepared,
-        Err(ark::Error::Rejected { message, .. }) => {
+        Err(ark::Error::Rejected { message, vtxos }) => {
             let unspent = PROOFS_OF_UNSPENT
                 .iter()
                 .any(|proof| message.contains(proof));
             if prior.is_empty() || unspent {
-                return Ok(abort(id, refused(&message)));
+                return Ok(refuse(wallet, id, &order, &message, &vtxos).await);
             }
             return Err(lost(&message));
         }
@@ -101,6 +104,18 @@ pub(super) async fn prepare(
         Next::State(Offboard::Finish(next)),
         move |tx| end::note(tx, &id, [("offboard_txid", txid.to_string().into())]),
     ))
+}
+
+/// Ends an offboard that the server refuses. The inputs that cannot be spent are set aside (H51).
+async fn refuse(
+    wallet: &Wallet,
+    id: &OperationId,
+    order: &OffboardOrder,
+    message: &str,
+    named: &[VtxoId],
+) -> Step<Offboard> {
+    let unusable = refusal::unusable(wallet, &order.inputs, message, named).await;
+    refusal::abort(CommitPoint::OffboardAborted, id, refused(message), unusable)
 }
 
 fn check(order: &OffboardOrder, prepared: &PreparedOffboard) -> Result<(), String> {

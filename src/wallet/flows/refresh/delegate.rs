@@ -11,6 +11,7 @@ use super::resolve::{inputs_gone, issue};
 use super::{POLL_INTERVAL, Round, abort};
 use crate::ark::{self, ParticipationStatus};
 use crate::model::{MovementStatus, OperationId};
+use crate::wallet::engine::steps::refusal::{self, Unusable};
 use crate::wallet::engine::{Next, Step};
 use crate::wallet::{CommitPoint, Error, Result, Wallet};
 
@@ -45,11 +46,19 @@ pub(super) async fn submit(wallet: &Wallet, id: &OperationId, plan: Plan) -> Res
     let unlock_hash = match submitted {
         Ok(hash) => hash,
         Err(ark::Error::Rejected { message, vtxos }) => {
+            let unusable = refusal::unusable(wallet, &plan.inputs, &message, &vtxos).await;
+            if !unusable.is_empty() && unusable.len() < plan.inputs.len() {
+                return Ok(without(plan, unusable));
+            }
             let message =
                 format!("the Ark server refuses the refresh, nothing was refreshed: {message}");
-            let reason =
-                Error::conflict("input_refused", message).with_resources(plan.only_inputs(vtxos));
-            return Ok(abort(id, MovementStatus::Failed, reason));
+            let reason = Error::conflict("input_refused", message);
+            return Ok(refusal::abort(
+                CommitPoint::RoundAborted,
+                id,
+                reason,
+                unusable,
+            ));
         }
         Err(error) => return Err(error.into()),
     };
@@ -58,6 +67,19 @@ pub(super) async fn submit(wallet: &Wallet, id: &OperationId, plan: Plan) -> Res
         Next::State(Round::Delegated { plan, unlock_hash }),
         |_| Ok(()),
     ))
+}
+
+/// Submits the participation again without the inputs that the server refuses, which are set aside (H51).
+fn without(plan: Plan, unusable: Vec<Unusable>) -> Step<Round> {
+    tracing::warn!(
+        refused = unusable.len(),
+        "the Ark server refuses inputs of a delegated refresh; going on without them"
+    );
+    Step::commit(
+        CommitPoint::RoundShrunk,
+        Next::State(Round::Delegate(plan)),
+        move |tx| refusal::set_all_aside(tx, &unusable),
+    )
 }
 
 /// Queries the participation: at each round event, block and mailbox message about it, and at a regular interval.
