@@ -36,6 +36,9 @@ impl Ark {
             .as_ref()
             .map(|package| package.input_spend_info().collect())
             .unwrap_or_default();
+        if package.is_ok() {
+            self.check_not_exited(&inputs, &spends).await?;
+        }
         let package = match (package, self.check_spendable(&inputs, &spends).await) {
             (Ok(package), Ok(())) => package,
             (Ok(_), Err(error)) | (Err(error), Ok(())) => return Err(error),

@@ -67,6 +67,8 @@ pub enum Action {
         /// The field.
         field: InfoFault,
     },
+    /// Hook: the server's node knows no unconfirmed transactions, as one that has just started.
+    NodeLags,
     /// Hook: the server answers `NotFound`.
     NotFound,
     /// Hook: the preimage does not fit the hash.

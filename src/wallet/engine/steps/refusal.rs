@@ -9,10 +9,7 @@ use crate::store::{WriteTx, vtxo};
 use crate::wallet::coins::published::{Standing, standings};
 use crate::wallet::coins::set_aside::{Cause, set_aside};
 use crate::wallet::engine::{Next, Step};
-use crate::wallet::{CommitPoint, Error, Result, Wallet};
-
-/// The code of an error whose resources are inputs that were set aside.
-const CODE: &str = "input_refused";
+use crate::wallet::{CommitPoint, Error, ErrorKind, Result, Wallet};
 
 /// An input that cannot be spent, and why.
 pub(in crate::wallet) type Unusable = (VtxoId, Cause);
@@ -64,7 +61,7 @@ pub(in crate::wallet) fn abort<F>(
         return end::abort(point, id, MovementStatus::Failed, reason);
     }
     let refused = unusable.iter().map(|(input, _)| *input);
-    let reason = Error::conflict(CODE, reason.message()).with_resources(refused);
+    let reason = reason.with_resources(refused);
     let id = id.clone();
     Step::commit(point, Next::Failed(reason), move |tx| {
         vtxo::release(tx, &id)?;
@@ -83,21 +80,27 @@ pub(in crate::wallet) fn set_all_aside(tx: &mut WriteTx<'_>, unusable: &[Unusabl
 /// How often a request starts again without the inputs that were set aside.
 const MAX_RESTARTS: usize = 10;
 
-/// Runs a request again, with other inputs, while it fails because of inputs that are set aside then.
+/// Runs a request again, with other inputs, while it fails because of inputs that were set aside.
 ///
 /// # Errors
-/// The last failure of the request.
+/// The failure of the request. If the coins that are left do not suffice to start it again, the failure before that.
 pub(in crate::wallet) async fn without_refused<T, F>(request: impl Fn() -> F) -> Result<T>
 where
     F: Future<Output = Result<T>>,
 {
+    let names_inputs =
+        |error: &Error| error.kind() == ErrorKind::Conflict && !error.resources().is_empty();
+    let mut refused = match request().await {
+        Err(error) if names_inputs(&error) => error,
+        answer => return answer,
+    };
     for _ in 0..MAX_RESTARTS {
+        tracing::warn!(error = %refused, coins = ?refused.resources(), "starting again without the coins that were set aside");
         match request().await {
-            Err(error) if error.code() == CODE && !error.resources().is_empty() => {
-                tracing::warn!(%error, refused = ?error.resources(), "starting again without the coins that were set aside");
-            }
+            Err(error) if error.kind() == ErrorKind::BadRequest => break,
+            Err(error) if names_inputs(&error) => refused = error,
             answer => return answer,
         }
     }
-    request().await
+    Err(refused)
 }
