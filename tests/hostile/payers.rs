@@ -125,13 +125,13 @@ async fn a_payment_whose_input_is_on_chain_and_not_spent_is_accepted() {
     world.exit(&input).await;
     payer.post(&to, &vtxos).await;
     daemon.wait_for_spendable(OWN + 10_000).await;
-    // The payer can claim his input soon, so the payee is told to refresh at once.
+    // The payer can claim his input soon, so the payee refreshes in the next round.
     let id = vtxos[0].id().to_string();
     assert_eq!(daemon.code(&id).await, "vtxo_exposed");
-    daemon.refresh_all().await;
     assert!(world.round().await);
     daemon.finish_round(&world).await;
     assert_eq!(daemon.balance("spendable_sat").await, OWN + 10_000);
+    assert!(!daemon.vtxos().await.contains(&id));
     world.mine(1).await;
     eventually("nothing waits any more", async || {
         daemon.attention(&id).await.is_empty().then_some(())
@@ -283,4 +283,40 @@ async fn poisoned() -> (World, Daemon) {
         world.exit(vtxo).await;
     }
     (world, daemon)
+}
+
+/// H51: the server refuses a VTXO by its id. A payment, a refresh and an offboard of everything go on without it, and it is shown.
+#[tokio::test]
+async fn a_vtxo_that_the_server_refuses_by_its_id_does_not_stop_the_others() {
+    for rpc in ["RequestArkoorCosign", "SubmitPayment", "PrepareOffboard"] {
+        let (world, daemon, _) = scene().await;
+        let refused = daemon.vtxos().await.remove(0);
+        daemon.fund_and_board(&world, 30_000).await;
+        let refusal =
+            json!({"type": "status", "code": 3, "message": "no", "identifiers": [refused]});
+        world.fault(json!({"target": rpc, "times": 1, "action": refusal}));
+        match rpc {
+            "RequestArkoorCosign" => {
+                let own = daemon.address().await;
+                daemon.send(&own, 10_000).await.ok();
+                daemon.wait_for_spendable(30_000).await;
+            }
+            "SubmitPayment" => {
+                daemon.refresh_all().await;
+                assert!(world.round().await, "it joins the same round again");
+                daemon.finish_round(&world).await;
+                assert_eq!(daemon.balance("spendable_sat").await, 30_000);
+            }
+            _ => {
+                daemon.post("/wallet/offboard/all", json!({})).await.ok();
+                world.mine(1).await;
+                daemon.settled().await;
+                assert_eq!(daemon.balance("spendable_sat").await, 0);
+            }
+        }
+        assert_eq!(world.faults_fired(rpc), 1, "{rpc}");
+        assert_eq!(daemon.code(&refused).await, "vtxo_refused", "{rpc}");
+        assert_eq!(daemon.balance("pending_exit_sat").await, OWN, "{rpc}");
+        assert_history_adds_up(&daemon).await;
+    }
 }

@@ -19,7 +19,9 @@ pub(in crate::wallet) enum Standing {
     },
     /// Its own transaction is confirmed: it can be spent on chain only.
     Exited,
-    /// A confirmed transaction that is not of its chain spends what it hangs from, or its own output.
+    /// Its own transaction is confirmed, and this confirmed transaction has spent its output.
+    Claimed(Txid),
+    /// A confirmed transaction that is not of its chain spends what it hangs from.
     DoubleSpent(Txid),
     /// Such a transaction is in the mempool.
     Contested(Txid),
@@ -106,10 +108,12 @@ impl Descent {
     }
 
     fn standing(&self) -> Standing {
+        let exited = self.confirmed == self.path.len();
         match self.foreign {
+            Some(spend) if exited && is_confirmed(&spend) => Standing::Claimed(spend.txid),
+            _ if exited => Standing::Exited,
             Some(spend) if is_confirmed(&spend) => Standing::DoubleSpent(spend.txid),
             Some(spend) => Standing::Contested(spend.txid),
-            None if self.confirmed == self.path.len() => Standing::Exited,
             None => Standing::OffChain {
                 confirmed: self.confirmed,
             },
@@ -190,10 +194,11 @@ mod tests {
                 confirmed => Standing::OffChain { confirmed },
             };
             assert_eq!(walk(vtxo, &confirmed, None), expected, "{levels}");
-            for (mined, expected) in [
-                (true, Standing::DoubleSpent(rival)),
-                (false, Standing::Contested(rival)),
-            ] {
+            let expected = match levels {
+                all if all == depth => [Standing::Claimed(rival), Standing::Exited],
+                _ => [Standing::DoubleSpent(rival), Standing::Contested(rival)],
+            };
+            for (mined, expected) in [true, false].into_iter().zip(expected) {
                 let then = Some(spend(rival, mined));
                 assert_eq!(walk(vtxo, &confirmed, then), expected, "{levels}");
             }

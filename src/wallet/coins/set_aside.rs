@@ -28,7 +28,7 @@ pub(in crate::wallet) const CODES: [&str; 4] = [ON_CHAIN, DOUBLE_SPENT, REFUSED,
 pub(in crate::wallet) enum Cause {
     /// Its own transaction is confirmed.
     OnChain,
-    /// This confirmed transaction, which is not of its chain, spends what it hangs from, or its own output.
+    /// This confirmed transaction, which is not of its chain, spends what it hangs from.
     DoubleSpent(Txid),
     /// The server does not take it, for this reason.
     Refused(String),
@@ -95,6 +95,10 @@ pub(in crate::wallet) fn set_aside(tx: &mut WriteTx<'_>, id: VtxoId, cause: &Cau
         (VtxoState::Spendable, _) => vtxo::set_aside(tx, id)?,
         (VtxoState::Locked(None) | VtxoState::Exited, _) => {}
         (VtxoState::Locked(Some(_)) | VtxoState::Spent, _) => return Ok(()),
+    }
+    if matches!(cause, Cause::Refused(_)) {
+        // The server may lack its chain: the catch-up uploads it again.
+        vtxo::set_registered(tx, &[id], false)?;
     }
     let fact = cause.fact(id);
     clear_except(tx, id, Some(cause.code()))?;

@@ -125,6 +125,9 @@ impl Wallet {
             Some(Standing::DoubleSpent(txid)) => Verdict::Refuse(format!(
                 "transaction {txid}, which is not of its chain, has spent what it hangs from"
             )),
+            Some(Standing::Claimed(txid)) => Verdict::Refuse(format!(
+                "it is on chain, and transaction {txid} has spent it"
+            )),
             Some(Standing::Contested(txid)) => Verdict::Undecided(format!(
                 "transaction {txid}, which is not of its chain, is about to spend what it hangs from"
             )),

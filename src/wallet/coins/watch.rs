@@ -4,8 +4,7 @@
 //! round share their anchor. On Esplora, which has to be asked about each output by itself, a block asks about 200 anchors at
 //! most, and the next block about the next 200.
 
-use std::collections::BTreeMap;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::Bound;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -80,6 +79,13 @@ impl Wallet {
         Ok(())
     }
 
+    /// The VTXOs that can be spent off chain, but soon perhaps not on chain any more.
+    pub(in crate::wallet) async fn exposed_vtxos(&self) -> Result<HashSet<VtxoId>> {
+        let raised = self.raised_about_vtxos().await?.into_iter();
+        let exposed = raised.filter(|(_, code)| code == EXPOSED);
+        Ok(exposed.map(|(id, _)| id).collect())
+    }
+
     /// The codes of what is raised, by VTXO.
     async fn raised_about_vtxos(&self) -> Result<HashMap<VtxoId, String>> {
         let raised = self.attention().await?.into_iter();
@@ -136,9 +142,9 @@ impl Wallet {
                     vtxo.exit_delta()
                 )
             }
-            Standing::Exited | Standing::DoubleSpent(_) => return Ok(None),
+            Standing::Exited | Standing::Claimed(_) | Standing::DoubleSpent(_) => return Ok(None),
         };
-        let what_to_do = "refresh this VTXO at once with POST /api/v1/wallet/refresh/vtxos: the Ark server still takes it";
+        let what_to_do = "the next round refreshes this VTXO; if none does soon, use POST /api/v1/wallet/refresh/vtxos: the Ark server still takes it";
         Ok(Some(set_aside::fact(EXPOSED, id, message, what_to_do)))
     }
 
@@ -170,7 +176,7 @@ impl Wallet {
             return Ok(());
         }
         let live = self.store.live_vtxos();
-        let live: std::collections::HashSet<VtxoId> = live.iter().map(|it| it.id).collect();
+        let live: HashSet<VtxoId> = live.iter().map(|it| it.id).collect();
         let spent = raised.keys().filter(|id| !live.contains(id));
         self.write_changes(spent.map(|id| (*id, Change::Clear)).collect())
             .await
@@ -209,9 +215,10 @@ fn judge(
     over: bool,
 ) -> Option<Change> {
     let cause = match standing {
-        Standing::Exited => Cause::OnChain,
+        Standing::Exited | Standing::Claimed(_) => Cause::OnChain,
         Standing::DoubleSpent(txid) => Cause::DoubleSpent(txid),
-        Standing::OffChain { .. } | Standing::Contested(_) => {
+        Standing::Contested(_) => return None,
+        Standing::OffChain { .. } => {
             return match code {
                 None => None,
                 Some(REFUSED) if !over => None,
@@ -266,5 +273,7 @@ mod tests {
             assert!(matches!(change, Some(Change::SetAside(Cause::OnChain))));
         }
         assert!(judge(Standing::Exited, Some(set_aside::ON_CHAIN), false).is_none());
+        let contested = Standing::Contested(Txid::all_zeros());
+        assert!(judge(contested, Some(set_aside::ON_CHAIN), false).is_none());
     }
 }

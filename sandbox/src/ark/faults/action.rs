@@ -136,7 +136,7 @@ pub enum TreeFault {
     WrongPolicy,
     /// A leaf is locked with another hash.
     WrongUnlockHash,
-    /// A leaf occurs twice.
+    /// A leaf occurs twice; its owner signs one of the two.
     DuplicateOutput,
     /// The tree expires after half the time.
     ShortExpiry,

@@ -42,7 +42,7 @@ async fn on_chain(wallet: &Wallet, inputs: &[VtxoId]) -> Result<Vec<Unusable>> {
     let judged = inputs.iter().zip(standings);
     Ok(judged
         .filter_map(|(id, standing)| match standing {
-            Standing::Exited => Some((*id, Cause::OnChain)),
+            Standing::Exited | Standing::Claimed(_) => Some((*id, Cause::OnChain)),
             Standing::DoubleSpent(txid) => Some((*id, Cause::DoubleSpent(txid))),
             Standing::OffChain { .. } | Standing::Contested(_) => None,
         })
