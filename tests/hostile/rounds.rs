@@ -130,9 +130,14 @@ async fn a_leaf_that_is_there_twice_is_taken_once() {
     assert_eq!(world.faults_fired("round.proposal"), 1);
     assert!(taken, "the tree with the leaf twice is signed");
     daemon.finish_round(&world).await;
-    assert_eq!(daemon.vtxos().await.len(), 1);
+    let new = daemon.vtxos().await;
+    assert!(new.len() == 1 && !old.contains(&new[0]), "{new:?}");
+    assert_eq!(daemon.balance("spendable_sat").await, 80_000);
     assert_eq!(world.calls_of("ForfeitVtxos"), 1);
-    assert_refreshed_once(&world, &daemon, &old).await;
+    assert_history_adds_up(&daemon).await;
+    // The other leaf is the server's loss.
+    let ledger = world.sandbox.ark.ledger().unwrap();
+    assert_eq!(ledger.spendable.amount.to_sat(), 160_000);
 }
 
 /// H13: of two new VTXOs, the server reports the first one twice. The refresh stops until the server reports both.
