@@ -4,7 +4,7 @@
 //! |---|---|---|
 //! | connection | every second; when a call failed | connects to the Ark server, or requests its parameters |
 //! | tip | when the backend announces a block; every second on regtest, every 15 seconds elsewhere | polls for the tip |
-//! | blocks | at a new tip; when the chain backend recovers; every sync interval | fee rates, quarantine |
+//! | blocks | at a new tip; when the chain backend recovers; every sync interval | fee rates, quarantine, the watch on VTXOs |
 //! | on-chain | at a new tip; when the chain backend recovers; every sync interval | syncs the on-chain wallet |
 //! | mailbox | at each message of the stream; every 30 seconds | receives VTXOs |
 //! | rounds | at each event of the stream; every 30 seconds | publishes round events to the operations |

@@ -1,5 +1,6 @@
 //! The handle to the chain backend, whichever kind it is.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -224,6 +225,29 @@ impl ChainSource {
         match self.backend().await? {
             Backend::Esplora(esplora) => esplora.spender(outpoint).await,
             Backend::Bitcoind(node) => node.spender(outpoint).await,
+        }
+    }
+
+    /// The transactions that spend these outputs; those that are unspent or unknown are left out. A bitcoind answers about a
+    /// hundred unspent outputs at once, an Esplora server about each by itself.
+    ///
+    /// # Errors
+    /// [`Error`] when the backend does not answer.
+    pub async fn spenders(
+        &self,
+        outpoints: &[OutPoint],
+    ) -> Result<HashMap<OutPoint, Spend>, Error> {
+        match self.backend().await? {
+            Backend::Esplora(esplora) => esplora.spenders(outpoints).await,
+            Backend::Bitcoind(node) => node.spenders(outpoints).await,
+        }
+    }
+
+    /// How many outputs may be asked about at each block without overloading the backend.
+    pub fn outputs_per_block(&self) -> usize {
+        match self.0.backend {
+            Backend::Esplora(_) => 200,
+            Backend::Bitcoind(_) => 10_000,
         }
     }
 

@@ -202,6 +202,36 @@ pub fn spend(tx: &mut WriteTx<'_>, id: VtxoId) -> Result<(), Error> {
     })
 }
 
+/// Sets a spendable VTXO aside: no operation takes it, and none holds it.
+///
+/// # Errors
+/// [`Error::Conflict`] when it is in another state or unknown.
+pub fn set_aside(tx: &mut WriteTx<'_>, id: VtxoId) -> Result<(), Error> {
+    transition(tx, id, VtxoState::Locked(None), |state| {
+        *state == VtxoState::Spendable
+    })
+}
+
+/// Marks a VTXO that no operation holds as exited.
+///
+/// # Errors
+/// [`Error::Conflict`] when an operation holds it, or it is spent or unknown.
+pub fn exit(tx: &mut WriteTx<'_>, id: VtxoId) -> Result<(), Error> {
+    transition(tx, id, VtxoState::Exited, |state| {
+        matches!(state, VtxoState::Spendable | VtxoState::Locked(None))
+    })
+}
+
+/// Makes a VTXO spendable again that was set aside or exited: the chain or the server has changed its mind.
+///
+/// # Errors
+/// [`Error::Conflict`] when an operation holds it, or it is spent or unknown (H54).
+pub fn reinstate(tx: &mut WriteTx<'_>, id: VtxoId) -> Result<(), Error> {
+    transition(tx, id, VtxoState::Spendable, |state| {
+        matches!(state, VtxoState::Exited | VtxoState::Locked(None))
+    })
+}
+
 fn transition(
     tx: &mut WriteTx<'_>,
     id: VtxoId,

@@ -62,6 +62,8 @@ pub struct Wallet {
     attempt_keys: flows::refresh::AttemptKeyring,
     /// Messages of the mailbox are worked off one at a time.
     mailbox_turn: tokio::sync::Mutex<()>,
+    /// The watch on what the VTXOs hang from.
+    chain_watch: coins::watch::ChainWatch,
     /// The wallet may have got VTXOs that the server's copy lacks.
     vtxos_arrived: tokio::sync::Notify,
 }

@@ -17,6 +17,7 @@ use crate::store::Store;
 use crate::store::wallet::{self as row, WalletRow};
 use crate::wallet::account::balance::BalanceCache;
 use crate::wallet::account::keys::WalletKeys;
+use crate::wallet::coins::watch::ChainWatch;
 use crate::wallet::engine::Registry;
 use crate::wallet::flows::refresh::{AttemptKeyring, RoundEvents};
 use crate::wallet::{Error, Result, Settings, Wallet};
@@ -173,6 +174,7 @@ async fn assemble(
         round_events: RoundEvents::new(),
         attempt_keys: AttemptKeyring::default(),
         mailbox_turn: tokio::sync::Mutex::new(()),
+        chain_watch: ChainWatch::default(),
         vtxos_arrived: tokio::sync::Notify::new(),
     });
     wallet.resume_operations().await?;

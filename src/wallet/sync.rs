@@ -17,21 +17,24 @@ use crate::wallet::{Result, Wallet};
 const SYNC_PATIENCE: Duration = Duration::from_secs(30);
 
 impl Wallet {
-    /// Runs every off-chain pass once: tip, rounds, fee rates, mailbox, quarantine, operations, the server's copy. Logs the
+    /// Runs every off-chain pass once: tip, rounds, fee rates, mailbox, quarantine, the watch on the
+    /// chain, operations, the server's copy. Logs the
     /// passes that fail; the background loops run them again.
     pub async fn sync(self: &Arc<Wallet>) {
         // Boards and the quarantine depend on the tip, so it comes first.
         log_failure("tip", self.tip().await);
         log_failure("rounds", self.ask_for_rounds().await);
-        let (fees, mailbox, quarantine, ()) = tokio::join!(
+        let (fees, mailbox, quarantine, watch, ()) = tokio::join!(
             self.refresh_fee_rates(),
             self.sync_mailbox(),
             self.review_quarantine(),
+            self.watch_vtxos(),
             self.operations.nudge_all(SYNC_PATIENCE),
         );
         log_failure("fee rates", fees);
         log_failure("mailbox", mailbox);
         log_failure("quarantine", quarantine);
+        log_failure("watch on the chain", watch);
         log_failure("server copy", self.catch_up().await);
     }
 

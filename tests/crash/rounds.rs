@@ -123,15 +123,14 @@ pub async fn refresh_missed(run: &mut Run) {
     }
 }
 
-/// The server refuses one of the inputs.
+/// The server refuses the chain of an input.
 pub async fn refresh_refused(run: &mut Run) {
     let mut scene = scene().await;
     while let Some(case) = run.next_case(&mut scene).await {
         scene.arm_unregistered(&case).await;
         let (old, owned) = (scene.victim.vtxos().await, spendable(&scene).await);
-        let refusal =
-            json!({"type": "status", "code": 3, "message": "no", "identifiers": [old[0]]});
-        scene.fault(json!({"target": "SubmitPayment", "action": refusal}));
+        let refusal = json!({"type": "status", "code": 3, "message": "no"});
+        scene.fault(json!({"target": "RegisterVtxoTransactions", "action": refusal}));
         scene.post("/wallet/refresh/all", None).await;
         advance_until_killed(&mut scene, &case).await;
         if !case.kills() {

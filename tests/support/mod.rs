@@ -6,6 +6,7 @@ mod fan_out;
 mod faults;
 mod http;
 mod money;
+mod publish;
 mod published;
 mod rounds;
 mod wait;

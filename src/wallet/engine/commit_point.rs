@@ -68,7 +68,7 @@ commit_points! {
     RoundSigned = "round.signed",
     /// A round: an attempt failed; inputs released until the next one.
     RoundMissed = "round.missed",
-    /// A round: some inputs were spent otherwise; it continues with the rest.
+    /// A round: some inputs were spent otherwise, or the server refuses them; it continues with the rest.
     RoundShrunk = "round.shrunk",
     /// A round: the server has the delegated participation.
     RoundDelegated = "round.delegated",

@@ -85,6 +85,8 @@ pub enum Action {
         /// The field.
         field: InfoFault,
     },
+    /// Hook: the server's node knows no unconfirmed transactions, as one that has just started.
+    NodeLags,
     /// Hook: the server answers `NotFound`.
     NotFound,
     /// Hook: the preimage does not fit the hash.
@@ -163,7 +165,7 @@ pub enum TreeFault {
     WrongPolicy,
     /// A leaf is locked with another hash.
     WrongUnlockHash,
-    /// A leaf occurs twice.
+    /// A leaf occurs twice; its owner signs one of the two.
     DuplicateOutput,
     /// The tree expires after half the time.
     ShortExpiry,

@@ -5,6 +5,8 @@ use super::Action;
 /// A point in a flow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Hook {
+    /// A board's funding transaction is about to be checked.
+    BoardFunding,
     /// A board has been cosigned; nothing is stored.
     BoardCosign,
     /// A board has been stored.
@@ -49,7 +51,8 @@ pub enum Hook {
 
 impl Hook {
     /// Every hook.
-    pub const ALL: [Hook; 20] = [
+    pub const ALL: [Hook; 21] = [
+        Hook::BoardFunding,
         Hook::BoardCosign,
         Hook::BoardRegister,
         Hook::Register,
@@ -75,6 +78,7 @@ impl Hook {
     /// The target of faults that act at this point.
     pub fn name(self) -> &'static str {
         match self {
+            Hook::BoardFunding => "board.funding",
             Hook::BoardCosign => "board.cosign",
             Hook::BoardRegister => "board.register",
             Hook::Register => "register",
@@ -127,6 +131,7 @@ impl Hook {
             Action::OtherTxid => matches!(self, Hook::RoundFinished | Hook::OffboardPersisted),
             Action::AlterOffboard { .. } => self == Hook::OffboardPrepared,
             Action::ReplaceArkInfo { .. } => self == Hook::Info,
+            Action::NodeLags => self == Hook::BoardFunding,
             Action::NotFound => self == Hook::RoundStatus,
             Action::WrongPreimage => self == Hook::RoundForfeitPersisted,
             _ => false,

@@ -53,7 +53,7 @@ async fn every_tree_fault_is_visible_to_a_client() {
             let leaves = spec
                 .vtxos
                 .iter()
-                .filter(|leaf| leaf.cosign_pubkey.is_some());
+                .filter(|leaf| leaf.unlock_hash == joined.unlock_hash);
             let fine = joined.is_served_by(&proposal)
                 && proposal.unsigned_round_tx.output[0] == spec.funding_tx_txout()
                 && proposal.cosign_agg_nonces.len() == spec.nb_internal_nodes()

@@ -30,18 +30,14 @@ use bitcoin::secp256k1::Keypair;
 use serde::{Deserialize, Serialize};
 use server_rpc::protos::VtxoSpendState;
 
-use super::end;
 use super::upload::{Upload, upload_inputs, upload_missing_inputs};
+use super::{end, refusal};
 use crate::ark;
 use crate::model::{Attention, MovementStatus, OperationId};
 use crate::store::vtxo;
 use crate::wallet::engine::encoding::{Encoded, Sats};
 use crate::wallet::engine::{Next, Step, Tries, attention, back_off, clock};
 use crate::wallet::{CommitPoint, Error, Result, Wallet};
-
-/// Why a spend ends whose inputs a refresh has taken.
-const TAKEN_BY_REFRESH: &str =
-    "a refresh of these coins has just happened; pay again when it is done";
 
 /// A spend, with all that the first request depends on.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -101,9 +97,9 @@ pub(in crate::wallet) enum Signing {
         spend: ArkoorSpend,
         /// The server's reason.
         refusal: String,
-        /// Whether the refusal names VTXOs: then it is about their state, not about a request that still runs.
+        /// The VTXOs that the refusal names: then it is about their state, not about a request that still runs.
         #[serde(default)]
-        named: bool,
+        refused: Vec<VtxoId>,
     },
 }
 
@@ -171,16 +167,48 @@ impl Signing {
             Signing::Doubted {
                 spend,
                 refusal,
-                named,
-            } => resolve_doubt(wallet, id, flow, spend, Refusal { refusal, named }, state).await,
+                refused,
+            } => {
+                let refusal = Refusal {
+                    message: refusal,
+                    vtxos: refused,
+                };
+                resolve_doubt(wallet, id, flow, spend, refusal, state).await
+            }
         }
     }
 }
 
+/// The server's refusal of a spend.
+struct Refusal {
+    message: String,
+    /// The inputs that it names.
+    vtxos: Vec<VtxoId>,
+}
+
 impl SigningFlow {
-    fn refused<F>(&self, id: &OperationId, reason: &str) -> Signed<F> {
+    /// Ends the operation. The inputs that cannot be spent are set aside (H51).
+    async fn refused<F>(
+        &self,
+        wallet: &Wallet,
+        id: &OperationId,
+        spend: &ArkoorSpend,
+        refusal: &Refusal,
+    ) -> Signed<F> {
+        let Refusal { message, vtxos } = refusal;
+        let unusable = refusal::unusable(wallet, &spend.inputs, message, vtxos).await;
         let message = format!(
-            "the Ark server refuses the {}, nothing was paid: {reason}",
+            "the Ark server refuses the {}, nothing was paid: {message}",
+            self.what
+        );
+        let reason = Error::conflict("server_refused", message);
+        Signed::Not(refusal::abort(self.aborted, id, reason, unusable))
+    }
+
+    /// Ends the flow because a refresh has taken the inputs.
+    fn taken_by_refresh<F>(&self, id: &OperationId) -> Signed<F> {
+        let message = format!(
+            "the Ark server refuses the {}, nothing was paid: a refresh of these coins has just happened; pay again when it is done",
             self.what
         );
         self.abort(id, Error::conflict("server_refused", message))
@@ -242,7 +270,10 @@ async fn register_inputs<F>(
     };
     let uploaded = match upload {
         Upload::Done(uploaded) => uploaded,
-        Upload::Refused(reason) => return Ok(flow.refused(id, &reason)),
+        Upload::Refused { message, vtxos } => {
+            let refusal = Refusal { message, vtxos };
+            return Ok(flow.refused(wallet, id, &spend, &refusal).await);
+        }
         Upload::GivenUp(error) if spend.doubts == 0 => return Ok(flow.abort(id, error)),
         Upload::GivenUp(error) => return Err(error),
     };
@@ -265,10 +296,10 @@ async fn cosign<F>(
 ) -> Result<Signed<F>> {
     let unsigned = Unsigned::build(wallet, &spend).await?;
     let request = unsigned.package.cosign_request();
-    let (refusal, named) = match wallet.server.cosign_arkoor(request).await {
+    let refusal = match wallet.server.cosign_arkoor(request).await {
         // The round of a delegated refresh has taken the inputs: who signs both would give them away twice.
         Ok(_) if !wallet.holds(id, &spend.inputs).await? => {
-            return Ok(flow.refused(id, TAKEN_BY_REFRESH));
+            return Ok(flow.taken_by_refresh(id));
         }
         Ok(response) => {
             let outputs = unsigned.finish(response)?;
@@ -280,7 +311,7 @@ async fn cosign<F>(
                 outputs,
             });
         }
-        Err(ark::Error::Rejected { message, vtxos }) => (message, !vtxos.is_empty()),
+        Err(ark::Error::Rejected { message, vtxos }) => Refusal { message, vtxos },
         Err(error) => return Err(error.into()),
     };
     if tries.earlier {
@@ -297,8 +328,8 @@ async fn cosign<F>(
     };
     let doubted = state(Signing::Doubted {
         spend,
-        refusal,
-        named,
+        refusal: refusal.message,
+        refused: refusal.vtxos,
     });
     Ok(Signed::Not(Step::commit(
         flow.doubted,
@@ -307,19 +338,13 @@ async fn cosign<F>(
     )))
 }
 
-/// A refusal that is in doubt, as [`Signing::Doubted`] stores it.
-struct Refusal {
-    refusal: String,
-    named: bool,
-}
-
 /// Goes on from a refusal by the states of the inputs at the server. Our spend takes all of them or none.
 async fn resolve_doubt<F>(
     wallet: &Wallet,
     id: &OperationId,
     flow: &SigningFlow,
     mut spend: ArkoorSpend,
-    Refusal { refusal, named }: Refusal,
+    refusal: Refusal,
     state: impl FnOnce(Signing) -> F,
 ) -> Result<Signed<F>> {
     let mut states = Vec::with_capacity(spend.inputs.len());
@@ -340,7 +365,7 @@ async fn resolve_doubt<F>(
         .collect();
     let next = if !spent.is_empty() {
         if !wallet.holds(id, &spend.inputs).await? {
-            return Ok(flow.refused(id, TAKEN_BY_REFRESH));
+            return Ok(flow.taken_by_refresh(id));
         }
         if spend.is_spent_elsewhere() {
             let lost = spent.iter().map(|(_, amount)| *amount).sum();
@@ -350,18 +375,18 @@ async fn resolve_doubt<F>(
         // Spent by this very spend, or by a round that the wallet has not heard of yet.
         wallet.round_events.wake();
         tracing::warn!(
-            refusal,
+            refusal = refusal.message,
             "server refuses to sign but reports the inputs spent; retrying"
         );
         Signing::Cosign(spend)
     } else if spend.uploaded && spend.unclear_at.is_none() {
-        return Ok(flow.refused(id, &refusal));
+        return Ok(flow.refused(wallet, id, &spend, &refusal).await);
     } else if all_are(&[VtxoSpendState::Spendable]) && spend.uploaded {
-        if named || !spend.may_still_run() {
-            return Ok(flow.refused(id, &refusal));
+        if !refusal.vtxos.is_empty() || !spend.may_still_run() {
+            return Ok(flow.refused(wallet, id, &spend, &refusal).await);
         }
         tracing::warn!(
-            refusal,
+            refusal = refusal.message,
             "server refuses to sign while an earlier request may still run; retrying"
         );
         Signing::Cosign(spend)
@@ -372,7 +397,10 @@ async fn resolve_doubt<F>(
         let states: Vec<_> = states.iter().map(|(.., state)| state).collect();
         return Err(Error::unavailable(
             "server_unavailable",
-            format!("the Ark server reports the inputs as {states:?}: {refusal}"),
+            format!(
+                "the Ark server reports the inputs as {states:?}: {}",
+                refusal.message
+            ),
         ));
     };
     Ok(Signed::Not(Step::commit(

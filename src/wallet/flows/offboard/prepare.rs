@@ -1,5 +1,6 @@
 //! The steps up to the offboard transaction that the server proposes.
 
+use ark_lib::VtxoId;
 use ark_lib::attestations::OffboardRequestAttestation;
 use ark_lib::offboard::{OffboardForfeitContext, OffboardForfeitError};
 
@@ -9,8 +10,8 @@ use crate::ark::{self, PreparedOffboard};
 use crate::model::{Attention, OperationId};
 use crate::store::vtxo;
 use crate::wallet::engine::encoding::Encoded;
-use crate::wallet::engine::steps::end;
 use crate::wallet::engine::steps::upload::{Upload, upload_inputs};
+use crate::wallet::engine::steps::{end, refusal};
 use crate::wallet::engine::{Next, Step, Tries};
 use crate::wallet::{CommitPoint, Error, Result, Wallet};
 
@@ -33,7 +34,9 @@ pub(super) async fn register_whole(
             }),
             move |tx| Ok(vtxo::set_registered(tx, &uploaded, true)?),
         )),
-        Upload::Refused(reason) => Ok(abort(id, refused(&reason))),
+        Upload::Refused { message, vtxos } => {
+            Ok(refuse(wallet, id, &order, &message, &vtxos).await)
+        }
         Upload::GivenUp(error) => Ok(abort(id, error)),
     }
 }
@@ -61,8 +64,8 @@ pub(super) async fn prepare(
         .await;
     let prepared = match prepared {
         Ok(prepared) => prepared,
-        Err(ark::Error::Rejected { message, .. }) => {
-            return end_or_search(wallet, id, &prior, &message).await;
+        Err(ark::Error::Rejected { message, vtxos }) => {
+            return end_or_search(wallet, id, &order, &prior, &message, &vtxos).await;
         }
         Err(error) if prior.is_empty() && tries.exhausted() => {
             return Ok(abort(id, error.into()));
@@ -73,7 +76,7 @@ pub(super) async fn prepare(
     if let Err(reason) = check(&order, &prepared) {
         tracing::error!(%reason, "server proposes an offboard transaction that was not ordered; not signing it");
         let reason = format!("its transaction is not what was ordered: {reason}");
-        return end_or_search(wallet, id, &prior, &reason).await;
+        return end_or_search(wallet, id, &order, &prior, &reason, &[]).await;
     }
     let next = PreparedOrder {
         nonces: prepared.nonces.into_iter().map(Encoded).collect(),
@@ -97,8 +100,10 @@ pub(super) async fn prepare(
 async fn end_or_search(
     wallet: &Wallet,
     id: &OperationId,
+    order: &OffboardOrder,
     prior: &[PriorTx],
     reason: &str,
+    named: &[VtxoId],
 ) -> Result<Step<Offboard>> {
     for prior in prior {
         let PriorTx::Full(transaction) = prior else {
@@ -108,7 +113,19 @@ async fn end_or_search(
             return Err(in_doubt(wallet, id, reason).await);
         }
     }
-    Ok(abort(id, refused(reason)))
+    Ok(refuse(wallet, id, order, reason, named).await)
+}
+
+/// Ends an offboard that the server refuses. The inputs that cannot be spent are set aside (H51).
+async fn refuse(
+    wallet: &Wallet,
+    id: &OperationId,
+    order: &OffboardOrder,
+    message: &str,
+    named: &[VtxoId],
+) -> Step<Offboard> {
+    let unusable = refusal::unusable(wallet, &order.inputs, message, named).await;
+    refusal::abort(CommitPoint::OffboardAborted, id, refused(message), unusable)
 }
 
 fn check(order: &OffboardOrder, prepared: &PreparedOffboard) -> Result<(), String> {

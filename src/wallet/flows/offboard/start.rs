@@ -22,6 +22,7 @@ use crate::wallet::coins::select::{self, Limits};
 use crate::wallet::engine::encoding::{Encoded, Sats};
 use crate::wallet::engine::steps::arkoor::{ArkoorSpend, Signing};
 use crate::wallet::engine::steps::end::{movement_of, signed};
+use crate::wallet::engine::steps::refusal;
 use crate::wallet::engine::{self, Answer, clock, state_of};
 use crate::wallet::{CommitPoint, Error, PATIENCE, Result, Wallet};
 
@@ -108,7 +109,7 @@ impl Wallet {
             .await
     }
 
-    /// Takes every spendable VTXO on chain.
+    /// Takes every spendable VTXO on chain, without those that the server refuses.
     ///
     /// # Errors
     /// As [`offboard_vtxos`](Self::offboard_vtxos); `no_vtxos` when there is none.
@@ -116,10 +117,13 @@ impl Wallet {
         self: &Arc<Wallet>,
         address: Option<&str>,
     ) -> Result<OffboardOutcome> {
-        let live = self.store.live_vtxos();
-        let all = live.iter().filter(|vtxo| select::is_free(vtxo));
-        self.offboard_vtxos(all.map(|vtxo| vtxo.id).collect(), address)
-            .await
+        refusal::without_refused(|| async move {
+            let live = self.store.live_vtxos();
+            let all = live.iter().filter(|vtxo| select::is_free(vtxo));
+            let all = all.map(|vtxo| vtxo.id).collect();
+            self.offboard_vtxos(all, address).await
+        })
+        .await
     }
 
     /// Pays this amount to an on-chain address out of VTXOs; the fee is added to it. Returns when the transaction is broadcast,
@@ -128,6 +132,14 @@ impl Wallet {
     /// # Errors
     /// As [`offboard_vtxos`](Self::offboard_vtxos), and `insufficient_funds`.
     pub async fn send_onchain(
+        self: &Arc<Wallet>,
+        address: &str,
+        amount: Amount,
+    ) -> Result<OffboardOutcome> {
+        refusal::without_refused(|| self.offboard_amount(address, amount)).await
+    }
+
+    async fn offboard_amount(
         self: &Arc<Wallet>,
         address: &str,
         amount: Amount,

@@ -1,4 +1,5 @@
-//! The automatic refresh: each round takes the VTXOs that are due (docs/protocol.md §4.5.5, §6.3).
+//! The automatic refresh: each round takes the VTXOs that are due, and those that an earlier owner may soon claim on chain
+//! (docs/protocol.md §4.3.1, §4.5.5, §6.3).
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -10,7 +11,7 @@ use super::list;
 use super::plan::Mode;
 use super::quote::{fitting, quote};
 use super::start::MAX_INPUTS;
-use crate::model::Attention;
+use crate::model::{Attention, VtxoRecord};
 use crate::wallet::account::ceiling::ABOVE_CEILING;
 use crate::wallet::coins::due::{Rules, Urgency};
 use crate::wallet::coins::select;
@@ -101,8 +102,12 @@ impl Wallet {
             .iter()
             .filter(|vtxo| select::is_free(vtxo) && !refused.contains(&vtxo.id))
             .collect();
+        let exposed = self.exposed_vtxos().await?;
+        let is_exposed = |vtxo: &&&Arc<VtxoRecord>| exposed.contains(&vtxo.id);
         // Usually nothing is due; this check spares the read of the unfinished operations.
-        if rules.due(free.iter().copied(), |_, _| false).is_empty() {
+        if rules.due(free.iter().copied(), |_, _| false).is_empty()
+            && !free.iter().any(|vtxo| is_exposed(&vtxo))
+        {
             return Ok(Vec::new());
         }
         let refreshing = self.refreshing().await?;
@@ -110,6 +115,12 @@ impl Wallet {
             refreshing.now.contains(&id)
                 || (urgency < Urgency::Must && refreshing.delegated.contains(&id))
         });
+        let threatened = free.iter().filter(is_exposed).map(|vtxo| vtxo.id);
+        for id in threatened.filter(|id| !refreshing.now.contains(id)) {
+            if !due.contains(&id) {
+                due.insert(0, id);
+            }
+        }
         due.truncate(MAX_INPUTS);
         let mut chosen: Vec<_> = free
             .into_iter()

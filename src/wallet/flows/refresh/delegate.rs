@@ -13,6 +13,7 @@ use super::{POLL_INTERVAL, Round, abort};
 use crate::ark::{self, ParticipationStatus};
 use crate::model::{MovementStatus, OperationId};
 use crate::store::operation;
+use crate::wallet::engine::steps::refusal::{self, Unusable};
 use crate::wallet::engine::{Next, Step, Tries, back_off, state_of};
 use crate::wallet::{CommitPoint, Error, Result, Wallet};
 
@@ -75,11 +76,19 @@ async fn attempt(
             return Err(Error::unavailable("server_unavailable", error.to_string()));
         }
         Err(ark::Error::Rejected { message, vtxos }) => {
+            let unusable = refusal::unusable(wallet, &plan.inputs, &message, &vtxos).await;
+            if !unusable.is_empty() && unusable.len() < plan.inputs.len() {
+                return Ok(without(plan, unusable));
+            }
             let message =
                 format!("the Ark server refuses the refresh, nothing was refreshed: {message}");
-            let reason =
-                Error::conflict("input_refused", message).with_resources(plan.only_inputs(vtxos));
-            return Ok(abort(id, MovementStatus::Failed, reason));
+            let reason = Error::conflict("input_refused", message);
+            return Ok(refusal::abort(
+                CommitPoint::RoundAborted,
+                id,
+                reason,
+                unusable,
+            ));
         }
         Err(error) => return Err(error.into()),
     };
@@ -115,6 +124,19 @@ fn unless_reported(id: &OperationId, step: Step<Round>) -> Step<Round> {
         }
         writes(tx)
     })
+}
+
+/// Submits the participation again without the inputs that the server refuses, which are set aside (H51).
+fn without(plan: Plan, unusable: Vec<Unusable>) -> Step<Round> {
+    tracing::warn!(
+        refused = unusable.len(),
+        "the Ark server refuses inputs of a delegated refresh; going on without them"
+    );
+    Step::commit(
+        CommitPoint::RoundShrunk,
+        Next::State(Round::Delegate(plan)),
+        move |tx| refusal::set_all_aside(tx, &unusable),
+    )
 }
 
 /// Queries the participation: at each round event, block and mailbox message about it, and at a regular interval.

@@ -5,12 +5,13 @@ use ark_lib::rounds::RoundEvent;
 
 use super::attempt_id::AttemptId;
 use super::attempt_keys::AttemptKeys;
-use super::plan::{Plan, Rejoin};
+use super::plan::{Mode, Plan, Rejoin};
 use super::resolve::leave_attempt;
 use super::{JoinedAttempt, POLL_INTERVAL, Round, abort};
 use crate::ark;
 use crate::model::{MovementStatus, OperationId};
 use crate::store::vtxo;
+use crate::wallet::engine::steps::refusal::{self, Unusable};
 use crate::wallet::engine::{Next, Step, Tries};
 use crate::wallet::{CommitPoint, Error, Result, Wallet};
 
@@ -100,11 +101,8 @@ pub(super) async fn join(
                 return leave(plan, Rejoin::NextAttempt, &message);
             }
             wallet.attempt_keys.remove(id);
-            let message = format!(
-                "the Ark server refuses some of the coins, nothing was refreshed: {message}"
-            );
-            let reason = Error::conflict("input_refused", message).with_resources(refused);
-            return Ok(abort(id, MovementStatus::Failed, reason));
+            let unusable = refusal::unusable(wallet, &plan.inputs, &message, &refused).await;
+            return Ok(without(id, plan, &message, unusable));
         }
         Err(error) if !wallet.round_events.is_open(attempt) => {
             return leave(plan, Rejoin::NextRound, &error.to_string());
@@ -121,4 +119,30 @@ pub(super) async fn join(
         })),
         |_| Ok(()),
     ))
+}
+
+/// Goes on in the same attempt without the inputs that the server refuses, which are set aside (H51). The automatic refresh ends,
+/// and starts again, as it does when no input is left.
+fn without(id: &OperationId, plan: Plan, message: &str, unusable: Vec<Unusable>) -> Step<Round> {
+    let left = plan.inputs.len() > unusable.len();
+    if !left || plan.mode == Mode::Automatic {
+        let message =
+            format!("the Ark server refuses some of the coins, nothing was refreshed: {message}");
+        let reason = Error::conflict("input_refused", message);
+        return refusal::abort(CommitPoint::RoundAborted, id, reason, unusable);
+    }
+    tracing::warn!(
+        refused = unusable.len(),
+        message,
+        "the Ark server refuses inputs of a refresh; going on without them"
+    );
+    let id = id.clone();
+    Step::commit(
+        CommitPoint::RoundShrunk,
+        Next::State(Round::Wait(plan)),
+        move |tx| {
+            vtxo::release(tx, &id)?;
+            refusal::set_all_aside(tx, &unusable)
+        },
+    )
 }

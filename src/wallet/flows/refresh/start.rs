@@ -24,8 +24,8 @@ use crate::wallet::{CommitPoint, Error, PATIENCE, Result, Wallet};
 pub(super) const MAX_INPUTS: usize = 1000;
 
 impl Wallet {
-    /// Refreshes these VTXOs in the next round. They stay spendable until it starts; if some are spent before, the rest is
-    /// refreshed. If the server refuses one of them, the whole refresh fails.
+    /// Refreshes these VTXOs in the next round. They stay spendable until it starts; if some are spent before, or the
+    /// server refuses some, the rest is refreshed.
     ///
     /// # Errors
     /// `no_vtxos`, `duplicate_vtxo`, `unknown_vtxo`, `vtxo_not_spendable`, `amount_too_small` if the fee leaves less than a
