@@ -10,6 +10,7 @@ mod connection;
 mod contract;
 mod crash;
 mod disconnect;
+mod disk;
 mod docs;
 mod errors;
 mod expiry;
