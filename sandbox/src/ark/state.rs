@@ -7,6 +7,7 @@ use std::time::SystemTime;
 use anyhow::anyhow;
 use ark_lib::VtxoId;
 use bitcoin_ext::BlockHeight;
+use chrono::{DateTime, TimeDelta, Utc};
 use tokio::sync::{Mutex, MutexGuard, watch};
 use tokio_util::sync::CancellationToken;
 
@@ -111,6 +112,15 @@ impl Ark {
             }
             action => Ok(action),
         }
+    }
+
+    /// The time by the server's clock.
+    pub(super) fn now(&self) -> DateTime<Utc> {
+        let skew = match self.faults.on_hook(Hook::Clock) {
+            Some(Action::SkewClock { seconds }) => seconds,
+            _ => 0,
+        };
+        Utc::now() + TimeDelta::seconds(skew)
     }
 
     /// The records of client VTXOs in the order of `ids`; if any is unknown, all unknown ones are named.

@@ -39,11 +39,13 @@ pub enum Hook {
     OffboardPersisted,
     /// `ArkInfo` is ready.
     Info,
+    /// The server looks at its clock.
+    Clock,
 }
 
 impl Hook {
     /// Every hook.
-    pub const ALL: [Hook; 17] = [
+    pub const ALL: [Hook; 18] = [
         Hook::BoardCosign,
         Hook::BoardRegister,
         Hook::Register,
@@ -61,6 +63,7 @@ impl Hook {
         Hook::OffboardPrepared,
         Hook::OffboardPersisted,
         Hook::Info,
+        Hook::Clock,
     ];
 
     /// The target of faults that act at this point.
@@ -83,13 +86,14 @@ impl Hook {
             Hook::OffboardPrepared => "offboard.prepared",
             Hook::OffboardPersisted => "offboard.persisted",
             Hook::Info => "info",
+            Hook::Clock => "clock",
         }
     }
 
     /// Whether the handler implements this action at this point.
     pub fn accepts(self, action: &Action) -> bool {
         match action {
-            Action::Crash => true,
+            Action::Crash => self != Hook::Clock,
             Action::WrongSignature => matches!(
                 self,
                 Hook::BoardCosign | Hook::ArkoorResponse | Hook::RoundFinished | Hook::RoundLeaf
@@ -111,6 +115,7 @@ impl Hook {
             Action::OtherTxid => matches!(self, Hook::RoundFinished | Hook::OffboardPersisted),
             Action::AlterOffboard { .. } => self == Hook::OffboardPrepared,
             Action::ReplaceArkInfo { .. } => self == Hook::Info,
+            Action::SkewClock { .. } => self == Hook::Clock,
             Action::NotFound => self == Hook::RoundStatus,
             Action::WrongPreimage => self == Hook::RoundForfeitPersisted,
             _ => false,
