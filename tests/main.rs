@@ -20,6 +20,7 @@ mod large_requests;
 mod lifecycle;
 mod lists;
 mod load;
+mod mailbox;
 mod node;
 mod offboards;
 mod onchain;
