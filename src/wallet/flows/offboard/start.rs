@@ -202,7 +202,7 @@ impl Wallet {
         let address = address
             .map(|address| self.bitcoin_address(address))
             .transpose()?;
-        let info = self.connected_info()?;
+        let info = self.awaited_info().await?;
         Ok(Target {
             rate: self.server.offboard_fee_rate().await?,
             tip: self.chain.tip().await?.height,
