@@ -22,7 +22,7 @@ async fn scene(interactive: usize) -> (World, Daemon) {
 }
 
 /// Runs rounds until one includes the daemon's refresh, and mines the block that confirms it.
-async fn drive_rounds(world: &World, daemon: &Daemon, what: &str) {
+pub async fn drive_rounds(world: &World, daemon: &Daemon, what: &str) {
     eventually(&format!("{what}: the refresh is made"), async || {
         let Some(round) = daemon.rounds().await.pop() else {
             return Some(());

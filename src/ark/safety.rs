@@ -18,7 +18,7 @@ const MAX_MAINNET_ROUND_NONCES: usize = 16;
 const MAX_ROUND_NONCES: usize = 256;
 /// The smallest limit of the exit depth. VTXOs that come out of a round must be far below it, or each of them is due for the next
 /// refresh at once (H47).
-const MIN_EXIT_DEPTH_LIMIT: u16 = 10;
+const MIN_EXIT_DEPTH_LIMIT: u16 = 5;
 /// The smallest limit of a VTXO's amount. A smaller one splits a refresh into too many VTXOs (H62).
 const MIN_AMOUNT_LIMIT: Amount = Amount::from_sat(10_000);
 /// The largest share of an amount that a fee can be, in parts per million.

@@ -296,8 +296,9 @@ fn attach_transfers(connection: &Connection, movement: &mut Movement) -> Result<
 }
 
 fn attach_vtxos(connection: &Connection, movement: &mut Movement) -> Result<(), Error> {
-    let mut statement =
-        connection.prepare_cached("SELECT role, vtxo FROM movement_vtxo WHERE movement = ?1")?;
+    let mut statement = connection.prepare_cached(
+        "SELECT role, vtxo FROM movement_vtxo WHERE movement = ?1 ORDER BY role, vtxo",
+    )?;
     let mut rows = statement.query([movement.id.0])?;
     while let Some(row) = rows.next()? {
         let id = VtxoId::from_slice(&row.get::<_, Vec<u8>>(1)?)

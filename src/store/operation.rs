@@ -142,7 +142,7 @@ pub fn search(
 /// Every operation that is not finished, oldest first.
 pub fn unfinished(connection: &Connection) -> Result<Vec<OperationRow>, Error> {
     let sql = format!(
-        "SELECT {COLUMNS} FROM operation WHERE finished_at IS NULL ORDER BY created_at, rowid"
+        "SELECT {COLUMNS} FROM operation WHERE finished_at IS NULL ORDER BY created_at, id"
     );
     let mut statement = connection.prepare_cached(&sql)?;
     let mut rows = statement.query([])?;

@@ -56,7 +56,7 @@ fn records(
 
 /// Every VTXO that is not spent.
 pub(super) fn all_live(connection: &Connection) -> Result<Vec<Arc<VtxoRecord>>, Error> {
-    records(connection, "state <> 'spent'", [])
+    records(connection, "state <> 'spent' ORDER BY id", [])
 }
 
 /// VTXOs in any state, by ascending expiry and descending amount: at most `limit` of those that come after `after`.
@@ -93,7 +93,7 @@ pub fn held_by(
     connection: &Connection,
     holder: &OperationId,
 ) -> Result<Vec<Arc<VtxoRecord>>, Error> {
-    records(connection, "holder = ?1", [holder.as_str()])
+    records(connection, "holder = ?1 ORDER BY id", [holder.as_str()])
 }
 
 /// Passes the spendable VTXOs to `take`, by ascending expiry and descending exit depth, until it returns false: selection reads no
@@ -115,16 +115,21 @@ pub fn walk_spendable(
     Ok(())
 }
 
-/// At most `limit` VTXOs whose signed chain the server lacks or whose id is not in the recovery mailbox. Their order is random, so
-/// that VTXOs that the server refuses do not block the others. Boards that are not registered are left out: the server
-/// does not know them yet.
-pub fn to_catch_up(connection: &Connection, limit: usize) -> Result<Vec<Arc<VtxoRecord>>, Error> {
-    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+/// At most `limit` VTXOs, by id and after `after`, whose signed chain the server lacks or whose id is not in the recovery mailbox.
+/// Boards that are not registered are left out: the server does not know them yet.
+pub fn to_catch_up(
+    connection: &Connection,
+    after: Option<VtxoId>,
+    limit: usize,
+) -> Result<Vec<Arc<VtxoRecord>>, Error> {
     records(
         connection,
-        "(registered = 0 OR backed_up = 0) AND state IN ('spendable', 'locked')
-         AND (holder IS NULL OR holder NOT LIKE 'board.%') ORDER BY random() LIMIT ?1",
-        [limit],
+        "(registered = 0 OR backed_up = 0) AND state IN ('spendable', 'locked') AND id > ?1
+         AND (holder IS NULL OR holder NOT LIKE 'board.%') ORDER BY id LIMIT ?2",
+        params![
+            after.map_or_else(Vec::new, |id| id.to_bytes().to_vec()),
+            i64::try_from(limit).unwrap_or(i64::MAX)
+        ],
     )
 }
 

@@ -9,7 +9,7 @@ use bitcoin::Network;
 use bitcoin::bip32::Fingerprint;
 use bitcoin_ext::BlockHeight;
 
-use crate::ark::{Margins, PinnedKeys, Server, ServerConfig};
+use crate::ark::{Contact, Margins, PinnedKeys, Server, ServerConfig};
 use crate::chain::{self, BackendConfig, BitcoindAuth, ChainConfig, ChainSource};
 use crate::config::{self, WalletConfig};
 use crate::onchain::{OnchainWallet, ScanStart};
@@ -58,15 +58,18 @@ impl Wallet {
             .map_err(refuse_unusable)?;
         let keys = WalletKeys::new(&options.mnemonic, network);
         let server = connect_server(&options.config, network, None)?;
-        match server.check().await {
-            Ok(_) => {}
+        let contact = match server.check().await {
+            Ok(Contact::New(contact)) => Some(contact),
+            Ok(Contact::Standing(_)) => None,
             Err(error) if options.allow_offline_server => {
                 tracing::warn!(%error, "Ark server not reachable; creating the wallet without it");
+                None
             }
             Err(error) => return Err(error.into()),
-        }
+        };
         let store = open_store(options.database.clone()).await?;
-        let (fingerprint, pinned) = (keys.fingerprint(), server.pinned());
+        let fingerprint = keys.fingerprint();
+        let pinned = contact.as_ref().map(|contact| contact.keys());
         store
             .write(move |tx| {
                 if row::get(tx)?.is_some() {
@@ -76,11 +79,15 @@ impl Wallet {
                     ));
                 }
                 row::insert(tx, network, fingerprint)?;
-                Ok(pinned.map_or(Ok(()), |keys| {
-                    row::pin_server(tx, &keys.server, &keys.mailbox)
-                })?)
+                if let Some(keys) = pinned {
+                    row::pin_server(tx, keys.server, keys.mailbox)?;
+                }
+                Ok(())
             })
             .await?;
+        if let (Some(contact), Some(pinned)) = (contact, pinned) {
+            server.accept(*contact, pinned)?;
+        }
         let scan = match (options.restored, options.birthday) {
             (false, _) => ScanStart::Tip,
             (true, Some(birthday)) => ScanStart::From(birthday),

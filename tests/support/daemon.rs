@@ -18,6 +18,9 @@ use super::world::World;
 /// The token of a secret of 32 bytes 0x2a (docs/protocol.md §22.1).
 const TOKEN: &str = "ACoqKioqKioqKioqKioqKioqKioqKioqKioqKioqKioq";
 
+/// What the peer prints, followed by the state of its source.
+const BARKD_VERSION: &str = "barkd 0.8.0";
+
 /// A running `arkwalletd`, or the `barkd` that it is compared with.
 pub struct Daemon {
     program: PathBuf,
@@ -271,17 +274,18 @@ impl Daemon {
         self.answer(method, path, shape).await.expect("an answer")
     }
 
-    /// Sends a request. An answer of `arkwalletd` has to fit the published documents.
+    /// Sends a request. It, and the answer of `arkwalletd`, have to fit the published documents.
     async fn answer(
         &self,
         method: &str,
         path: &str,
         shape: impl FnOnce(reqwest::RequestBuilder) -> reqwest::RequestBuilder,
     ) -> Result<Reply, reqwest::Error> {
-        let request = self.request(method.parse().expect("a method"), path);
-        let reply = Reply::read(shape(request).send().await?).await?;
+        let request = shape(self.request(method.parse().expect("a method"), path)).build()?;
+        let sent = published::Sent::of(&request);
+        let reply = Reply::read(self.http.execute(request).await?).await?;
         if self.program == program() {
-            let complaints = published::complaints(method, path, &reply);
+            let complaints = published::complaints(&sent, &reply);
             assert!(complaints.is_empty(), "{complaints:#?} {:#}", reply.body);
         }
         Ok(reply)
@@ -373,6 +377,14 @@ fn barkd() -> PathBuf {
     assert!(
         path.exists(),
         "there is no barkd at {}; ./tests/run installs it",
+        path.display()
+    );
+    let printed = std::process::Command::new(&path).arg("--version").output();
+    let printed = printed.expect("barkd can be run").stdout;
+    let version = String::from_utf8_lossy(&printed);
+    assert!(
+        version.starts_with(BARKD_VERSION),
+        "{} is {version:?}, not {BARKD_VERSION}; ./tests/run installs the right one",
         path.display()
     );
     path

@@ -17,7 +17,7 @@ pub use books::{Books, assert_balanced};
 pub use daemon::{Daemon, creation, program};
 pub use http::Reply;
 pub use money::{assert_conserved, assert_history_adds_up};
-pub use published::complaints;
+pub use published::{Sent, complaints};
 pub use rounds::{charging_rounds_of, rounds_of};
 pub use wait::eventually;
 pub use world::World;

@@ -12,6 +12,7 @@ use server_rpc::lookup_grpc_method;
 use server_rpc::server::{ArkServiceServer, MailboxServiceServer};
 use server_rpc::tonic::body::Body;
 use server_rpc::tonic::codec::CompressionEncoding::Zstd;
+use server_rpc::tonic::codegen::http::header::{DATE, HeaderValue};
 use server_rpc::tonic::codegen::http::{Request, Response};
 use server_rpc::tonic::{Code, Status};
 use tokio::time::sleep;
@@ -113,7 +114,7 @@ impl Service<Request<Body>> for Gate {
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
         let gate = self.clone();
-        let alive = gate.ark.alive.clone();
+        let (ark, alive) = (gate.ark.clone(), gate.ark.alive.clone());
         Box::pin(async move {
             // The handler is polled first, so that a handler that ends the run itself still answers.
             let passed = tokio::select! {
@@ -121,7 +122,12 @@ impl Service<Request<Body>> for Gate {
                 passed = gate.pass(request) => passed,
                 () = alive.cancelled() => Err(Status::unavailable("server restarted")),
             };
-            Ok(passed.unwrap_or_else(Status::into_http))
+            let mut answer = passed.unwrap_or_else(Status::into_http);
+            let date = ark.now().format("%a, %d %b %Y %H:%M:%S GMT").to_string();
+            if let Ok(date) = HeaderValue::from_str(&date) {
+                answer.headers_mut().insert(DATE, date);
+            }
+            Ok(answer)
         })
     }
 }

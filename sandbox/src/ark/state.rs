@@ -8,6 +8,7 @@ use anyhow::anyhow;
 use ark_lib::VtxoId;
 use ark_lib::mailbox::MailboxIdentifier;
 use bitcoin_ext::BlockHeight;
+use chrono::{DateTime, TimeDelta, Utc};
 use tokio::sync::{Mutex, MutexGuard, watch};
 use tokio_util::sync::CancellationToken;
 
@@ -134,6 +135,15 @@ impl Ark {
     fn crash(&self, hook: Hook) -> RpcError {
         self.alive.cancel();
         anyhow!("crashed at {}", hook.name()).into()
+    }
+
+    /// The time by the server's clock.
+    pub(super) fn now(&self) -> DateTime<Utc> {
+        let skew = match self.faults.on_hook(Hook::Clock) {
+            Some(Action::SkewClock { seconds }) => seconds,
+            _ => 0,
+        };
+        Utc::now() + TimeDelta::seconds(skew)
     }
 
     /// The records of client VTXOs in the order of `ids`; if any is unknown, all unknown ones are named.

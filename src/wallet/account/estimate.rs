@@ -54,8 +54,8 @@ impl Wallet {
     ///
     /// # Errors
     /// `amount_too_small` or `amount_too_large` by the server's limits; `server_unavailable`.
-    pub fn board_fee(&self, amount: Amount) -> Result<FeeEstimate> {
-        let info = self.connected_info()?;
+    pub async fn board_fee(&self, amount: Amount) -> Result<FeeEstimate> {
+        let info = self.awaited_info().await?;
         check_board_amount(&info, amount)?;
         let fee = board_fee(&info, amount)?;
         Ok(FeeEstimate::out_of(amount, fee, Vec::new()))
@@ -92,7 +92,7 @@ impl Wallet {
         address: &str,
     ) -> Result<FeeEstimate> {
         let script = self.bitcoin_address(address)?.script_pubkey();
-        let info = self.connected_info()?;
+        let info = self.awaited_info().await?;
         let rate = self.server.offboard_fee_rate().await?;
         let tip = self.chain.tip().await?.height;
         let amounts = vtxos.iter().map(|vtxo| vtxo.amount);
@@ -108,7 +108,7 @@ impl Wallet {
     /// `invalid_address`, `wrong_network`, `server_unavailable`, `chain_unavailable`; `amount_too_large` on overflow.
     pub async fn send_onchain_fee(&self, address: &str, amount: Amount) -> Result<FeeEstimate> {
         let script = self.bitcoin_address(address)?.script_pubkey();
-        let info = self.connected_info()?;
+        let info = self.awaited_info().await?;
         let rate = self.server.offboard_fee_rate().await?;
         let limits = self.limits(&info).await?;
         let most = max_inputs(&info);
@@ -124,7 +124,7 @@ impl Wallet {
     /// # Errors
     /// `server_unavailable`, `chain_unavailable`; `amount_too_large` on overflow.
     pub async fn lightning_send_fee(&self, amount: Amount) -> Result<FeeEstimate> {
-        let info = self.connected_info()?;
+        let info = self.awaited_info().await?;
         let limits = self.limits(&info).await?;
         let charge = move |vtxos: &[VtxoFeeInfo]| {
             let infos = vtxos.iter().copied();
@@ -138,8 +138,8 @@ impl Wallet {
     ///
     /// # Errors
     /// `server_unavailable`; `amount_too_large` if it exceeds the server's largest VTXO.
-    pub fn lightning_receive_fee(&self, amount: Amount) -> Result<FeeEstimate> {
-        let info = self.connected_info()?;
+    pub async fn lightning_receive_fee(&self, amount: Amount) -> Result<FeeEstimate> {
+        let info = self.awaited_info().await?;
         if info.max_vtxo_amount.is_some_and(|most| amount > most) {
             let message =
                 "the amount is larger than the Ark server's largest VTXO; receive in several parts";

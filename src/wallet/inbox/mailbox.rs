@@ -11,7 +11,7 @@ use crate::store::mailbox;
 use crate::wallet::{CommitPoint, Result, Wallet};
 
 impl Wallet {
-    /// Reads the mailbox to its end and processes each message. Returns the new cursor.
+    /// Reads the mailbox until a page is empty, and processes each message. Returns the new cursor.
     ///
     /// # Errors
     /// `server_unavailable`, or the database's.
@@ -19,20 +19,19 @@ impl Wallet {
         let _turn = self.mailbox_turn.lock().await;
         loop {
             let cursor = self.mailbox_cursor().await?;
-            let page = self
-                .server
-                .read_mailbox(self.keys.mailbox(), cursor)
-                .await?;
-            let progress = page
-                .messages
-                .iter()
-                .any(|message| message.checkpoint > cursor);
-            for message in page.messages {
-                self.process_message(message).await?;
+            let page = self.server.read_mailbox(self.keys.mailbox(), cursor);
+            let mut messages = page.await?;
+            // What the server repeats is no progress; it could do so forever.
+            messages.retain(|message| message.checkpoint > cursor);
+            // The page can end within its last message. The next page begins with it, and has all of it.
+            if messages.len() > 1 {
+                messages.pop();
             }
-            // Without progress the loop ends, also if the server reports more messages, as it could do so forever.
-            if !page.have_more || !progress {
-                return self.mailbox_cursor().await;
+            if messages.is_empty() {
+                return Ok(cursor);
+            }
+            for message in messages {
+                self.process_message(message).await?;
             }
         }
     }
@@ -51,7 +50,8 @@ impl Wallet {
             .await?)
     }
 
-    /// Processes the messages of a stream until it ends.
+    /// Reads the mailbox at each message of a stream, until the stream ends. The message itself is not used: it can lack a part of its
+    /// VTXOs, and the stream does not send the rest.
     ///
     /// # Errors
     /// The stream's or the database's.
@@ -60,9 +60,9 @@ impl Wallet {
         mut messages: impl Stream<Item = Result<MailboxMessage, ark::Error>> + Unpin,
     ) -> Result<()> {
         while let Some(message) = messages.next().await {
-            let message = message?;
-            let _turn = self.mailbox_turn.lock().await;
-            self.process_message(message).await?;
+            if message?.checkpoint > self.mailbox_cursor().await? {
+                self.sync_mailbox().await?;
+            }
         }
         Ok(())
     }

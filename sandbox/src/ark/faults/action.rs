@@ -87,6 +87,11 @@ pub enum Action {
     },
     /// Hook: the server's node knows no unconfirmed transactions, as one that has just started.
     NodeLags,
+    /// Hook: the server's clock is wrong, in the `Date` of its answers and when it judges the age of proofs.
+    SkewClock {
+        /// Seconds that it is ahead of this machine's clock.
+        seconds: i64,
+    },
     /// Hook: the server answers `NotFound`.
     NotFound,
     /// Hook: the preimage does not fit the hash.

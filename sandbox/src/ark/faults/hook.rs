@@ -47,11 +47,13 @@ pub enum Hook {
     OffboardPersisted,
     /// `ArkInfo` is ready.
     Info,
+    /// The server looks at its clock.
+    Clock,
 }
 
 impl Hook {
     /// Every hook.
-    pub const ALL: [Hook; 21] = [
+    pub const ALL: [Hook; 22] = [
         Hook::BoardFunding,
         Hook::BoardCosign,
         Hook::BoardRegister,
@@ -73,6 +75,7 @@ impl Hook {
         Hook::OffboardPrepared,
         Hook::OffboardPersisted,
         Hook::Info,
+        Hook::Clock,
     ];
 
     /// The target of faults that act at this point.
@@ -99,13 +102,14 @@ impl Hook {
             Hook::OffboardPrepared => "offboard.prepared",
             Hook::OffboardPersisted => "offboard.persisted",
             Hook::Info => "info",
+            Hook::Clock => "clock",
         }
     }
 
     /// Whether the handler implements this action at this point.
     pub fn accepts(self, action: &Action) -> bool {
         match action {
-            Action::Crash => true,
+            Action::Crash => self != Hook::Clock,
             Action::Hold => self == Hook::ArkoorLocked,
             Action::WrongSignature => matches!(
                 self,
@@ -132,6 +136,7 @@ impl Hook {
             Action::AlterOffboard { .. } => self == Hook::OffboardPrepared,
             Action::ReplaceArkInfo { .. } => self == Hook::Info,
             Action::NodeLags => self == Hook::BoardFunding,
+            Action::SkewClock { .. } => self == Hook::Clock,
             Action::NotFound => self == Hook::RoundStatus,
             Action::WrongPreimage => self == Hook::RoundForfeitPersisted,
             _ => false,

@@ -55,7 +55,7 @@ impl Wallet {
         self: &Arc<Wallet>,
         amount: BoardAmount,
     ) -> Result<(OperationId, watch::Receiver<Progress>)> {
-        let info = self.connected_info()?;
+        let info = self.awaited_info().await?;
         let tip = self.recent_tip().await?;
         let key_index = self.store.read(key::next_index).await?;
         let user_pubkey = self.keys.vtxo_key(key_index)?.public_key();

@@ -219,7 +219,7 @@ impl Wallet {
         let address = address
             .map(|address| self.bitcoin_address(address))
             .transpose()?;
-        let info = self.connected_info()?;
+        let info = self.awaited_info().await?;
         let (rate, ceilings) = (
             self.server.offboard_fee_rate().await?,
             self.settings.ceilings,

@@ -107,7 +107,7 @@ impl Wallet {
         mode: Mode,
     ) -> Result<(OperationId, watch::Receiver<Progress>)> {
         check_list(&vtxos)?;
-        let info = self.connected_info()?;
+        let info = self.awaited_info().await?;
         let tip = self.chain.tip().await?.height;
         let id = OperationId::random();
         let (keys, ceilings) = (self.keys.clone(), self.settings.ceilings);

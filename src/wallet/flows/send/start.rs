@@ -77,7 +77,7 @@ impl Wallet {
     }
 
     async fn send_arkoor(self: &Arc<Wallet>, to: &Address, amount: Amount) -> Result<SendOutcome> {
-        let info = self.connected_info()?;
+        let info = self.awaited_info().await?;
         let limits = Limits {
             tip: self.recent_tip().await?,
             max_exit_depth: info.max_vtxo_exit_depth,
