@@ -7,7 +7,7 @@ use ark_lib::offboard::{OffboardForfeitContext, OffboardForfeitError};
 use super::finish::{accept_signed, find};
 use super::{IN_DOUBT, Offboard, OffboardOrder, PreparedOrder, PriorTx, abort, refused};
 use crate::ark::{self, PreparedOffboard};
-use crate::model::{Attention, OperationId};
+use crate::model::{Attention, OperationId, VtxoState};
 use crate::store::vtxo;
 use crate::wallet::engine::encoding::Encoded;
 use crate::wallet::engine::steps::upload::{Upload, upload_inputs};
@@ -105,6 +105,10 @@ async fn end_or_search(
     reason: &str,
     named: &[VtxoId],
 ) -> Result<Step<Offboard>> {
+    if !prior.is_empty() && is_spent_otherwise(wallet, order.inputs.clone()).await? {
+        let reason = "a refresh of these coins has just happened; offboard again";
+        return Ok(abort(id, refused(reason)));
+    }
     for prior in prior {
         let PriorTx::Full(transaction) = prior else {
             return Err(in_doubt(wallet, id, reason).await);
@@ -165,4 +169,21 @@ async fn in_doubt(wallet: &Wallet, id: &OperationId, reason: &str) -> Error {
         Ok(()) => Error::unavailable(IN_DOUBT, message),
         Err(error) => error,
     }
+}
+
+/// Whether an input was forfeited in a round, which is no loss: the new VTXO is there. The server cannot use the forfeit of the
+/// offboard as well.
+async fn is_spent_otherwise(wallet: &Wallet, inputs: Vec<VtxoId>) -> Result<bool> {
+    wallet
+        .store
+        .read(move |connection| {
+            for input in inputs {
+                let record = vtxo::get(connection, input)?;
+                if record.is_some_and(|record| record.state == VtxoState::Spent) {
+                    return Ok(true);
+                }
+            }
+            Ok(false)
+        })
+        .await
 }
