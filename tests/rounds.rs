@@ -323,3 +323,32 @@ async fn a_ban_ends_with_its_round() {
     assert_joins_the_next_round(&world, &daemon).await;
     assert!(world.calls_of("ProvideVtxoSignatures") > 1);
 }
+
+/// H55: the answer to a delegation is lost, the next try is refused, and the server carries out the first one. Its fee is more than a
+/// twentieth of the small VTXO.
+#[tokio::test]
+async fn a_small_delegated_refresh_that_is_refused_after_a_lost_answer_is_completed() {
+    let world = World::with(charging_rounds_of(0)).await;
+    let daemon = boarded(&world, &[2_400]).await;
+    let old = daemon.vtxos().await;
+    let target = "SubmitRoundParticipation";
+    world.fault(json!({"target": target, "times": 1, "action": {"type": "drop_after"}}));
+    let refusal = json!({"type": "status", "code": 3, "message": "no"});
+    world.fault(json!({"target": target, "skip": 1, "times": 1, "action": refusal}));
+    let body = json!({"vtxos": old});
+    let path = "/wallet/refresh/delegated/vtxos";
+    let request = daemon.post(path, body);
+    let rounds = eventually("the round is carried out and completed", async || {
+        if world.faults_fired(target) == 2 {
+            world.round().await;
+            world.mine(1).await;
+            daemon.post_empty("/wallet/sync").await.ok();
+        }
+        let ledger = world.sandbox.ark.ledger().unwrap();
+        let swapped = daemon.vtxos().await != old && ledger.unclaimed.count == 0;
+        swapped.then_some(())
+    });
+    tokio::join!(request, rounds);
+    daemon.settled().await;
+    assert_conserved(&world, &[&daemon]).await;
+}
