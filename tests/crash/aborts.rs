@@ -76,6 +76,7 @@ pub async fn refresh_given_up(run: &mut Run) {
         let path = "/wallet/refresh/vtxos";
         refresh_without_success(&mut scene, &case, path, &before.vtxos).await;
         assert_ended(&scene, "refresh", "failed", &before).await;
+        scene.world.forget_missed_rounds();
         scene.end_faults();
     }
 }

@@ -122,6 +122,7 @@ pub async fn send_onchain_refused(run: &mut Run) {
         } else {
             assert_eq!(last[0], ("failed".to_owned(), 0));
         }
+        scene.let_refused_back().await;
         scene.victim.wait_for_spendable(left).await;
         scene.assert_paid(to, cosigned.then_some(AMOUNT)).await;
     }

@@ -108,6 +108,7 @@ pub async fn pay_refused(run: &mut Run) {
         scene.peer().wait_for_spendable(paid).await;
         let got = receipts(scene.peer(), &to).await;
         assert_eq!(got, vec![AMOUNT; usize::from(cosigned)]);
+        scene.let_refused_back().await;
         scene.victim.wait_for_spendable(funds - paid).await;
     }
 }

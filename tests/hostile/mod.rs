@@ -3,6 +3,7 @@
 
 mod boards;
 mod fees;
+mod hour;
 mod offboards;
 mod payer;
 mod payers;

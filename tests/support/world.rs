@@ -169,6 +169,11 @@ impl World {
         false
     }
 
+    /// Counts the rounds that fail in a row from now on.
+    pub fn forget_missed_rounds(&self) {
+        self.missed_in_a_row.store(0, Ordering::Relaxed);
+    }
+
     /// How many rounds have failed.
     pub fn missed_rounds(&self) -> u32 {
         self.missed.load(Ordering::Relaxed)

@@ -105,7 +105,10 @@ async fn end_or_search(
     reason: &str,
     named: &[VtxoId],
 ) -> Result<Step<Offboard>> {
-    if !prior.is_empty() && is_spent_otherwise(wallet, order.inputs.clone()).await? {
+    if prior.is_empty() {
+        return Ok(refuse(wallet, id, order, reason, named).await);
+    }
+    if is_spent_otherwise(wallet, order.inputs.clone()).await? {
         let reason = "a refresh of these coins has just happened; offboard again";
         return Ok(abort(id, refused(reason)));
     }
@@ -117,7 +120,7 @@ async fn end_or_search(
             return Err(in_doubt(wallet, id, reason).await);
         }
     }
-    Ok(refuse(wallet, id, order, reason, named).await)
+    Ok(abort(id, refused(reason)))
 }
 
 /// Ends an offboard that the server refuses. The inputs that cannot be spent are set aside (H51).

@@ -76,7 +76,12 @@ async fn attempt(
             return Err(Error::unavailable("server_unavailable", error.to_string()));
         }
         Err(ark::Error::Rejected { message, vtxos }) => {
-            let unusable = refusal::unusable(wallet, &plan.inputs, &message, &vtxos).await;
+            // After a try of unclear outcome, a refusal may be about what that try has done.
+            let unusable = if tries.earlier {
+                Vec::new()
+            } else {
+                refusal::unusable(wallet, &plan.inputs, &message, &vtxos).await
+            };
             if !unusable.is_empty() && unusable.len() < plan.inputs.len() {
                 return Ok(without(plan, unusable));
             }

@@ -75,8 +75,7 @@ impl Wallet {
         let keys = self.keys.clone();
         self.store
             .read(move |connection| {
-                // What cannot be read stands in the list of what waits for the operator (H57).
-                readable(operation::unfinished(connection)?)
+                unfinished(connection)?
                     .iter()
                     .map(|(row, round)| view(connection, &keys, row, round))
                     .collect()
@@ -115,12 +114,9 @@ fn readable(rows: Vec<OperationRow>) -> Vec<(OperationRow, Round)> {
         .collect()
 }
 
-/// The unfinished refreshes with their rows, oldest first. Fails if one cannot be read, because its VTXOs are unknown then.
+/// The unfinished refreshes that can be read, oldest first. The others stand in the list of what waits for the operator (H57).
 pub(super) fn unfinished(connection: &Connection) -> Result<Vec<(OperationRow, Round)>> {
-    let rows = operation::unfinished(connection)?.into_iter();
-    rows.filter(|row| row.kind == OperationKind::Round)
-        .map(|row| state_of(&row).map(|round| (row, round)))
-        .collect()
+    Ok(readable(operation::unfinished(connection)?))
 }
 
 fn view(
