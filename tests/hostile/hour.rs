@@ -45,7 +45,6 @@ fn lies() -> Vec<Vec<Value>> {
     }
     lies.push(vec![
         json!({"target": "clock", "action": {"type": "skew_clock", "seconds": 3_600}}),
-        refused("SubscribeMailbox", 12, "no streams"),
         tree("wrong_amount"),
     ]);
     lies.push(vec![refused(
