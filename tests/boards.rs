@@ -5,7 +5,7 @@ use arkwalletd_sandbox::chain::Reorg;
 use serde_json::json;
 
 use crate::receiving::{board_txid, unconfirm_the_board};
-use crate::support::{Daemon, World, assert_conserved, assert_history_adds_up, eventually};
+use crate::support::{Daemon, World, assert_conserved, eventually};
 
 #[tokio::test]
 async fn a_board_is_pending_until_it_is_deep_enough() {
@@ -189,7 +189,7 @@ async fn a_board_whose_coins_were_spent_otherwise_is_written_off() {
         .post("/boards/board-amount", json!({"amount_sat": 20_000}))
         .await
         .ok();
-    // The chain forgets the coin that the board was funded with: no transaction with it can ever confirm.
+    // Another transaction spends what paid the daemon: the coin that funds the board can never exist again.
     let funding = world
         .sandbox
         .chain
@@ -209,11 +209,101 @@ async fn a_board_whose_coins_were_spent_otherwise_is_written_off() {
         .await
         .unwrap();
     world.mine(2).await;
-    daemon.post_empty("/wallet/sync").await.ok();
-    // The coin's own transaction is gone, so nothing proves that its output was spent: the board stays pending and no coin is lost.
+    eventually("the board is written off", async || {
+        daemon.post_empty("/wallet/sync").await.ok();
+        let pending = daemon.get("/boards/pending").await.ok();
+        (pending == json!([])).then_some(())
+    })
+    .await;
+    assert_eq!(daemon.movement("board").await["status"], "failed");
+    assert_eq!(daemon.balance("pending_board_sat").await, 0);
+    assert_eq!(daemon.balance("spendable_sat").await, 0);
+    assert_conserved(&world, &[&daemon]).await;
+    // New coins can be boarded.
+    daemon.fund(&world, 40_000).await;
+    let body = json!({"amount_sat": 20_000});
+    daemon.post("/boards/board-amount", body).await.ok();
+    world.mine(2).await;
+    daemon.wait_for_spendable(20_000).await;
+    assert_conserved(&world, &[&daemon]).await;
+}
+
+/// The server's node gets transactions later than the wallet's: a board that spends the change of another one waits for it.
+#[tokio::test]
+async fn a_board_whose_parent_the_server_does_not_know_yet_stays_pending() {
+    let world = World::new().await;
+    let daemon = Daemon::with_wallet(&world).await;
+    daemon.fund(&world, 60_000).await;
+    let first = json!({"amount_sat": 20_000});
+    daemon.post("/boards/board-amount", first).await.ok();
+    world.fault(json!({"target": "board.funding", "action": {"type": "node_lags"}}));
+    let second = json!({"amount_sat": 10_000});
+    daemon
+        .post_and_leave("/boards/board-amount", second, async || {
+            world.faults_fired("board.funding") > 0
+        })
+        .await;
+    eventually("the server is asked again", async || {
+        daemon.post_empty("/wallet/sync").await.ok();
+        (world.faults_fired("board.funding") > 4).then_some(())
+    })
+    .await;
     let pending = daemon.get("/boards/pending").await.ok();
-    assert_eq!(pending.as_array().unwrap().len(), 1, "{pending:#}");
-    assert_history_adds_up(&daemon).await;
+    assert_eq!(pending.as_array().unwrap().len(), 2, "{pending:#}");
+    world.mine(1).await;
+    eventually("the second board is broadcast", async || {
+        let waiting = world.sandbox.chain.mempool().await.unwrap();
+        (!waiting.is_empty()).then_some(())
+    })
+    .await;
+    world.mine(1).await;
+    daemon.wait_for_spendable(30_000).await;
+    assert_conserved(&world, &[&daemon]).await;
+}
+
+/// H7: the board waits for a parent that can never confirm.
+#[tokio::test]
+async fn a_board_that_waits_for_a_parent_that_is_double_spent_is_given_up() {
+    let world = World::new().await;
+    let daemon = Daemon::with_wallet(&world).await;
+    let address = daemon.post_empty("/onchain/addresses/next").await.ok();
+    world
+        .pay(address["address"].as_str().unwrap(), 60_000)
+        .await;
+    world.mine(1).await;
+    daemon.post_empty("/onchain/sync").await.ok();
+    world.fault(json!({"target": "RequestBoardCosign", "action": {"type": "status", "code": 3, "message": "bad user input: unknown input tx"}}));
+    let body = json!({"amount_sat": 40_000});
+    daemon
+        .post_and_leave("/boards/board-amount", body, async || {
+            world.faults_fired("RequestBoardCosign") > 0
+        })
+        .await;
+    eventually("the server is asked again", async || {
+        daemon.post_empty("/wallet/sync").await.ok();
+        (world.faults_fired("RequestBoardCosign") > 4).then_some(())
+    })
+    .await;
+    let coin = world.sandbox.chain.unspent(&script_of(&address)).await;
+    let coin = coin.unwrap().remove(0);
+    let source = world.sandbox.chain.tx(coin.outpoint.txid).await.unwrap();
+    let rival = rival_of(&world, &source.unwrap().tx).await;
+    let replace = Reorg::Replace(vec![rival]);
+    world.sandbox.chain.reorg(1, replace).await.unwrap();
+    world.mine(1).await;
+    eventually("the board is given up", async || {
+        daemon.post_empty("/wallet/sync").await.ok();
+        (daemon.movement("board").await["status"] == "failed").then_some(())
+    })
+    .await;
+    assert_eq!(daemon.get("/boards/pending").await.ok(), json!([]));
+    assert_conserved(&world, &[&daemon]).await;
+}
+
+fn script_of(address: &serde_json::Value) -> bitcoin::ScriptBuf {
+    let text = address["address"].as_str().expect("an address");
+    let parsed: bitcoin::Address<bitcoin::address::NetworkUnchecked> = text.parse().unwrap();
+    parsed.assume_checked().script_pubkey()
 }
 
 /// A conflicting transaction that pays the faucet's coin back to the faucet.

@@ -11,7 +11,7 @@ use bark_rest_client::apis::{
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use crate::support::{Daemon, Reply, World, assert_conserved, complaints};
+use crate::support::{Daemon, Reply, Sent, World, assert_conserved, complaints};
 
 /// A request of the client, from JSON.
 fn request<T: DeserializeOwned>(body: Value) -> T {
@@ -186,7 +186,10 @@ async fn the_generated_client_reads_every_answer() {
     });
     call!(wallet_api::create_wallet(request(creation)));
 
-    assert_eq!(called, declared(), "every route is called, and no other");
+    let mut routes = declared();
+    // barkd does not have it, so the generated client does not know it.
+    assert!(routes.remove("recover_round"));
+    assert_eq!(called, routes, "every route is called, and no other");
 }
 
 #[tokio::test]
@@ -237,19 +240,64 @@ async fn the_documentation_s_keys_are_served_too() {
     assert_eq!(daemon.history().await[0]["movement_type"], "arkoor_send");
 }
 
+/// A request below `/api/v1`.
+fn sent(method: &str, path: &str, body: Option<Value>) -> Sent {
+    let url = format!("http://127.0.0.1/api/v1{path}");
+    let request = reqwest::Client::new().request(method.parse().unwrap(), url);
+    let request = match body {
+        Some(body) => request.json(&body),
+        None => request,
+    };
+    Sent::of(&request.build().unwrap())
+}
+
+/// An answer of JSON.
+fn reply(status: u16, body: Value) -> Reply {
+    let kind = reqwest::header::HeaderValue::from_static("application/json");
+    let headers = [(reqwest::header::CONTENT_TYPE, kind)]
+        .into_iter()
+        .collect();
+    Reply {
+        status,
+        headers,
+        body,
+    }
+}
+
+#[tokio::test]
+async fn a_request_that_does_not_fit_the_documents_is_noticed() {
+    let address = json!({"address": "tark1"});
+    let wrong = [
+        ("POST", "/wallet/offboard/all", Some(json!({"address": 1}))),
+        ("POST", "/wallet/send", None),
+        ("POST", "/wallet/addresses/next", Some(json!({}))),
+        ("GET", "/fees/board", None),
+        ("GET", "/fees/board?amount_sat=1&more=2", None),
+    ];
+    for (method, path, body) in wrong {
+        let sent = sent(method, path, body);
+        // A failure of the daemon says nothing about the request.
+        assert!(
+            !complaints(&sent, &reply(503, json!({}))).is_empty(),
+            "{path}"
+        );
+        assert!(
+            complaints(&sent, &reply(400, json!({}))).is_empty(),
+            "{path}"
+        );
+    }
+    let right = [
+        ("POST", "/wallet/offboard/all", Some(address)),
+        ("GET", "/fees/board?amount_sat=1", None),
+    ];
+    for (method, path, body) in right {
+        let said = complaints(&sent(method, path, body), &reply(503, json!({})));
+        assert!(said.is_empty(), "{said:?}");
+    }
+}
+
 #[tokio::test]
 async fn an_answer_that_does_not_fit_the_documents_is_noticed() {
-    let reply = |status: u16, body: Value| {
-        let kind = reqwest::header::HeaderValue::from_static("application/json");
-        let headers = [(reqwest::header::CONTENT_TYPE, kind)]
-            .into_iter()
-            .collect();
-        Reply {
-            status,
-            headers,
-            body,
-        }
-    };
     let wrong = [
         ("GET", "/bitcoin/tip", 200, json!({"tip_height": -1})),
         ("GET", "/bitcoin/tip?x=1", 200, json!({})),
@@ -267,7 +315,7 @@ async fn an_answer_that_does_not_fit_the_documents_is_noticed() {
         ("GET", "/no/such/route", 200, Value::Null),
     ];
     for (method, path, status, body) in wrong {
-        let said = complaints(method, &format!("/api/v1{path}"), &reply(status, body));
+        let said = complaints(&sent(method, path, None), &reply(status, body));
         assert!(!said.is_empty(), "{method} {path}");
     }
     let right = [
@@ -281,7 +329,7 @@ async fn an_answer_that_does_not_fit_the_documents_is_noticed() {
         ("POST", "/wallet/sync", 200, Value::Null),
     ];
     for (method, path, status, body) in right {
-        let said = complaints(method, &format!("/api/v1{path}"), &reply(status, body));
+        let said = complaints(&sent(method, path, None), &reply(status, body));
         assert!(said.is_empty(), "{said:?}");
     }
 }

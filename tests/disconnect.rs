@@ -38,6 +38,10 @@ async fn a_payment_whose_client_disconnects_arrives() {
     world.fault(json!({"target": "PostArkoorMessage", "action": {"type": "drop_before"}}));
     let payment = json!({"destination": to, "amount_sat": 5_000});
     cut_off(&payer, "/wallet/send", &payment).await;
+    eventually("the delivery fails", async || {
+        (world.faults_fired("PostArkoorMessage") > 0).then_some(())
+    })
+    .await;
     world.no_faults();
     payee.wait_for_spendable(5_000).await;
     payer.settled().await;

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::support::{Daemon, World, assert_conserved};
+use crate::support::{Daemon, World, assert_conserved, rounds_of};
 
 /// Reads a list page by page, two entries each; `cursor` is the parameter that takes the last id of the page before.
 async fn page_by_page(daemon: &Daemon, path: &str, cursor: &str) -> Vec<Value> {
@@ -89,5 +89,57 @@ async fn invalid_pages_are_refused() {
     assert_eq!(
         daemon.get("/history?before=1&limit=5").await.ok(),
         json!([])
+    );
+}
+
+/// Makes the oldest unfinished operation of a kind unreadable.
+fn damage(daemon: &Daemon, kind: &str) {
+    let database = rusqlite::Connection::open(daemon.folder().join("db.sqlite")).unwrap();
+    let sql = "UPDATE operation SET state = 'damaged' WHERE id = (SELECT id FROM operation
+               WHERE kind = ?1 AND finished_at IS NULL ORDER BY created_at, id LIMIT 1)";
+    assert_eq!(database.execute(sql, [kind]).unwrap(), 1);
+}
+
+/// H57: the lists show what can be read; what cannot stands in the list of what waits for the operator.
+#[tokio::test]
+async fn lists_of_pending_operations_leave_out_what_cannot_be_read() {
+    let world = World::with(rounds_of(0)).await;
+    let mut daemon = Daemon::with_wallet(&world).await;
+    daemon.fund_and_board(&world, 10_000).await;
+    daemon.fund_and_board(&world, 20_000).await;
+    for vtxo in daemon.vtxos().await {
+        let body = json!({"vtxos": [vtxo]});
+        let path = "/wallet/refresh/delegated/vtxos";
+        daemon.post(path, body).await.ok();
+    }
+    daemon.fund(&world, 100_000).await;
+    for sats in [11_000, 12_000] {
+        let body = json!({"amount_sat": sats});
+        daemon.post("/boards/board-amount", body).await.ok();
+    }
+    let lists = ["/wallet/rounds", "/boards/pending"];
+    for list in lists {
+        let all = daemon.get(list).await.ok();
+        assert_eq!(all.as_array().unwrap().len(), 2, "{list}: {all:#}");
+    }
+    daemon.stop().await;
+    damage(&daemon, "round");
+    damage(&daemon, "board");
+    daemon.restart(None).await;
+    for list in lists {
+        let readable = daemon.get(list).await.ok();
+        assert_eq!(
+            readable.as_array().unwrap().len(),
+            1,
+            "{list}: {readable:#}"
+        );
+    }
+    let wallet = daemon.get("/wallet").await.ok();
+    let facts = wallet["attention"].as_array().unwrap();
+    assert_eq!(facts.len(), 2, "{facts:#?}");
+    assert!(
+        facts
+            .iter()
+            .all(|fact| fact["code"] == "unreadable_operation")
     );
 }

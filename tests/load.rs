@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use futures::future::join_all;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::support::{Daemon, World, assert_conserved, eventually};
 
@@ -53,10 +53,6 @@ async fn two_hundred_concurrent_payments_from_a_thousand_vtxos() {
 }
 
 /// Gives the payer its VTXOs, and answers their sum in sat.
-///
-/// The payer pays a quarter of its board to itself, which leaves three quarters as change; then a quarter of each of these, until
-/// there are enough. The server delays its answers until all payments of a generation have selected their inputs, so that none
-/// selects the outputs of another.
 async fn fill(world: &World, payer: &Daemon) -> u64 {
     let mut coins = 1;
     while coins < COINS {
@@ -64,22 +60,7 @@ async fn fill(world: &World, payer: &Daemon) -> u64 {
     }
     let owned = coins * COIN;
     payer.fund_and_board(world, owned).await;
-    let own = payer.address().await;
-    let mut have = 1;
-    while have < coins {
-        let delay = 100 + 5 * have;
-        world.fault(
-            json!({"target": "RequestArkoorCosign", "action": {"type": "delay", "ms": delay}}),
-        );
-        let quarter = owned / have / 4;
-        for reply in join_all((0..have).map(|_| payer.send(&own, quarter))).await {
-            assert!(matches!(reply.status, 200 | 202), "{reply:?}");
-        }
-        world.no_faults();
-        payer.wait_for_spendable(owned).await;
-        have *= 4;
-    }
-    payer.settled().await;
+    payer.fan_out(world, owned, 1, COINS).await;
     eventually("the payer has its coins", async || {
         let vtxos = payer.get("/wallet/vtxos").await.ok();
         let spendable = |vtxo: &&Value| vtxo["state"]["type"] == "spendable";

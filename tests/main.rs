@@ -4,12 +4,14 @@
 
 mod support;
 
+mod big_wallets;
 mod boards;
 mod chain_faults;
 mod connection;
 mod contract;
 mod crash;
 mod disconnect;
+mod disk;
 mod docs;
 mod errors;
 mod expiry;
@@ -19,6 +21,7 @@ mod large_requests;
 mod lifecycle;
 mod lists;
 mod load;
+mod mailbox;
 mod node;
 mod offboards;
 mod onchain;
@@ -27,6 +30,7 @@ mod payments;
 mod peer;
 mod peer_lightning;
 mod process;
+mod random_kills;
 mod receiving;
 mod refreshes;
 mod rounds;

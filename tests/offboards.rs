@@ -8,7 +8,9 @@ use bitcoin::key::{CompressedPublicKey, PrivateKey};
 use bitcoin::{Address, KnownHrp, Network, Txid};
 use serde_json::{Value, json};
 
-use crate::support::{Daemon, World, assert_conserved, charging_rounds_of, eventually};
+use crate::support::{
+    Daemon, World, assert_balanced, assert_conserved, charging_rounds_of, eventually,
+};
 
 const MAINNET: &str = "bc1p5cyxnuxmeuwuvkwfem96lqzszd02n6xdcjrs20cac6yqjjwudpxqkedrcr";
 
@@ -473,4 +475,37 @@ async fn a_payment_to_a_blocked_address_is_refused_and_locks_nothing() {
     daemon.settled().await;
     assert_eq!(daemon.balance("spendable_sat").await, 0);
     assert_conserved(&world, &[&daemon]).await;
+}
+
+/// The server loses the session of an offboard, and a round takes the VTXO for a refresh that was delegated before.
+#[tokio::test]
+async fn an_offboard_ends_when_a_delegated_refresh_takes_its_coins() {
+    let world = World::with(charging_rounds_of(0)).await;
+    let daemon = Daemon::with_wallet(&world).await;
+    daemon.fund_and_board(&world, 80_000).await;
+    let old = daemon.vtxos().await;
+    let body = json!({"vtxos": old});
+    let path = "/wallet/refresh/delegated/vtxos";
+    daemon.post(path, body.clone()).await.ok();
+    world.fault(json!({"target": "FinishOffboard", "action": {"type": "drop_before"}}));
+    let is_asked = async || world.faults_fired("FinishOffboard") > 0;
+    daemon
+        .post_and_leave("/wallet/offboard/vtxos", body, is_asked)
+        .await;
+    world.sandbox.ark.restart().await;
+    assert!(world.round().await);
+    world.mine(1).await;
+    world.no_faults();
+    eventually("both have ended", async || {
+        daemon.post_empty("/wallet/sync").await.ok();
+        let history = daemon.history().await;
+        let pending = |movement: &Value| movement["status"] == "pending";
+        (!history.iter().any(pending)).then_some(())
+    })
+    .await;
+    assert_eq!(daemon.movement("refresh").await["status"], "successful");
+    let offboard = daemon.movement("offboard").await;
+    assert_eq!(offboard["status"], "failed", "{offboard:#}");
+    assert_eq!(offboard["effective_balance_sat"], 0);
+    assert_balanced(&world, &[&daemon], &[]).await;
 }

@@ -369,3 +369,30 @@ async fn one_unreadable_operation_does_not_stop_the_others() {
     assert_eq!(wallet["attention"].as_array().unwrap().len(), 1);
     assert_eq!(payer.balance("pending_arkoor_send_sat").await, 20_000);
 }
+
+/// The ids of the change are posted for a recovery at once, not with the next sync, which comes after an hour here.
+#[tokio::test]
+async fn the_change_of_a_payment_can_be_recovered_at_once() {
+    let world = World::new().await;
+    let hourly = [("BARK_DAEMON_SYNC_INTERVAL_SECS", "3600")];
+    let payer = Daemon::start_with(&[], &hourly).await;
+    payer.create_wallet(&world).await;
+    payer.fund_and_board(&world, 50_000).await;
+    let payee = Daemon::with_wallet(&world).await;
+    let to = payee.address().await;
+    for _ in 0..3 {
+        payer.send(&to, 10_000).await.ok();
+        eventually("all ids are posted", async || {
+            let database = rusqlite::Connection::open(payer.folder().join("db.sqlite"));
+            let missing = database.unwrap().query_row(
+                "SELECT count(*) FROM vtxo WHERE backed_up = 0 AND state = 'spendable'",
+                [],
+                |row| row.get::<_, u32>(0),
+            );
+            (missing.ok() == Some(0)).then_some(())
+        })
+        .await;
+    }
+    payee.wait_for_spendable(30_000).await;
+    assert_conserved(&world, &[&payer, &payee]).await;
+}

@@ -50,7 +50,8 @@ async fn a_round_that_ends_without_the_daemon_is_completed_after_its_restart() {
     let withhold = json!({"type": "withhold"});
     world.fault(json!({"target": "round.finished", "times": 1, "action": withhold}));
     let drop = json!({"type": "drop_before"});
-    world.fault(json!({"target": "RoundParticipationStatus", "action": drop}));
+    // It may not even ask.
+    world.optional_fault(json!({"target": "RoundParticipationStatus", "action": drop}));
     daemon.refresh_all().await;
     assert!(world.round().await);
     wait_for_state(&daemon, "ongoing").await;
@@ -97,17 +98,21 @@ async fn a_restart_within_an_attempt_signs_nothing_and_joins_the_next_round() {
 }
 
 #[tokio::test]
-async fn a_delegated_refresh_that_the_server_does_not_know_any_more_fails_and_costs_nothing() {
+async fn a_delegated_refresh_that_the_server_never_knows_fails_and_costs_nothing() {
     let world = World::with(rounds_of(0)).await;
     let daemon = boarded(&world, &[50_000]).await;
     let old = daemon.vtxos().await;
     let unknown = json!({"type": "not_found"});
-    world.fault(json!({"target": "round.status", "times": 1, "action": unknown}));
+    world.fault(json!({"target": "round.status", "action": unknown}));
     let body = json!({"vtxos": old});
     let path = "/wallet/refresh/delegated/vtxos";
     daemon.post(path, body).await.ok();
-    daemon.post_empty("/wallet/sync").await.ok();
-    daemon.wait_without_rounds().await;
+    eventually("the refresh is given up", async || {
+        daemon.post_empty("/wallet/sync").await.ok();
+        daemon.rounds().await.is_empty().then_some(())
+    })
+    .await;
+    assert_eq!(world.faults_fired("round.status"), 5);
     assert_eq!(daemon.vtxos().await, old);
     assert_eq!(daemon.balance("spendable_sat").await, 50_000);
     let failed = daemon.movement("refresh").await;
@@ -116,9 +121,43 @@ async fn a_delegated_refresh_that_the_server_does_not_know_any_more_fails_and_co
     assert_conserved(&world, &[&daemon]).await;
 }
 
-/// H33: a backup is restored that is older than the refresh. The mailbox tells of the round, and the server shows it.
+/// The server drops a participation whose input is in use when its round begins, here by an offboard that comes to nothing. The
+/// refresh is delegated again.
 #[tokio::test]
-async fn a_delegated_refresh_that_a_restored_backup_does_not_know_is_completed() {
+async fn a_delegated_refresh_that_the_server_has_dropped_is_taken_up_again() {
+    let world = World::with(rounds_of(0)).await;
+    let daemon = boarded(&world, &[50_000]).await;
+    let old = daemon.vtxos().await;
+    let body = json!({"vtxos": old});
+    let path = "/wallet/refresh/delegated/vtxos";
+    let first = daemon.post(path, body).await.ok();
+    let wrong = json!({"type": "alter_offboard", "change": "wrong_amount"});
+    world.fault(json!({"target": "offboard.prepared", "times": 1, "action": wrong}));
+    let to = world.sandbox.faucet.address().to_string();
+    let offboard = daemon.post("/wallet/offboard/all", json!({"address": to}));
+    offboard.await.refused(409, "server_refused");
+    assert_eq!(world.faults_fired("offboard.prepared"), 1);
+    assert!(!world.round().await, "the only participation is dropped");
+
+    // The prepared offboard, which holds the VTXO, is forgotten.
+    world.sandbox.ark.restart().await;
+    daemon.wait_for_connected(true).await;
+    eventually("it is delegated again", async || {
+        daemon.post_empty("/wallet/sync").await.ok();
+        let shown = daemon.rounds().await.remove(0);
+        let hash = shown["unlock_hash"].as_str()?;
+        (hash != first["unlock_hash"]).then_some(())
+    })
+    .await;
+    assert!(world.round().await);
+    daemon.finish_round(&world).await;
+    assert_refreshed_once(&daemon, &old[0]).await;
+    assert_conserved(&world, &[&daemon]).await;
+}
+
+/// H33, H46: a backup is restored that is older than the refresh. The mailbox tells of the round, and a person has it completed.
+#[tokio::test]
+async fn a_delegated_refresh_that_a_restored_backup_does_not_know_is_completed_on_request() {
     let world = World::with(charging_rounds_of(0)).await;
     let mut daemon = boarded(&world, &[100_000]).await;
     let old = daemon.vtxos().await;
@@ -145,11 +184,20 @@ async fn a_delegated_refresh_that_a_restored_backup_does_not_know_is_completed()
     world.mine(1).await;
 
     daemon.restart(None).await;
-    eventually("the new VTXO replaces the old one", async || {
-        let held = daemon.vtxos().await;
-        (!held.is_empty() && held != old).then_some(())
+    let facts = eventually("the operator is asked", async || {
+        assert_eq!(world.calls_of("ForfeitVtxos"), 0);
+        let facts = daemon.get("/wallet").await.ok()["attention"].clone();
+        (facts != json!([])).then_some(facts)
     })
     .await;
+    assert_eq!(facts[0]["code"], "unknown_round", "{facts:#}");
+    daemon.post_empty("/wallet/sync").await.ok();
+    assert_eq!(daemon.vtxos().await, old);
+    assert_eq!(world.calls_of("ForfeitVtxos"), 0);
+    let hash = facts[0]["subject"].as_str().unwrap();
+    let path = format!("/wallet/rounds/{hash}/recover");
+    let body = json!({"max_fee_sat": 1_000});
+    daemon.post(&path, body).await.ok();
     daemon.wait_without_rounds().await;
     assert_refreshed_once(&daemon, &old[0]).await;
     let refresh = daemon.movement("refresh").await;
@@ -223,4 +271,84 @@ async fn a_reorganisation_after_the_refresh_costs_nothing() {
     daemon.finish_round(&world).await;
     assert_eq!(daemon.balance("spendable_sat").await, 30_000);
     assert_conserved(&world, &[&daemon, &payee]).await;
+}
+
+/// A server that waits out the time of each attempt, a daemon that has requested a refresh, and another one's delegated refresh,
+/// for which the server makes a second attempt when the first daemon has not signed.
+async fn two_attempts() -> (World, Daemon) {
+    let world = World::with(Params {
+        round_participants: None,
+        round_submit_time: Duration::from_secs(3),
+        ..rounds_of(0)
+    })
+    .await;
+    let daemon = boarded(&world, &[50_000]).await;
+    let other = boarded(&world, &[30_000]).await;
+    let body = json!({"vtxos": other.vtxos().await});
+    let path = "/wallet/refresh/delegated/vtxos";
+    other.post(path, body).await.ok();
+    daemon.refresh_all().await;
+    (world, daemon)
+}
+
+/// The refresh takes part in the next round although it has missed this one, in whose second attempt the server does not take it.
+async fn assert_joins_the_next_round(world: &World, daemon: &Daemon) {
+    let old = daemon.vtxos().await;
+    assert!(world.round().await);
+    assert_eq!(daemon.vtxos().await, old);
+    world.no_faults();
+    assert!(world.round().await);
+    daemon.finish_round(world).await;
+    assert_refreshed_once(daemon, &old[0]).await;
+}
+
+/// The answer to the submission is lost, and the repeated one is refused as too late. The server has taken the first one.
+#[tokio::test]
+async fn a_submission_that_the_server_may_have_taken_is_not_repeated_in_the_same_round() {
+    let (world, daemon) = two_attempts().await;
+    let lost = json!({"type": "drop_after"});
+    let late = json!({"type": "status", "code": 3, "message": "too late for this round"});
+    for action in [lost, late] {
+        world.fault(json!({"target": "SubmitPayment", "times": 1, "action": action}));
+    }
+    assert_joins_the_next_round(&world, &daemon).await;
+}
+
+/// The signatures of the tree do not arrive, so the server bans the VTXO from the round's later attempts.
+#[tokio::test]
+async fn a_ban_ends_with_its_round() {
+    let (world, daemon) = two_attempts().await;
+    let lost = json!({"type": "drop_before"});
+    world.fault(json!({"target": "ProvideVtxoSignatures", "action": lost}));
+    assert_joins_the_next_round(&world, &daemon).await;
+    assert!(world.calls_of("ProvideVtxoSignatures") > 1);
+}
+
+/// H55: the answer to a delegation is lost, the next try is refused, and the server carries out the first one. Its fee is more than a
+/// twentieth of the small VTXO.
+#[tokio::test]
+async fn a_small_delegated_refresh_that_is_refused_after_a_lost_answer_is_completed() {
+    let world = World::with(charging_rounds_of(0)).await;
+    let daemon = boarded(&world, &[2_400]).await;
+    let old = daemon.vtxos().await;
+    let target = "SubmitRoundParticipation";
+    world.fault(json!({"target": target, "times": 1, "action": {"type": "drop_after"}}));
+    let refusal = json!({"type": "status", "code": 3, "message": "no"});
+    world.fault(json!({"target": target, "skip": 1, "times": 1, "action": refusal}));
+    let body = json!({"vtxos": old});
+    let path = "/wallet/refresh/delegated/vtxos";
+    let request = daemon.post(path, body);
+    let rounds = eventually("the round is carried out and completed", async || {
+        if world.faults_fired(target) == 2 {
+            world.round().await;
+            world.mine(1).await;
+            daemon.post_empty("/wallet/sync").await.ok();
+        }
+        let ledger = world.sandbox.ark.ledger().unwrap();
+        let swapped = daemon.vtxos().await != old && ledger.unclaimed.count == 0;
+        swapped.then_some(())
+    });
+    tokio::join!(request, rounds);
+    daemon.settled().await;
+    assert_conserved(&world, &[&daemon]).await;
 }

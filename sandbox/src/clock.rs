@@ -1,5 +1,5 @@
-//! The clock of the sandbox's time windows: the machine's clock plus what a test added. Blocks are stamped by another one, the
-//! chain's.
+//! The clock of the Ark server and of the Lightning world: the machine's clock plus what a test added. A wallet keeps the machine's
+//! clock. Blocks are stamped by another one, the chain's.
 
 use std::time::{Duration, SystemTime};
 

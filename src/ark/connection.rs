@@ -7,12 +7,13 @@ use std::time::Duration;
 use arc_swap::ArcSwapOption;
 use ark_lib::ArkInfo;
 use bitcoin::Network;
-use bitcoin_ext::BlockDelta;
 use server_rpc::{ServerConnection, protos, tonic};
 use tokio::sync::{Notify, watch};
+use tokio::time::{Instant, timeout_at};
 
 use super::Error;
-use super::safety::{self, PinnedKeys};
+use super::clock_skew::ClockSkew;
+use super::safety::{self, Margins, PinnedKeys};
 
 /// How long a call may take before its outcome counts as unknown.
 const CALL_TIMEOUT: Duration = Duration::from_secs(30);
@@ -20,6 +21,9 @@ const CALL_TIMEOUT: Duration = Duration::from_secs(30);
 const CHECK_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a stream may stay open; after that the server ends it, and the wallet opens the next.
 const STREAM_TIMEOUT: Duration = Duration::from_secs(3600);
+
+/// How long after the start of the wallet a call waits for the first connection instead of failing.
+const FIRST_CONTACT: Duration = Duration::from_secs(20);
 
 /// Where the server is, and what is sent to it with every call.
 #[derive(Clone, Debug)]
@@ -34,8 +38,8 @@ pub struct ServerConfig {
     pub socks5_proxy: Option<String>,
     /// The access token of a private server; deprecated.
     pub access_token: Option<String>,
-    /// Blocks that an exit may take. On mainnet the lifetime of the server's VTXOs must leave room for it.
-    pub exit_margin: BlockDelta,
+    /// What the lifetime of the server's VTXOs must leave room for.
+    pub margins: Margins,
 }
 
 /// A client of the Ark server. Clones share one connection.
@@ -51,10 +55,33 @@ struct Inner {
     info: ArcSwapOption<ArkInfo>,
     /// Notified when a call got no clear answer.
     failed_call: Notify,
+    clock_skew: ClockSkew,
+    created: Instant,
+}
+
+/// The answer to a [check](Server::check).
+pub enum Contact {
+    /// The server was connected already. These are its present parameters.
+    Standing(Arc<ArkInfo>),
+    /// The server was reached, and is used once it is [accepted](Server::accept).
+    New(Box<NewContact>),
+}
+
+/// A connection that nothing uses yet.
+pub struct NewContact {
+    connection: ServerConnection,
+    info: ArkInfo,
+}
+
+impl NewContact {
+    /// The keys that the server has.
+    pub fn keys(&self) -> PinnedKeys {
+        PinnedKeys::of(&self.info)
+    }
 }
 
 impl Server {
-    /// Makes a client that is not connected yet; [`Server::check`] connects it. `pinned` holds the server's keys if the wallet
+    /// Makes a client that is not connected yet; [`Server::check`] and [`Server::accept`] connect it. `pinned` holds the server's keys if the wallet
     /// has been connected before.
     pub fn new(config: ServerConfig, pinned: Option<PinnedKeys>) -> Server {
         let keys = OnceLock::new();
@@ -68,13 +95,15 @@ impl Server {
             connection: watch::Sender::new(None),
             info: ArcSwapOption::empty(),
             failed_call: Notify::new(),
+            clock_skew: ClockSkew::default(),
+            created: Instant::now(),
         };
         Server {
             inner: Arc::new(inner),
         }
     }
 
-    /// Whether the last [`check`](Self::check) reached the server and found its keys and parameters safe.
+    /// Whether the server was accepted, and the last [`check`](Self::check) reached it and found its keys and parameters safe.
     pub fn is_connected(&self) -> bool {
         self.inner.connection.borrow().is_some()
     }
@@ -88,6 +117,13 @@ impl Server {
             .subscribe()
             .wait_for(Option::is_some)
             .await;
+    }
+
+    /// Resolves when the server has been connected since the start of the wallet, or [`FIRST_CONTACT`] after the start.
+    pub async fn first_contact(&self) {
+        if self.inner.info.load().is_none() {
+            let _ = timeout_at(self.inner.created + FIRST_CONTACT, self.connected()).await;
+        }
     }
 
     /// Resolves when the server becomes connected after this call.
@@ -108,6 +144,11 @@ impl Server {
         self.inner.info.load_full()
     }
 
+    /// The clock of the server minus the clock of this machine, in seconds; `None` before the server has sent its time.
+    pub fn clock_skew(&self) -> Option<i64> {
+        self.inner.clock_skew.last()
+    }
+
     /// The server's pinned keys; `None` before the first connection.
     pub fn pinned(&self) -> Option<PinnedKeys> {
         self.inner.pinned.get().copied()
@@ -118,12 +159,13 @@ impl Server {
         self.inner.failed_call.notified().await;
     }
 
-    /// Connects, or requests the present parameters from a connected server. The first success pins the server's keys.
+    /// Requests the present parameters of a connected server, or makes a new connection, which nothing uses before it is
+    /// [accepted](Self::accept).
     ///
     /// # Errors
     /// [`Error::Unreachable`] when the server does not answer, [`Error::Malformed`] when its parameters cannot be decoded,
     /// [`Error::Unsafe`] when its keys or parameters are refused. After an error the server counts as disconnected.
-    pub async fn check(&self) -> Result<Arc<ArkInfo>, Error> {
+    pub async fn check(&self) -> Result<Contact, Error> {
         let result = match tokio::time::timeout(CHECK_TIMEOUT, self.connect_or_refresh()).await {
             Ok(result) => result,
             Err(_) => Err(Error::Unreachable(format!(
@@ -138,45 +180,54 @@ impl Server {
         result
     }
 
-    async fn connect_or_refresh(&self) -> Result<Arc<ArkInfo>, Error> {
-        let existing = self.inner.connection.borrow().clone();
-        let (connection, info, fresh) = match existing {
-            Some(connection) => {
-                let answer = connection
-                    .client
-                    .clone()
-                    .get_ark_info(protos::Empty {})
-                    .await;
-                let answer =
-                    answer.map_err(|status| Error::Unreachable(status.message().to_owned()))?;
-                let info = ArkInfo::try_from(answer.into_inner()).map_err(Error::malformed)?;
-                (connection, info, false)
-            }
-            None => {
-                let connection = self.connect().await?;
-                let info = connection.ark_info().await;
-                (connection, info, true)
-            }
-        };
-        if info.network != self.inner.config.network {
-            return Err(Error::Unsafe(format!(
-                "it is on {}, the wallet is on {}; configure the address of a server of the wallet's network",
-                info.network, self.inner.config.network
-            )));
+    /// Uses a new connection, whose server must have the keys `pinned`: those that the wallet has on disk (H59).
+    ///
+    /// # Errors
+    /// [`Error::Unsafe`] when the server has other keys.
+    pub fn accept(&self, contact: NewContact, pinned: PinnedKeys) -> Result<Arc<ArkInfo>, Error> {
+        safety::check(&contact.info, Some(&pinned), self.inner.config.margins)?;
+        if *self.inner.pinned.get_or_init(|| pinned) != pinned {
+            let changed = "the keys that this wallet has pinned have changed on disk; restart it";
+            return Err(Error::Unsafe(changed.to_owned()));
         }
-        safety::check(
-            &info,
-            self.inner.pinned.get(),
-            self.inner.config.exit_margin,
-        )?;
-        self.inner.pinned.get_or_init(|| PinnedKeys::of(&info));
+        let info = Arc::new(contact.info);
+        self.inner.info.store(Some(Arc::clone(&info)));
+        self.inner.connection.send_replace(Some(contact.connection));
+        Ok(info)
+    }
 
+    async fn connect_or_refresh(&self) -> Result<Contact, Error> {
+        let existing = self.inner.connection.borrow().clone();
+        let Some(connection) = existing else {
+            let connection = self.connect().await?;
+            let info = connection.ark_info().await;
+            self.check_info(&info)?;
+            return Ok(Contact::New(Box::new(NewContact { connection, info })));
+        };
+        let asked = chrono::Utc::now();
+        let answer = connection
+            .client
+            .clone()
+            .get_ark_info(protos::Empty {})
+            .await;
+        let answer = answer.map_err(|status| Error::Unreachable(status.message().to_owned()))?;
+        self.inner.clock_skew.measure(answer.metadata(), asked);
+        let info = ArkInfo::try_from(answer.into_inner()).map_err(Error::malformed)?;
+        self.check_info(&info)?;
         let info = Arc::new(info);
         self.inner.info.store(Some(Arc::clone(&info)));
-        if fresh {
-            self.inner.connection.send_replace(Some(connection));
+        Ok(Contact::Standing(info))
+    }
+
+    fn check_info(&self, info: &ArkInfo) -> Result<(), Error> {
+        let config = &self.inner.config;
+        if info.network != config.network {
+            return Err(Error::Unsafe(format!(
+                "it is on {}, the wallet is on {}; configure the address of a server of the wallet's network",
+                info.network, config.network
+            )));
         }
-        Ok(info)
+        safety::check(info, self.inner.pinned.get(), config.margins)
     }
 
     async fn connect(&self) -> Result<ServerConnection, Error> {
@@ -210,7 +261,7 @@ impl Server {
         })
     }
 
-    /// Makes one call, limited to [`CALL_TIMEOUT`].
+    /// Makes one call, limited to [`CALL_TIMEOUT`]. Shortly after the start of the wallet it waits for the first connection.
     pub(super) async fn call<T, F>(
         &self,
         request: impl FnOnce(ServerConnection) -> F,
@@ -218,6 +269,9 @@ impl Server {
     where
         F: Future<Output = Result<tonic::Response<T>, tonic::Status>>,
     {
+        if !self.is_connected() {
+            self.first_contact().await;
+        }
         let connection = self.inner.connection.borrow().clone();
         let connection = connection.ok_or_else(|| {
             Error::Unreachable("not connected; connecting is retried every second".into())

@@ -42,9 +42,16 @@ impl Error {
     }
 }
 
+/// What a server answers, as an internal error, when an input's checkpoint was spent by a payment of the same amounts to other keys.
+/// A repeated request of ours has the same keys, so this one has certainly failed.
+const CHECKPOINT_SPENT: &str = "is already spent";
+
 impl From<tonic::Status> for Error {
     fn from(status: tonic::Status) -> Error {
-        if status.is_rejection() && !status.message().contains(LOCKED) {
+        let checkpoint_spent =
+            status.code() == tonic::Code::Internal && status.message().contains(CHECKPOINT_SPENT);
+        let rejected = status.is_rejection() && !status.message().contains(LOCKED);
+        if rejected || checkpoint_spent {
             return Error::Rejected {
                 message: status.message().to_owned(),
                 vtxos: status.rejected_vtxos(),
@@ -74,6 +81,13 @@ mod tests {
             };
             assert!(as_expected, "{code:?}: {error:?}");
         }
+    }
+
+    #[test]
+    fn a_checkpoint_that_another_payment_spends_is_a_rejection() {
+        let text = "tx body error: checkpoint 00:0 is already spent";
+        let error = Error::from(tonic::Status::internal(text));
+        assert!(matches!(error, Error::Rejected { .. }), "{error}");
     }
 
     #[test]

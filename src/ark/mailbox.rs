@@ -9,7 +9,7 @@ use ark_lib::{ProtocolEncoding, Vtxo, VtxoId};
 use bitcoin::secp256k1::Keypair;
 use futures::{Stream, StreamExt};
 use server_rpc::protos::mailbox_server::{self as protos, mailbox_message::Message};
-use server_rpc::{MAX_NB_MAILBOX_ARKOOR_VTXOS, MAX_NB_MAILBOX_RECOVERY_IDS, TryFromBytes};
+use server_rpc::{MAX_NB_MAILBOX_ARKOOR_VTXOS, TryFromBytes};
 
 use super::chunks::send_in_chunks;
 use super::connection::stream_request;
@@ -39,15 +39,6 @@ pub enum Payload {
     RoundCompleted(UnlockHash),
     /// A message that this release does not use.
     Other,
-}
-
-/// The answer to one read of the mailbox.
-#[derive(Debug)]
-pub struct MailboxPage {
-    /// The messages after the requested checkpoint, in order.
-    pub messages: Vec<MailboxMessage>,
-    /// Whether the mailbox has more messages after these.
-    pub have_more: bool,
 }
 
 impl From<protos::MailboxMessage> for MailboxMessage {
@@ -91,7 +82,8 @@ impl Server {
         .await
     }
 
-    /// Reads one page of our mailbox: the messages after `checkpoint`.
+    /// Reads one page of our mailbox: the messages after `checkpoint`, none if there are none. The last one of several can lack a part of
+    /// its VTXOs, because the server counts VTXOs; read again from the one before it.
     ///
     /// # Errors
     /// See [`Error`].
@@ -99,21 +91,18 @@ impl Server {
         &self,
         mailbox: &Keypair,
         checkpoint: u64,
-    ) -> Result<MailboxPage, Error> {
+    ) -> Result<Vec<MailboxMessage>, Error> {
         let request = mailbox_request(mailbox, checkpoint, READ_AUTHORIZATION);
         let page =
             self.call(|mut connection| async move {
                 connection.mailbox_client.read_mailbox(request).await
             })
             .await?;
-        Ok(MailboxPage {
-            messages: page
-                .messages
-                .into_iter()
-                .map(MailboxMessage::from)
-                .collect(),
-            have_more: page.have_more,
-        })
+        Ok(page
+            .messages
+            .into_iter()
+            .map(MailboxMessage::from)
+            .collect())
     }
 
     /// Opens a stream of our mailbox: the messages after `checkpoint`, then new ones as they arrive.
@@ -134,26 +123,25 @@ impl Server {
         Ok(stream.map(|message| message.map(MailboxMessage::from).map_err(Error::from)))
     }
 
-    /// Posts the ids of our VTXOs to our recovery mailbox, in requests of 20.
+    /// Posts the id of one of our VTXOs to our recovery mailbox. One alone, because the server undoes a post with an id that it does not
+    /// know, and because a page of the mailbox can end within a post.
     ///
     /// # Errors
     /// See [`Error`].
-    pub async fn post_recovery_ids(&self, mailbox: &Keypair, ids: &[VtxoId]) -> Result<(), Error> {
-        let ids = ids.iter().map(|id| id.to_bytes().to_vec()).collect();
-        send_in_chunks(ids, MAX_NB_MAILBOX_RECOVERY_IDS, |vtxo_ids| {
-            let request = protos::PostRecoveryVtxoIdsRequest {
-                mailbox_id: mailbox.public_key().serialize().to_vec(),
-                vtxo_ids,
-                authorization: Some(authorization(mailbox, POST_AUTHORIZATION)),
-            };
-            self.call(|mut connection| async move {
-                connection
-                    .mailbox_client
-                    .post_recovery_vtxo_ids(request)
-                    .await
-            })
+    pub async fn post_recovery_id(&self, mailbox: &Keypair, id: VtxoId) -> Result<(), Error> {
+        let request = protos::PostRecoveryVtxoIdsRequest {
+            mailbox_id: mailbox.public_key().serialize().to_vec(),
+            vtxo_ids: vec![id.to_bytes().to_vec()],
+            authorization: Some(authorization(mailbox, POST_AUTHORIZATION)),
+        };
+        self.call(|mut connection| async move {
+            connection
+                .mailbox_client
+                .post_recovery_vtxo_ids(request)
+                .await
         })
-        .await
+        .await?;
+        Ok(())
     }
 }
 

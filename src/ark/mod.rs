@@ -8,6 +8,7 @@
 
 mod boards;
 mod chunks;
+mod clock_skew;
 mod connection;
 mod error;
 mod mailbox;
@@ -16,9 +17,9 @@ mod rounds;
 mod safety;
 mod vtxos;
 
-pub use connection::{Server, ServerConfig};
+pub use connection::{Contact, Server, ServerConfig};
 pub use error::Error;
 pub use mailbox::{MailboxMessage, Payload};
 pub use offboards::PreparedOffboard;
 pub use rounds::{IssuedRound, ParticipationStatus};
-pub use safety::PinnedKeys;
+pub use safety::{Margins, PinnedKeys};

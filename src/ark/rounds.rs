@@ -29,6 +29,8 @@ pub enum ParticipationStatus {
     Unknown,
     /// The participation waits for its round.
     Pending,
+    /// A round has issued the new VTXOs, but its transaction is not signed yet: it is no anchor.
+    Unsigned,
     /// A round has issued the new VTXOs.
     Issued(IssuedRound),
 }
@@ -199,6 +201,10 @@ impl Server {
         let funding_tx = answer
             .round_funding_tx
             .ok_or_else(|| Error::malformed("an issued round has no funding transaction"))?;
+        let funding_tx: Transaction = encode::deserialize(&funding_tx).map_err(Error::malformed)?;
+        if !is_signed(&funding_tx) {
+            return Ok(ParticipationStatus::Unsigned);
+        }
         let ids = answer.input_vtxo_ids.iter();
         let outputs = answer.output_vtxos.iter();
         Ok(ParticipationStatus::Issued(IssuedRound {
@@ -206,7 +212,7 @@ impl Server {
                 .map(VtxoId::from_bytes)
                 .collect::<Result<_, _>>()
                 .map_err(Error::malformed)?,
-            funding_tx: encode::deserialize(&funding_tx).map_err(Error::malformed)?,
+            funding_tx,
             outputs: outputs
                 .map(|output| Vtxo::<Full>::deserialize(output))
                 .collect::<Result<_, _>>()
@@ -297,6 +303,12 @@ impl Server {
             .await?;
         Vtxo::<Full>::deserialize(&answer.vtxo).map_err(Error::malformed)
     }
+}
+
+/// Whether each input of a transaction has a signature. Whether it is valid is for the chain to say.
+fn is_signed(transaction: &Transaction) -> bool {
+    let mut inputs = transaction.input.iter();
+    inputs.all(|input| !input.witness.is_empty() || !input.script_sig.is_empty())
 }
 
 fn input<A: ProtocolEncoding>((id, attestation): &(VtxoId, A)) -> protos::InputVtxo {

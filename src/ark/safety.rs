@@ -2,8 +2,9 @@
 //! (docs/protocol.md §3.5, hazards H14, H15, H40).
 
 use ark_lib::ArkInfo;
-use bitcoin::Network;
+use ark_lib::fees::{FeeSchedule, PpmExpiryFeeEntry, PpmFeeRate};
 use bitcoin::secp256k1::PublicKey;
+use bitcoin::{Amount, Network};
 use bitcoin_ext::BlockDelta;
 
 use super::Error;
@@ -15,6 +16,13 @@ const MAX_MAINNET_ROUND_NONCES: usize = 16;
 /// The largest number of nonces per round output on other networks. A tree needs one nonce per level; an unlimited number would
 /// exhaust the memory.
 const MAX_ROUND_NONCES: usize = 256;
+/// The smallest limit of the exit depth. VTXOs that come out of a round must be far below it, or each of them is due for the next
+/// refresh at once (H47).
+const MIN_EXIT_DEPTH_LIMIT: u16 = 5;
+/// The smallest limit of a VTXO's amount. A smaller one splits a refresh into too many VTXOs (H62).
+const MIN_AMOUNT_LIMIT: Amount = Amount::from_sat(10_000);
+/// The largest share of an amount that a fee can be, in parts per million.
+const MAX_PPM: PpmFeeRate = PpmFeeRate(1_000_000);
 
 /// The server keys that a wallet pins at its first connection and that must never change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,11 +42,20 @@ impl PinnedKeys {
     }
 }
 
+/// What the wallet's own settings need of the server's parameters.
+#[derive(Clone, Copy, Debug)]
+pub struct Margins {
+    /// Blocks that an exit may take. The lifetime of the server's VTXOs must leave room for it.
+    pub exit: BlockDelta,
+    /// Blocks before the expiry of a VTXO from which it is refreshed. The lifetime must be longer.
+    pub refresh: BlockDelta,
+}
+
 /// Refuses keys that differ from the pinned ones, and parameters under which coins could be lost.
 pub(super) fn check(
     info: &ArkInfo,
     pinned: Option<&PinnedKeys>,
-    exit_margin: BlockDelta,
+    margins: Margins,
 ) -> Result<(), Error> {
     let refuse = |reason: &str| Err(Error::Unsafe(reason.to_owned()));
     if let Some(pinned) = pinned {
@@ -65,6 +82,28 @@ pub(super) fn check(
     if let Err(error) = info.fees.validate() {
         return Err(Error::Unsafe(format!("its fee table is invalid: {error}")));
     }
+    if !is_payable(&info.fees) {
+        return refuse("its fee table charges more than the whole amount");
+    }
+    if info.max_vtxo_exit_depth < MIN_EXIT_DEPTH_LIMIT {
+        return refuse("its limit for the exit depth is so small that each VTXO is due at once");
+    }
+    if info
+        .max_vtxo_amount
+        .is_some_and(|most| most < MIN_AMOUNT_LIMIT)
+    {
+        return refuse("its limit for the amount of a VTXO is too small");
+    }
+    let lifetime = u32::from(info.vtxo_lifetime.to_u16());
+    let exit = u32::from(info.vtxo_exit_delta.to_u16()) + 2 * u32::from(margins.exit.to_u16());
+    if lifetime <= exit {
+        return refuse("its VTXO lifetime is too short to exit before the expiry");
+    }
+    if lifetime <= u32::from(margins.refresh.to_u16()) {
+        return refuse(
+            "its VTXO lifetime is not longer than vtxo_refresh_expiry_threshold, so each VTXO is due at once",
+        );
+    }
     if info.network == Network::Bitcoin {
         if u32::from(info.vtxo_exit_delta.to_u16()) < u32::from(MIN_MAINNET_EXIT_DELTA) {
             return refuse("its exit delay is too short for mainnet");
@@ -74,10 +113,41 @@ pub(super) fn check(
         }
         let blocks_needed = info
             .required_board_confirmations
-            .saturating_add(usize::from(exit_margin.to_u16()));
+            .saturating_add(usize::from(margins.exit.to_u16()));
         if usize::from(info.vtxo_lifetime.to_u16()) <= blocks_needed {
             return refuse("its VTXO lifetime is too short to board and to exit before the expiry");
         }
     }
     Ok(())
+}
+
+/// Whether no part of the fee table charges more than the amount itself, or than there are bitcoin.
+fn is_payable(fees: &FeeSchedule) -> bool {
+    let FeeSchedule {
+        board,
+        offboard,
+        refresh,
+        lightning_receive,
+        lightning_send,
+    } = fees;
+    let tables = [
+        &offboard.ppm_expiry_table,
+        &refresh.ppm_expiry_table,
+        &lightning_send.ppm_expiry_table,
+    ];
+    let by_expiry = tables.into_iter().flatten();
+    let mut rates = by_expiry
+        .map(|entry: &PpmExpiryFeeEntry| entry.ppm)
+        .chain([board.ppm, lightning_receive.ppm]);
+    let mut amounts = [
+        board.min_fee,
+        board.base_fee,
+        offboard.base_fee,
+        refresh.base_fee,
+        lightning_receive.base_fee,
+        lightning_send.min_fee,
+        lightning_send.base_fee,
+    ]
+    .into_iter();
+    rates.all(|rate| rate <= MAX_PPM) && amounts.all(|amount| amount <= Amount::MAX_MONEY)
 }

@@ -11,11 +11,18 @@ const HEARTBEAT: Duration = Duration::from_secs(1);
 
 pub(super) async fn run(wallet: Arc<Wallet>) {
     let mut log = FailureLog::new("connection to the Ark server");
+    let mut clock = FailureLog::new("report of the clock's skew");
+    let mut is_skewed = None;
     loop {
         let was_connected = wallet.is_connected();
         let info = log.record(wallet.check_server().await);
         if let Some(info) = info.filter(|_| !was_connected) {
             tracing::info!(server = %info.server_pubkey, "connected to the Ark server");
+        }
+        let skew = wallet.excessive_clock_skew();
+        if is_skewed != Some(skew.is_some()) {
+            let reported = clock.record(wallet.report_clock_skew(skew).await);
+            is_skewed = reported.map(|()| skew.is_some());
         }
         tokio::select! {
             () = tokio::time::sleep(HEARTBEAT) => {}

@@ -1,25 +1,26 @@
-//! Receives from the mailbox: follows its stream, and reads it at intervals in case the stream leaves messages out.
+//! Receives from the mailbox: reads it when its stream reports a message, and at intervals.
 
 use std::sync::Arc;
 
-use super::stream::{POLL_INTERVAL, keep_following};
+use super::stream::{keep_following, keep_polling};
 use crate::wallet::{Result, Wallet};
 
-pub(super) async fn run(wallet: Arc<Wallet>) {
-    keep_following(&wallet, "mailbox", follow).await;
+/// Follows the stream of the mailbox.
+pub(super) async fn follow(wallet: Arc<Wallet>) {
+    keep_following(&wallet, "stream of the mailbox", stream).await;
 }
 
-/// Follows the stream until it ends. Reads the mailbox once at the beginning and then at each interval.
-async fn follow(wallet: Arc<Wallet>) -> Result<()> {
+/// Reads the mailbox at intervals.
+pub(super) async fn poll(wallet: Arc<Wallet>) {
+    keep_polling(
+        &wallet,
+        "poll of the mailbox",
+        async |wallet: Arc<Wallet>| wallet.sync_mailbox().await.map(drop),
+    )
+    .await;
+}
+
+async fn stream(wallet: Arc<Wallet>) -> Result<()> {
     let messages = Box::pin(wallet.open_mailbox().await?);
-    let polls = async {
-        loop {
-            wallet.sync_mailbox().await?;
-            tokio::time::sleep(POLL_INTERVAL).await;
-        }
-    };
-    tokio::select! {
-        streamed = wallet.follow_mailbox(messages) => streamed,
-        polled = polls => polled,
-    }
+    wallet.follow_mailbox(messages).await
 }

@@ -4,12 +4,12 @@
 //! |---|---|---|
 //! | connection | every second; when a call failed | connects to the Ark server, or requests its parameters |
 //! | tip | when the backend announces a block; every second on regtest, every 15 seconds elsewhere | polls for the tip |
-//! | blocks | at a new tip; when the chain backend recovers; every sync interval | fee rates, quarantine |
+//! | blocks | at a new tip; when the chain backend recovers; every sync interval | fee rates, quarantine, the watch on VTXOs |
 //! | on-chain | at a new tip; when the chain backend recovers; every sync interval | syncs the on-chain wallet |
-//! | mailbox | at each message of the stream; every 30 seconds | receives VTXOs |
-//! | rounds | at each event of the stream; every 30 seconds | publishes round events to the operations |
+//! | mailbox, its stream and its poll | at each message; every 30 seconds | receives VTXOs |
+//! | rounds, their stream and their poll | at each event; every 30 seconds | publishes round events to the operations |
 //! | maintenance | when a round begins | refreshes the VTXOs that are due |
-//! | server copy | when something was received; at a new connection; every sync interval | registers chains, backs up ids |
+//! | server copy | when something was received; when an operation is done; at a new connection; every sync interval | registers chains, backs up ids |
 
 mod connection;
 mod failures;
@@ -19,8 +19,11 @@ mod server_copy;
 mod stream;
 mod tip;
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::time::Duration;
 
+use futures::FutureExt;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -39,23 +42,32 @@ impl BackgroundTasks {
             tasks: TaskTracker::new(),
             stopped: CancellationToken::new(),
         };
-        background.spawn(connection::run(Arc::clone(wallet)));
+        background.spawn("connection", wallet, connection::run);
         if !wallet.manual_sync() {
-            background.spawn(tip::poll(Arc::clone(wallet)));
-            background.spawn(tip::on_blocks(Arc::clone(wallet)));
-            background.spawn(tip::sync_onchain(Arc::clone(wallet)));
-            background.spawn(mailbox::run(Arc::clone(wallet)));
-            background.spawn(rounds::follow(Arc::clone(wallet)));
-            background.spawn(rounds::maintain(Arc::clone(wallet)));
-            background.spawn(server_copy::run(Arc::clone(wallet)));
+            background.spawn("tip", wallet, tip::poll);
+            background.spawn("blocks", wallet, tip::on_blocks);
+            background.spawn("on-chain", wallet, tip::sync_onchain);
+            background.spawn("mailbox stream", wallet, mailbox::follow);
+            background.spawn("mailbox poll", wallet, mailbox::poll);
+            background.spawn("round stream", wallet, rounds::follow);
+            background.spawn("round poll", wallet, rounds::poll);
+            background.spawn("maintenance", wallet, rounds::maintain);
+            background.spawn("server copy", wallet, server_copy::run);
         }
         background
     }
 
-    fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
-        let stopped = self.stopped.clone();
+    fn spawn<F: Future<Output = ()> + Send + 'static>(
+        &self,
+        task: &'static str,
+        wallet: &Arc<Wallet>,
+        work: fn(Arc<Wallet>) -> F,
+    ) {
+        let (stopped, wallet) = (self.stopped.clone(), Arc::clone(wallet));
         self.tasks.spawn(async move {
-            stopped.run_until_cancelled(work).await;
+            let endless =
+                restart_after_panic(task, failures::back_off, || work(Arc::clone(&wallet)));
+            stopped.run_until_cancelled(endless).await;
         });
     }
 
@@ -64,5 +76,44 @@ impl BackgroundTasks {
         self.stopped.cancel();
         self.tasks.close();
         self.tasks.wait().await;
+    }
+}
+
+/// Runs a task until it ends. One that panics begins again after a pause, which grows with each panic: without its task the wallet would
+/// run on, and never receive or refresh again (H57).
+async fn restart_after_panic<F: Future<Output = ()>>(
+    task: &'static str,
+    back_off: impl Fn(u32) -> Duration,
+    work: impl Fn() -> F,
+) {
+    let mut panics = 0;
+    while AssertUnwindSafe(work()).catch_unwind().await.is_err() {
+        let pause = back_off(panics);
+        tracing::error!(task, restart_in = ?pause, "a background task panicked; starting it again");
+        tokio::time::sleep(pause).await;
+        panics = panics.saturating_add(1);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_task_that_panics_begins_again_after_a_pause() {
+        // H57
+        let (begins, pauses) = (AtomicU32::new(0), AtomicU32::new(0));
+        let back_off = |panics| {
+            assert_eq!(pauses.fetch_add(1, Ordering::Relaxed), panics);
+            Duration::ZERO
+        };
+        restart_after_panic("test", back_off, async || {
+            assert!(begins.fetch_add(1, Ordering::Relaxed) >= 3, "on purpose");
+        })
+        .await;
+        assert_eq!(begins.load(Ordering::Relaxed), 4);
+        assert_eq!(pauses.load(Ordering::Relaxed), 3);
     }
 }

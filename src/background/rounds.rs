@@ -3,27 +3,29 @@
 use std::sync::Arc;
 
 use super::failures::FailureLog;
-use super::stream::{POLL_INTERVAL, keep_following};
+use super::stream::{keep_following, keep_polling};
 use crate::wallet::{Result, Wallet};
 
-/// Follows the stream of round events, and polls at intervals in case the stream leaves events out.
+/// Follows the stream of round events.
 pub(super) async fn follow(wallet: Arc<Wallet>) {
-    keep_following(&wallet, "round events", stream).await;
+    keep_following(&wallet, "stream of round events", stream).await;
 }
 
-/// Follows the stream until it ends. Asks for the newest event once at the beginning and then at each interval.
+/// Asks for the newest event at intervals, in case the stream leaves events out.
+pub(super) async fn poll(wallet: Arc<Wallet>) {
+    keep_polling(
+        &wallet,
+        "poll of round events",
+        async |wallet: Arc<Wallet>| wallet.ask_for_rounds().await.map(drop),
+    )
+    .await;
+}
+
+/// Follows the stream until it ends. What came before it was open is asked for.
 async fn stream(wallet: Arc<Wallet>) -> Result<()> {
     let events = Box::pin(wallet.open_rounds().await?);
-    let polls = async {
-        loop {
-            wallet.ask_for_rounds().await?;
-            tokio::time::sleep(POLL_INTERVAL).await;
-        }
-    };
-    tokio::select! {
-        streamed = wallet.follow_rounds(events) => streamed,
-        polled = polls => polled,
-    }
+    wallet.ask_for_rounds().await?;
+    wallet.follow_rounds(events).await
 }
 
 /// Refreshes the VTXOs that are due whenever a round begins.

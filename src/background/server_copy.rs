@@ -12,7 +12,7 @@ pub(super) async fn run(wallet: Arc<Wallet>) {
             log.record(wallet.catch_up().await);
         }
         tokio::select! {
-            () = wallet.something_received() => {}
+            () = wallet.vtxos_arrived() => {}
             () = wallet.next_connection() => {}
             () = tokio::time::sleep(wallet.sync_interval()) => {}
         }

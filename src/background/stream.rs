@@ -1,4 +1,5 @@
-//! Keeps a stream of the server open.
+//! Keeps a stream of the server open, and polls for what the stream leaves out. Neither depends on the other: a proxy can refuse streams,
+//! and the proof that opens a stream expires sooner than that of a poll (H58).
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,7 +8,7 @@ use super::failures::{FailureLog, back_off};
 use crate::wallet::{Result, Wallet};
 
 /// How often the server is asked for what the stream should deliver, whether or not the stream delivers anything.
-pub(super) const POLL_INTERVAL: Duration = Duration::from_secs(30);
+const POLL_INTERVAL: Duration = Duration::from_secs(30);
 
 /// Follows a stream while there is a connection, and opens the next one when it ends. The pause in between grows with each
 /// stream that broke sooner than the pause before it. Events during a pause are missed until the next poll, so a stream that
@@ -30,5 +31,33 @@ pub(super) async fn keep_following<F: Future<Output = Result<()>>>(
         };
         pause = back_off(failures);
         tokio::time::sleep(pause).await;
+    }
+}
+
+/// Polls at each new connection, and then at each interval; sooner after a failure.
+pub(super) async fn keep_polling<F: Future<Output = Result<()>>>(
+    wallet: &Arc<Wallet>,
+    task: &'static str,
+    poll: impl Fn(Arc<Wallet>) -> F,
+) {
+    let mut log = FailureLog::new(task);
+    let mut failures = 0;
+    loop {
+        wallet.connected().await;
+        let polled = log.record(poll(Arc::clone(wallet)).await);
+        let pause = match polled {
+            Some(()) => {
+                failures = 0;
+                POLL_INTERVAL
+            }
+            None => {
+                failures += 1;
+                back_off(failures).min(POLL_INTERVAL)
+            }
+        };
+        tokio::select! {
+            () = tokio::time::sleep(pause) => {}
+            () = wallet.next_connection() => {}
+        }
     }
 }

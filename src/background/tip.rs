@@ -25,17 +25,20 @@ pub(super) async fn poll(wallet: Arc<Wallet>) {
     }
 }
 
-/// Refreshes the fee rates and reviews the quarantine at each block, and at intervals without one.
+/// Refreshes the fee rates, reviews the quarantine, and compares the VTXOs with the chain at each block, and at intervals without one.
 pub(super) async fn on_blocks(wallet: Arc<Wallet>) {
     let mut tips = wallet.subscribe_tips();
     let mut fees = FailureLog::new("request for fee rates");
     let mut quarantine = FailureLog::new("review of quarantined VTXOs");
+    let mut watch = FailureLog::new("watch on what the VTXOs hang from");
     let mut failures = 0;
     loop {
         tips.mark_unchanged();
         let rates = fees.record(wallet.refresh_fee_rates().await);
         let reviewed = quarantine.record(wallet.review_quarantine().await);
-        failures = next_count(failures, rates.is_some() && reviewed.is_some());
+        let watched = watch.record(wallet.watch_vtxos().await);
+        let succeeded = rates.is_some() && reviewed.is_some() && watched.is_some();
+        failures = next_count(failures, succeeded);
         next_run(&wallet, &mut tips, failures).await;
     }
 }

@@ -1,6 +1,6 @@
 //! The client of an Esplora server.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::panic::AssertUnwindSafe;
 
 use bdk_esplora::EsploraAsyncExt;
@@ -13,6 +13,7 @@ use bitcoin::amount::CheckedSum;
 use bitcoin::{Amount, BlockHash, OutPoint, Transaction, Txid};
 use bitcoin_ext::BlockHeight;
 use futures::FutureExt;
+use futures::future::try_join_all;
 use url::Url;
 
 use super::error::{Verdict, classify, innermost};
@@ -24,7 +25,7 @@ use super::{BroadcastError, Error, Spend, Tip, TxStatus};
 const RETRIES: usize = 2;
 /// The number of consecutive unused addresses after which a full scan stops (docs/protocol.md §1.5).
 const STOP_GAP: usize = 50;
-/// The number of requests that a scan makes in parallel.
+/// The number of requests that a scan, or a question about many outputs, makes in parallel.
 const PARALLEL_REQUESTS: usize = 4;
 
 /// An Esplora HTTP API.
@@ -114,6 +115,21 @@ impl Esplora {
             .as_ref()
             .map_or(Ok(TxStatus::Mempool), status)?;
         Ok(Some(Spend { txid, status }))
+    }
+
+    /// The transactions that spend these outputs, with one request for each.
+    pub(super) async fn spenders(
+        &self,
+        outpoints: &[OutPoint],
+    ) -> Result<HashMap<OutPoint, Spend>, Error> {
+        let mut spends = HashMap::new();
+        for batch in outpoints.chunks(PARALLEL_REQUESTS) {
+            let requests: Vec<_> = batch.iter().map(|it| self.spender(*it)).collect();
+            for (outpoint, spend) in batch.iter().zip(try_join_all(requests).await?) {
+                spends.extend(spend.map(|spend| (*outpoint, spend)));
+            }
+        }
+        Ok(spends)
     }
 
     pub(super) async fn broadcast(&self, txs: &[Transaction]) -> Result<(), BroadcastError> {

@@ -14,6 +14,7 @@ use super::*;
 on_each_backend!(
     a_transaction_is_unknown_then_in_the_mempool_then_confirmed,
     a_spender_is_found_in_the_mempool_and_in_blocks,
+    the_spent_ones_of_many_outputs_are_found,
     a_reorganisation_changes_spends_and_statuses,
     after_a_reorganisation_the_conflicting_spend_is_found,
     a_zero_fee_parent_is_accepted_with_a_child_that_pays,
@@ -111,6 +112,31 @@ async fn a_spender_is_found_in_the_mempool_and_in_blocks(regtest: Regtest) {
     assert_eq!(other.spender(never_created).await.unwrap(), None);
     let unknown = OutPoint::new(Txid::from_byte_array([9; 32]), 0);
     assert_eq!(other.spender(unknown).await.unwrap(), None);
+}
+
+async fn the_spent_ones_of_many_outputs_are_found(regtest: Regtest) {
+    let chain = connect(&regtest).await;
+    let mut coins = Vec::new();
+    for _ in 0..5 {
+        coins.push(regtest.coin(50_000).await);
+    }
+    regtest.mine(1).await;
+    let asked: Vec<OutPoint> = coins.iter().map(|(outpoint, _)| *outpoint).collect();
+    assert!(chain.spenders(&asked).await.unwrap().is_empty());
+    assert!(chain.spenders(&[]).await.unwrap().is_empty());
+
+    let mut expected = std::collections::HashMap::new();
+    for (mined, spent) in [(true, &coins[1..2]), (false, &coins[3..4])] {
+        let spender = spend(&regtest, spent, vec![to_fixture(&regtest, 40_000)]);
+        let txid = spender.compute_txid();
+        chain.broadcast_package(&[spender]).await.unwrap();
+        if mined {
+            regtest.mine(1).await;
+        }
+        let status = chain.status(txid).await.unwrap();
+        expected.insert(spent[0].0, Spend { txid, status });
+    }
+    assert_eq!(chain.spenders(&asked).await.unwrap(), expected);
 }
 
 async fn a_reorganisation_changes_spends_and_statuses(regtest: Regtest) {

@@ -1,5 +1,6 @@
 //! The handle to the chain backend, whichever kind it is.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -227,21 +228,56 @@ impl ChainSource {
         }
     }
 
+    /// The transactions that spend these outputs; those that are unspent or unknown are left out. A bitcoind answers about a
+    /// hundred unspent outputs at once, an Esplora server about each by itself.
+    ///
+    /// # Errors
+    /// [`Error`] when the backend does not answer.
+    pub async fn spenders(
+        &self,
+        outpoints: &[OutPoint],
+    ) -> Result<HashMap<OutPoint, Spend>, Error> {
+        match self.backend().await? {
+            Backend::Esplora(esplora) => esplora.spenders(outpoints).await,
+            Backend::Bitcoind(node) => node.spenders(outpoints).await,
+        }
+    }
+
+    /// How many outputs may be asked about at each block without overloading the backend.
+    pub fn outputs_per_block(&self) -> usize {
+        match self.0.backend {
+            Backend::Esplora(_) => 200,
+            Backend::Bitcoind(_) => 10_000,
+        }
+    }
+
     /// Whether another, confirmed transaction spends an input of this one. Only then may a transaction be given up (H7).
     ///
     /// # Errors
     /// [`Error`] when the backend does not answer.
     pub async fn is_double_spent(&self, transaction: &Transaction) -> Result<bool, Error> {
+        Ok(self.conflict_depth(transaction).await? > 0)
+    }
+
+    /// The confirmations of another transaction that spends an input of this one; 0 if none is confirmed. The more there are, the
+    /// less can a reorganisation still confirm this transaction (H61).
+    ///
+    /// # Errors
+    /// [`Error`] when the backend does not answer.
+    pub async fn conflict_depth(&self, transaction: &Transaction) -> Result<u32, Error> {
         let txid = transaction.compute_txid();
+        let mut deepest = 0;
         for input in &transaction.input {
             if let Some(spend) = self.spender(input.previous_output).await?
                 && spend.txid != txid
-                && matches!(spend.status, TxStatus::Confirmed { .. })
+                && let TxStatus::Confirmed { height, .. } = spend.status
             {
-                return Ok(true);
+                let tip = self.tip().await?.height;
+                let behind = tip.checked_blocks_since(height).unwrap_or(0);
+                deepest = deepest.max(behind.saturating_add(1));
             }
         }
-        Ok(false)
+        Ok(deepest)
     }
 
     /// Broadcasts transactions, parents first. Those that the backend already has count as accepted.

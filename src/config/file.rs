@@ -35,6 +35,15 @@ pub struct ConfigFile {
     pub change_vtxo_split_factor: Option<u8>,
     pub daemon_manual_sync: Option<bool>,
     pub vtxo_key_gap_limit: Option<u32>,
+    pub max_refresh_fee_sat: Option<u64>,
+    pub max_refresh_fee_ppm: Option<u32>,
+    pub max_auto_refresh_fee_sat: Option<u64>,
+    pub max_auto_refresh_fee_ppm: Option<u32>,
+    pub max_offboard_fee_sat: Option<u64>,
+    pub max_offboard_fee_ppm: Option<u32>,
+    pub max_offboard_fee_rate: Option<u64>,
+    pub max_board_fee_sat: Option<u64>,
+    pub max_board_fee_ppm: Option<u32>,
 }
 
 /// The type of a key's value.
@@ -46,7 +55,7 @@ enum Kind {
 }
 
 /// Every key with its type; the variable of a key is `BARK_` and the key in upper case.
-const KEYS: [(&str, Kind); 22] = [
+const KEYS: [(&str, Kind); 31] = [
     ("server_address", Kind::Text),
     ("server_access_token", Kind::Text),
     ("user_agent", Kind::Text),
@@ -69,6 +78,15 @@ const KEYS: [(&str, Kind); 22] = [
     ("change_vtxo_split_factor", Kind::Integer),
     ("daemon_manual_sync", Kind::Flag),
     ("vtxo_key_gap_limit", Kind::Integer),
+    ("max_refresh_fee_sat", Kind::Integer),
+    ("max_refresh_fee_ppm", Kind::Integer),
+    ("max_auto_refresh_fee_sat", Kind::Integer),
+    ("max_auto_refresh_fee_ppm", Kind::Integer),
+    ("max_offboard_fee_sat", Kind::Integer),
+    ("max_offboard_fee_ppm", Kind::Integer),
+    ("max_offboard_fee_rate", Kind::Integer),
+    ("max_board_fee_sat", Kind::Integer),
+    ("max_board_fee_ppm", Kind::Integer),
 ];
 
 /// Whether environment variables override `config.toml`.

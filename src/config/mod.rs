@@ -3,6 +3,7 @@
 //! Precedence, high to low: the variable `BARK_<KEY>`, the file, the default (docs/protocol.md §21.4). The bind address,
 //! CORS and authentication are not part of it; they are flags of the process ([`crate::cli`]).
 
+mod ceiling;
 mod file;
 mod network;
 
@@ -14,6 +15,7 @@ use bitcoin_ext::BlockDelta;
 use url::Url;
 use zeroize::Zeroizing;
 
+pub use ceiling::FeeCeilings;
 pub use file::{ConfigFile, Overrides};
 pub use network::NetworkName;
 
@@ -62,6 +64,8 @@ pub struct WalletConfig {
     /// How far beyond the last known key a key of this wallet may be. Key `vtxo_key_gap_limit`, variable
     /// `BARK_VTXO_KEY_GAP_LIMIT`, default 250, at most [`MAX_KEY_GAP_LIMIT`].
     pub vtxo_key_gap_limit: u32,
+    /// The highest fees of the Ark server that the wallet pays. Keys `max_…_fee_…`, variables `BARK_MAX_…`.
+    pub fee_ceilings: FeeCeilings,
     vtxo_refresh_expiry_threshold: Option<BlockDelta>,
     fallback_fee_rate: Option<FeeRate>,
     offboard_required_confirmations: Option<u16>,
@@ -194,6 +198,7 @@ impl WalletConfig {
             change_vtxo_split_factor,
             daemon_manual_sync: file.daemon_manual_sync.unwrap_or(false),
             vtxo_key_gap_limit,
+            fee_ceilings: FeeCeilings::of(file),
             vtxo_refresh_expiry_threshold: file.vtxo_refresh_expiry_threshold.map(BlockDelta::new),
             fallback_fee_rate: file.fallback_fee_rate.map(FeeRate::from_sat_per_kwu),
             offboard_required_confirmations: file.offboard_required_confirmations,

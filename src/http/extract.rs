@@ -3,6 +3,7 @@
 use std::future::Future;
 
 use ark_lib::VtxoId;
+use ark_lib::tree::signed::UnlockHash;
 use axum::extract::rejection::{JsonRejection, PathRejection, QueryRejection};
 use axum::extract::{FromRequest, FromRequestParts, Request};
 use axum::http::StatusCode;
@@ -117,6 +118,16 @@ pub(super) fn parse_vtxo_ids(ids: &[String]) -> Result<Vec<VtxoId>, ApiError> {
         return Err(ApiError::bad_request("no_vtxos", "Name at least one VTXO"));
     }
     ids.iter().map(|id| parse_vtxo_id(id)).collect()
+}
+
+/// Parses the unlock hash of a round.
+pub(super) fn parse_unlock_hash(hash: &str) -> Result<UnlockHash, ApiError> {
+    hash.parse().map_err(|_| {
+        ApiError::bad_request(
+            "invalid_unlock_hash",
+            "An unlock hash has 64 hex characters",
+        )
+    })
 }
 
 /// Runs `effect` to its end, even if the client disconnects: a payment must not stop halfway.

@@ -9,7 +9,7 @@ use arc_swap::ArcSwap;
 use bdk_wallet::KeychainKind;
 use bitcoin::bip32::Xpriv;
 use bitcoin::secp256k1::{All, Secp256k1};
-use bitcoin::{Address, Network, Txid};
+use bitcoin::{Address, Network, Transaction, Txid};
 
 use super::Error;
 use super::load::{self, ScanStart};
@@ -106,6 +106,12 @@ impl OnchainWallet {
     /// The transactions, oldest first, unconfirmed ones last.
     pub fn transactions(&self) -> Vec<OnchainTransaction> {
         self.0.view.load().transactions.clone()
+    }
+
+    /// A transaction that the wallet has ever seen, also one that has left the chain; `None` if it has not.
+    pub fn transaction(&self, txid: Txid) -> Option<Transaction> {
+        let found = self.0.state().wallet.tx_graph().get_tx(txid);
+        found.map(|transaction| (*transaction).clone())
     }
 
     /// Applies the transactions that were recorded and committed since the last call. Call it after a commit that contains a

@@ -35,6 +35,15 @@ pub fn clear(tx: &WriteTx<'_>, code: &str, subject: &str) -> Result<bool, Error>
     Ok(deleted == 1)
 }
 
+/// The subjects of the facts with this code that were raised before a time (unix milliseconds).
+pub fn raised_before(connection: &Connection, code: &str, time: i64) -> Result<Vec<String>, Error> {
+    let mut statement = connection.prepare_cached(
+        "SELECT subject FROM attention WHERE code = ?1 AND raised_at < ?2 ORDER BY subject",
+    )?;
+    let rows = statement.query_map(params![code, time], |row| row.get(0))?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
 /// All facts, oldest first.
 pub fn list(connection: &Connection) -> Result<Vec<Attention>, Error> {
     let mut statement = connection.prepare_cached(

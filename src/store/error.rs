@@ -2,12 +2,22 @@
 
 use std::path::PathBuf;
 
+use rusqlite::ErrorCode;
+
 /// A failure of the database, or data in it that cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// SQLite failed.
     #[error("the wallet database failed: {0}")]
-    Sqlite(#[from] rusqlite::Error),
+    Sqlite(rusqlite::Error),
+    /// The disk is full. The write changed nothing.
+    #[error(
+        "the disk with the wallet database is full; nothing was changed. Free space on it, then try again"
+    )]
+    DiskFull,
+    /// The database cannot be written. The write changed nothing.
+    #[error("the wallet database cannot be written: {0}")]
+    Unwritable(String),
     /// The schema could not be brought up to date.
     #[error("the wallet database could not be upgraded: {0}")]
     Migration(#[from] rusqlite_migration::Error),
@@ -47,7 +57,24 @@ pub enum Error {
     Closed,
 }
 
+impl From<rusqlite::Error> for Error {
+    fn from(error: rusqlite::Error) -> Error {
+        match error.sqlite_error_code() {
+            Some(ErrorCode::DiskFull | ErrorCode::ReadOnly) => Error::unwritten(&error),
+            _ => Error::Sqlite(error),
+        }
+    }
+}
+
 impl Error {
+    /// The error of a write that was rolled back because of `cause`.
+    pub(super) fn unwritten(cause: &rusqlite::Error) -> Error {
+        match cause.sqlite_error_code() {
+            Some(ErrorCode::DiskFull) => Error::DiskFull,
+            _ => Error::Unwritable(cause.to_string()),
+        }
+    }
+
     /// A stored value that does not decode.
     pub fn corrupt(what: &'static str, detail: impl ToString) -> Error {
         Error::Corrupt {

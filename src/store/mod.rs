@@ -17,6 +17,7 @@ mod reader;
 mod snapshot;
 #[cfg(test)]
 mod tests;
+mod uncertain;
 pub mod vtxo;
 pub mod vtxo_body;
 pub mod wallet;
@@ -29,6 +30,8 @@ use arc_swap::ArcSwap;
 
 pub use error::Error;
 pub use snapshot::LiveVtxos;
+#[cfg(feature = "failpoints")]
+pub(crate) use uncertain::CommitFailure;
 pub use writer::WriteTx;
 
 /// A handle to the open database. Clones share it; the last one to go closes it.
@@ -65,7 +68,8 @@ impl Store {
     /// When `body` fails, everything that it wrote is rolled back. It runs to completion even if the caller stops waiting.
     ///
     /// # Errors
-    /// What `body` returns, or a store error when the commit itself fails.
+    /// What `body` returns; [`Error::DiskFull`] or [`Error::Unwritable`] when the disk refuses it, and then nothing is written. A commit
+    /// whose outcome is not known ends the process.
     pub async fn write<T, E, F>(&self, body: F) -> Result<T, E>
     where
         F: FnOnce(&mut WriteTx<'_>) -> Result<T, E> + Send + 'static,

@@ -183,6 +183,26 @@ pub fn id_of_operation(
         .optional()?)
 }
 
+/// Whether a movement of another operation has spent this VTXO. A refresh under way, or one that failed, has not.
+pub fn is_spent_by_another(
+    connection: &Connection,
+    vtxo: VtxoId,
+    operation: &OperationId,
+) -> Result<bool, Error> {
+    let sql = "SELECT EXISTS (
+            SELECT 1 FROM movement_vtxo JOIN movement ON movement.id = movement_vtxo.movement
+            WHERE role = 'input' AND vtxo = ?1 AND operation IS NOT ?2
+              AND (status = 'successful' OR (status = 'pending' AND subsystem <> ?3)))";
+    Ok(connection.prepare_cached(sql)?.query_row(
+        params![
+            vtxo.to_bytes(),
+            operation.as_str(),
+            column(Subsystem::Refresh)
+        ],
+        |row| row.get(0),
+    )?)
+}
+
 /// The movement with this number.
 pub fn get(connection: &Connection, id: MovementId) -> Result<Option<Movement>, Error> {
     Ok(select(connection, "WHERE id = ?1", [id.0])?.pop())
@@ -276,8 +296,9 @@ fn attach_transfers(connection: &Connection, movement: &mut Movement) -> Result<
 }
 
 fn attach_vtxos(connection: &Connection, movement: &mut Movement) -> Result<(), Error> {
-    let mut statement =
-        connection.prepare_cached("SELECT role, vtxo FROM movement_vtxo WHERE movement = ?1")?;
+    let mut statement = connection.prepare_cached(
+        "SELECT role, vtxo FROM movement_vtxo WHERE movement = ?1 ORDER BY role, vtxo",
+    )?;
     let mut rows = statement.query([movement.id.0])?;
     while let Some(row) = rows.next()? {
         let id = VtxoId::from_slice(&row.get::<_, Vec<u8>>(1)?)

@@ -111,7 +111,8 @@ pub fn release(tx: &WriteTx<'_>, operation: &str) -> Result<(), Error> {
 
 /// Every coin that some operation holds.
 pub fn held(connection: &Connection) -> Result<Vec<OutPoint>, Error> {
-    let mut statement = connection.prepare_cached("SELECT txid, vout FROM onchain_hold")?;
+    let mut statement =
+        connection.prepare_cached("SELECT txid, vout FROM onchain_hold ORDER BY txid, vout")?;
     let rows = statement.query_map([], |row| {
         Ok(OutPoint::new(
             Txid::from_byte_array(row.get(0)?),

@@ -53,7 +53,11 @@ pub(super) fn writable(path: &Path) -> Result<Connection, Error> {
     connection.pragma_update(None, "foreign_keys", "ON")?;
     connection.set_prepared_statement_cache_capacity(128);
     match MIGRATIONS.to_latest(&mut connection) {
-        Ok(()) => Ok(connection),
+        Ok(()) => {
+            // After a failed sync, the kernel can show commits that the disk does not have; copying them writes them once more.
+            connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?;
+            Ok(connection)
+        }
         Err(rusqlite_migration::Error::MigrationDefinition(
             rusqlite_migration::MigrationDefinitionError::DatabaseTooFarAhead,
         )) => Err(Error::TooNew {

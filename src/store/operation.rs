@@ -120,10 +120,29 @@ pub fn get(connection: &Connection, id: &OperationId) -> Result<Option<Operation
     row.transpose()
 }
 
+/// The operations of a kind that have not succeeded, and those whose state contains `text`, oldest first.
+pub fn search(
+    connection: &Connection,
+    kind: OperationKind,
+    text: &str,
+) -> Result<Vec<OperationRow>, Error> {
+    let sql = format!(
+        "SELECT {COLUMNS} FROM operation WHERE kind = ?1 AND (outcome IS NOT 'done' OR instr(state, ?2) > 0)
+         ORDER BY created_at, id"
+    );
+    let mut statement = connection.prepare_cached(&sql)?;
+    let mut rows = statement.query([kind.name(), text])?;
+    let mut found = Vec::new();
+    while let Some(row) = rows.next()? {
+        found.push(operation(row)?);
+    }
+    Ok(found)
+}
+
 /// Every operation that is not finished, oldest first.
 pub fn unfinished(connection: &Connection) -> Result<Vec<OperationRow>, Error> {
     let sql = format!(
-        "SELECT {COLUMNS} FROM operation WHERE finished_at IS NULL ORDER BY created_at, rowid"
+        "SELECT {COLUMNS} FROM operation WHERE finished_at IS NULL ORDER BY created_at, id"
     );
     let mut statement = connection.prepare_cached(&sql)?;
     let mut rows = statement.query([])?;

@@ -219,3 +219,97 @@ async fn a_spent_vtxo_never_becomes_spendable_again() {
         .await;
     assert!(matches!(seized, Err(Error::Conflict(_))), "{seized:?}");
 }
+
+/// Lets `writes` queue up behind a write that waits for all of them, so that they share a commit.
+async fn together<T>(store: &Store, writes: impl Future<Output = T>) -> T {
+    let (release, gate) = std::sync::mpsc::channel();
+    let first = store.write(move |_| {
+        gate.recv().unwrap();
+        Ok::<_, Error>(())
+    });
+    let queued = async { release.send(()).unwrap() };
+    let (_, answers, ()) = tokio::join!(first, writes, queued);
+    answers
+}
+
+#[tokio::test]
+async fn a_full_disk_undoes_the_whole_commit_and_says_so() {
+    let (_folder, store) = store();
+    let (before, large, after) = (dummy(1_000, 100), dummy(2_000, 100), dummy(3_000, 100));
+    let before = store.write(move |tx| vtxo::insert(tx, &before, VtxoState::Spendable));
+    let large = store.write(move |tx| {
+        // The smallest possible limit is the present size.
+        tx.pragma_update(None, "max_page_count", 1)?;
+        vtxo::insert(tx, &large, VtxoState::Spendable)?;
+        let body = vec![0_u8; 1_000_000];
+        tx.execute(
+            "INSERT INTO vtxo_body (id, body) VALUES (zeroblob(36), ?1)",
+            [body],
+        )?;
+        Ok::<_, Error>(())
+    });
+    let after = store.write(move |tx| vtxo::insert(tx, &after, VtxoState::Spendable));
+    let writes = async { tokio::join!(before, large, after) };
+    let (before, large, after) = together(&store, writes).await;
+    assert!(matches!(large, Err(Error::DiskFull)), "{large:?}");
+    for neighbour in [before, after] {
+        assert!(
+            matches!(neighbour, Err(Error::Unwritable(_))),
+            "{neighbour:?}"
+        );
+    }
+    let stored = store.read(|connection| vtxo::list(connection, None, None));
+    assert!(stored.await.unwrap().is_empty());
+    assert!(store.live_vtxos().iter().next().is_none());
+
+    let room = |tx: &mut super::WriteTx<'_>| {
+        Ok::<_, Error>(tx.pragma_update(None, "max_page_count", 1_000_000)?)
+    };
+    store.write(room).await.unwrap();
+    insert(&store, 4_000, 100).await;
+    assert_eq!(store.live_vtxos().iter().count(), 1);
+}
+
+#[tokio::test]
+async fn a_database_that_refuses_writes_is_still_read() {
+    let (_folder, store) = store();
+    insert(&store, 1_000, 100).await;
+    let refuse =
+        |tx: &mut super::WriteTx<'_>| Ok::<_, Error>(tx.pragma_update(None, "query_only", true)?);
+    store.write(refuse).await.unwrap();
+    let vtxo = dummy(2_000, 100);
+    let written = store.write(move |tx| vtxo::insert(tx, &vtxo, VtxoState::Spendable));
+    let written = written.await;
+    assert!(matches!(written, Err(Error::Unwritable(_))), "{written:?}");
+    let stored = store.read(|connection| vtxo::list(connection, None, None));
+    assert_eq!(stored.await.unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn every_table_has_a_primary_key() {
+    let (_folder, store) = store();
+    let without = store.read(|connection| {
+        let mut tables = connection.prepare(
+            "SELECT name FROM sqlite_master AS tables WHERE type = 'table' AND name NOT LIKE 'sqlite_%'
+             AND NOT EXISTS (SELECT 1 FROM pragma_table_info(tables.name) WHERE pk > 0)",
+        )?;
+        let names = tables.query_map([], |row| row.get::<_, String>(0))?;
+        Ok::<_, Error>(names.collect::<Result<Vec<_>, _>>()?)
+    });
+    assert_eq!(without.await.unwrap(), Vec::<String>::new());
+}
+
+/// A row's hidden number is not part of the data: a copy or a VACUUM can change it.
+#[test]
+fn no_list_is_ordered_by_the_hidden_row_number() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src/store");
+    for file in std::fs::read_dir(folder).unwrap() {
+        let path = file.unwrap().path();
+        let text = std::fs::read_to_string(&path).unwrap();
+        let queries = text.split("ORDER BY").skip(1);
+        let terms = queries.filter_map(|query| query.split('"').next());
+        for terms in terms.filter(|_| !path.ends_with("tests.rs")) {
+            assert!(!terms.contains("rowid"), "{}: {terms}", path.display());
+        }
+    }
+}

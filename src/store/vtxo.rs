@@ -56,7 +56,7 @@ fn records(
 
 /// Every VTXO that is not spent.
 pub(super) fn all_live(connection: &Connection) -> Result<Vec<Arc<VtxoRecord>>, Error> {
-    records(connection, "state <> 'spent'", [])
+    records(connection, "state <> 'spent' ORDER BY id", [])
 }
 
 /// VTXOs in any state, by ascending expiry and descending amount: at most `limit` of those that come after `after`.
@@ -93,7 +93,7 @@ pub fn held_by(
     connection: &Connection,
     holder: &OperationId,
 ) -> Result<Vec<Arc<VtxoRecord>>, Error> {
-    records(connection, "holder = ?1", [holder.as_str()])
+    records(connection, "holder = ?1 ORDER BY id", [holder.as_str()])
 }
 
 /// Passes the spendable VTXOs to `take`, by ascending expiry and descending exit depth, until it returns false: selection reads no
@@ -115,16 +115,21 @@ pub fn walk_spendable(
     Ok(())
 }
 
-/// At most `limit` VTXOs whose signed chain the server lacks or whose id is not in the recovery mailbox. Their order is random, so
-/// that VTXOs that the server refuses do not block the others. Boards that are not registered are left out: the server
-/// does not know them yet.
-pub fn to_catch_up(connection: &Connection, limit: usize) -> Result<Vec<Arc<VtxoRecord>>, Error> {
-    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+/// At most `limit` VTXOs, by id and after `after`, whose signed chain the server lacks or whose id is not in the recovery mailbox.
+/// Boards that are not registered are left out: the server does not know them yet.
+pub fn to_catch_up(
+    connection: &Connection,
+    after: Option<VtxoId>,
+    limit: usize,
+) -> Result<Vec<Arc<VtxoRecord>>, Error> {
     records(
         connection,
-        "(registered = 0 OR backed_up = 0) AND state IN ('spendable', 'locked')
-         AND (holder IS NULL OR holder NOT LIKE 'board.%') ORDER BY random() LIMIT ?1",
-        [limit],
+        "(registered = 0 OR backed_up = 0) AND state IN ('spendable', 'locked') AND id > ?1
+         AND (holder IS NULL OR holder NOT LIKE 'board.%') ORDER BY id LIMIT ?2",
+        params![
+            after.map_or_else(Vec::new, |id| id.to_bytes().to_vec()),
+            i64::try_from(limit).unwrap_or(i64::MAX)
+        ],
     )
 }
 
@@ -182,6 +187,16 @@ pub fn seize(tx: &mut WriteTx<'_>, id: VtxoId, holder: &OperationId) -> Result<(
     })
 }
 
+/// Marks a VTXO as spent by the operation that holds it.
+///
+/// # Errors
+/// [`Error::Conflict`] when it is not locked for this operation.
+pub fn spend_held(tx: &mut WriteTx<'_>, id: VtxoId, holder: &OperationId) -> Result<(), Error> {
+    transition(tx, id, VtxoState::Spent, |state| {
+        *state == VtxoState::Locked(Some(holder.clone()))
+    })
+}
+
 /// Marks a VTXO as spent.
 ///
 /// # Errors
@@ -189,6 +204,36 @@ pub fn seize(tx: &mut WriteTx<'_>, id: VtxoId, holder: &OperationId) -> Result<(
 pub fn spend(tx: &mut WriteTx<'_>, id: VtxoId) -> Result<(), Error> {
     transition(tx, id, VtxoState::Spent, |state| {
         *state != VtxoState::Exited
+    })
+}
+
+/// Sets a spendable VTXO aside: no operation takes it, and none holds it.
+///
+/// # Errors
+/// [`Error::Conflict`] when it is in another state or unknown.
+pub fn set_aside(tx: &mut WriteTx<'_>, id: VtxoId) -> Result<(), Error> {
+    transition(tx, id, VtxoState::Locked(None), |state| {
+        *state == VtxoState::Spendable
+    })
+}
+
+/// Marks a VTXO that no operation holds as exited.
+///
+/// # Errors
+/// [`Error::Conflict`] when an operation holds it, or it is spent or unknown.
+pub fn exit(tx: &mut WriteTx<'_>, id: VtxoId) -> Result<(), Error> {
+    transition(tx, id, VtxoState::Exited, |state| {
+        matches!(state, VtxoState::Spendable | VtxoState::Locked(None))
+    })
+}
+
+/// Makes a VTXO spendable again that was set aside or exited: the chain or the server has changed its mind.
+///
+/// # Errors
+/// [`Error::Conflict`] when an operation holds it, or it is spent or unknown (H54).
+pub fn reinstate(tx: &mut WriteTx<'_>, id: VtxoId) -> Result<(), Error> {
+    transition(tx, id, VtxoState::Spendable, |state| {
+        matches!(state, VtxoState::Exited | VtxoState::Locked(None))
     })
 }
 

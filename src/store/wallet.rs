@@ -60,11 +60,17 @@ pub fn get(connection: &Connection) -> Result<Option<WalletRow>, Error> {
     }))
 }
 
-/// Pins the server's public key and mailbox key; keys that are pinned already are not changed.
-pub fn pin_server(tx: &WriteTx<'_>, server: &PublicKey, mailbox: &PublicKey) -> Result<(), Error> {
+/// Pins the server's public key and mailbox key, unless keys are pinned already. Returns the pinned ones.
+pub fn pin_server(
+    tx: &WriteTx<'_>,
+    server: PublicKey,
+    mailbox: PublicKey,
+) -> Result<(PublicKey, PublicKey), Error> {
     tx.execute(
         "UPDATE wallet SET server_pubkey = ?1, mailbox_pubkey = ?2 WHERE server_pubkey IS NULL",
         params![server.serialize(), mailbox.serialize()],
     )?;
-    Ok(())
+    get(tx)?
+        .and_then(|row| row.server_keys)
+        .ok_or_else(|| Error::Conflict("the database holds no wallet".into()))
 }

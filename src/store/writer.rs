@@ -6,10 +6,10 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use arc_swap::ArcSwap;
-use rusqlite::Connection;
+use rusqlite::{Connection, ErrorCode};
 use tokio::sync::{mpsc, oneshot};
 
-use super::{Error, LiveVtxos};
+use super::{Error, LiveVtxos, uncertain};
 use crate::model::VtxoRecord;
 
 /// How many writes may share one commit.
@@ -19,12 +19,20 @@ const MAX_BATCH: usize = 256;
 pub struct WriteTx<'c> {
     connection: &'c Connection,
     changed: Vec<Arc<VtxoRecord>>,
+    #[cfg(feature = "failpoints")]
+    commit_failure: Option<uncertain::CommitFailure>,
 }
 
 impl WriteTx<'_> {
     /// Registers a changed VTXO row; the snapshot gets it once the transaction is durable.
     pub(super) fn vtxo_changed(&mut self, record: Arc<VtxoRecord>) {
         self.changed.push(record);
+    }
+
+    /// Makes the commit of this transaction fail.
+    #[cfg(feature = "failpoints")]
+    pub(crate) fn fail_commit(&mut self, failure: uncertain::CommitFailure) {
+        self.commit_failure = Some(failure);
     }
 }
 
@@ -152,11 +160,10 @@ fn run(connection: &Connection, mut jobs: mpsc::Receiver<Box<dyn Job>>, live: &A
                 }
                 batch.into_iter().for_each(|job| job.settle(Ok(())));
             }
-            Err(error) => {
-                tracing::error!(%error, "database commit failed");
-                let text = error.to_string();
+            Err(cause) => {
+                tracing::error!(%cause, "database write failed and was rolled back");
                 for job in batch {
-                    job.settle(Err(Error::Conflict(text.clone())));
+                    job.settle(Err(Error::unwritten(&cause)));
                 }
             }
         }
@@ -164,26 +171,56 @@ fn run(connection: &Connection, mut jobs: mpsc::Receiver<Box<dyn Job>>, live: &A
 }
 
 /// Runs a batch in one transaction, and returns the VTXO rows that it changed.
+///
+/// # Errors
+/// The transaction is rolled back, on disk too. If the disk may hold it all the same, the process ends.
 fn commit(
     connection: &Connection,
     batch: &mut [Box<dyn Job>],
-) -> Result<Vec<Arc<VtxoRecord>>, Error> {
+) -> rusqlite::Result<Vec<Arc<VtxoRecord>>> {
     let transaction =
         rusqlite::Transaction::new_unchecked(connection, rusqlite::TransactionBehavior::Immediate)?;
     let mut tx = WriteTx {
         connection: &transaction,
         changed: Vec::new(),
+        #[cfg(feature = "failpoints")]
+        commit_failure: None,
     };
     for job in batch {
         let kept = tx.changed.len();
         tx.execute_batch("SAVEPOINT job")?;
-        if !job.run(&mut tx) {
+        let keep = job.run(&mut tx);
+        // A full or broken disk makes SQLite roll back the whole transaction, with the writes that ran before. A further statement
+        // would commit by itself.
+        if tx.is_autocommit() {
+            return Err(rolled_back());
+        }
+        if !keep {
             tx.changed.truncate(kept);
             tx.execute_batch("ROLLBACK TO job")?;
         }
         tx.execute_batch("RELEASE job")?;
     }
-    let changed = tx.changed;
-    transaction.commit()?;
-    Ok(changed)
+    // Writes the pages to the log, without the mark of a commit: what the disk refuses, it refuses before the commit.
+    tx.cache_flush()?;
+    let changed = std::mem::take(&mut tx.changed);
+    #[cfg(feature = "failpoints")]
+    if let Some(failure) = tx.commit_failure {
+        failure.happen(transaction);
+    }
+    match transaction.commit() {
+        Ok(()) => Ok(changed),
+        // The page with the mark of the commit did not fit, so there is no commit. What fails after it, the sync of the log and the
+        // growth of its index, has other codes.
+        Err(cause) if cause.sqlite_error_code() == Some(ErrorCode::DiskFull) => Err(cause),
+        Err(cause) => uncertain::end_process(&cause),
+    }
+}
+
+/// The error of a transaction that a failed statement has rolled back.
+fn rolled_back() -> rusqlite::Error {
+    rusqlite::Error::SqliteFailure(
+        rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_ABORT_ROLLBACK),
+        Some("a statement failed, and SQLite rolled back all writes of the commit".into()),
+    )
 }

@@ -150,7 +150,18 @@ impl std::error::Error for Error {
 
 impl From<store::Error> for Error {
     fn from(error: store::Error) -> Error {
-        Error::internal(error)
+        match error {
+            store::Error::DiskFull => Error::unavailable("disk_full", error.to_string()),
+            store::Error::Unwritable(_) => {
+                let message = "the wallet database cannot be written; nothing was changed. Check its disk and the permissions of its files, then try again";
+                let caller = Error::unavailable("database_unwritable", message);
+                Error {
+                    source: Some(std::sync::Arc::new(error.into())),
+                    ..caller
+                }
+            }
+            other => Error::internal(other),
+        }
     }
 }
 

@@ -21,6 +21,7 @@ use bitcoin_ext::BlockDelta;
 
 use crate::ark::Server;
 use crate::chain::ChainSource;
+use crate::config::FeeCeilings;
 use crate::onchain::OnchainWallet;
 use crate::store::Store;
 
@@ -61,8 +62,10 @@ pub struct Wallet {
     attempt_keys: flows::refresh::AttemptKeyring,
     /// Messages of the mailbox are worked off one at a time.
     mailbox_turn: tokio::sync::Mutex<()>,
-    /// Something came in that the server's copy should follow.
-    received: tokio::sync::Notify,
+    /// The watch on what the VTXOs hang from.
+    chain_watch: coins::watch::ChainWatch,
+    /// The wallet may have got VTXOs that the server's copy lacks.
+    vtxos_arrived: tokio::sync::Notify,
 }
 
 /// What the operator decided.
@@ -83,4 +86,6 @@ struct Settings {
     /// How long a vanished offboard transaction is broadcast again.
     offboard_grace: Duration,
     manual_sync: bool,
+    /// The highest fees of the Ark server that are paid.
+    ceilings: FeeCeilings,
 }

@@ -9,7 +9,7 @@ use bitcoin::Network;
 use bitcoin::bip32::Fingerprint;
 use bitcoin_ext::BlockHeight;
 
-use crate::ark::{PinnedKeys, Server, ServerConfig};
+use crate::ark::{Contact, Margins, PinnedKeys, Server, ServerConfig};
 use crate::chain::{self, BackendConfig, BitcoindAuth, ChainConfig, ChainSource};
 use crate::config::{self, WalletConfig};
 use crate::onchain::{OnchainWallet, ScanStart};
@@ -17,6 +17,7 @@ use crate::store::Store;
 use crate::store::wallet::{self as row, WalletRow};
 use crate::wallet::account::balance::BalanceCache;
 use crate::wallet::account::keys::WalletKeys;
+use crate::wallet::coins::watch::ChainWatch;
 use crate::wallet::engine::Registry;
 use crate::wallet::flows::refresh::{AttemptKeyring, RoundEvents};
 use crate::wallet::{Error, Result, Settings, Wallet};
@@ -57,15 +58,18 @@ impl Wallet {
             .map_err(refuse_unusable)?;
         let keys = WalletKeys::new(&options.mnemonic, network);
         let server = connect_server(&options.config, network, None)?;
-        match server.check().await {
-            Ok(_) => {}
+        let contact = match server.check().await {
+            Ok(Contact::New(contact)) => Some(contact),
+            Ok(Contact::Standing(_)) => None,
             Err(error) if options.allow_offline_server => {
                 tracing::warn!(%error, "Ark server not reachable; creating the wallet without it");
+                None
             }
             Err(error) => return Err(error.into()),
-        }
+        };
         let store = open_store(options.database.clone()).await?;
-        let (fingerprint, pinned) = (keys.fingerprint(), server.pinned());
+        let fingerprint = keys.fingerprint();
+        let pinned = contact.as_ref().map(|contact| contact.keys());
         store
             .write(move |tx| {
                 if row::get(tx)?.is_some() {
@@ -75,11 +79,15 @@ impl Wallet {
                     ));
                 }
                 row::insert(tx, network, fingerprint)?;
-                Ok(pinned.map_or(Ok(()), |keys| {
-                    row::pin_server(tx, &keys.server, &keys.mailbox)
-                })?)
+                if let Some(keys) = pinned {
+                    row::pin_server(tx, keys.server, keys.mailbox)?;
+                }
+                Ok(())
             })
             .await?;
+        if let (Some(contact), Some(pinned)) = (contact, pinned) {
+            server.accept(*contact, pinned)?;
+        }
         let scan = match (options.restored, options.birthday) {
             (false, _) => ScanStart::Tip,
             (true, Some(birthday)) => ScanStart::From(birthday),
@@ -158,6 +166,7 @@ async fn assemble(
         offboard_confirmations: config.offboard_required_confirmations(network),
         offboard_grace: config.offboard_lost_tx_grace_period,
         manual_sync: config.daemon_manual_sync,
+        ceilings: config.fee_ceilings,
     };
     let wallet = Arc::new(Wallet {
         keys: Arc::new(keys),
@@ -172,7 +181,8 @@ async fn assemble(
         round_events: RoundEvents::new(),
         attempt_keys: AttemptKeyring::default(),
         mailbox_turn: tokio::sync::Mutex::new(()),
-        received: tokio::sync::Notify::new(),
+        chain_watch: ChainWatch::default(),
+        vtxos_arrived: tokio::sync::Notify::new(),
     });
     wallet.resume_operations().await?;
     Ok(wallet)
@@ -264,7 +274,10 @@ fn connect_server(
             .server_access_token
             .as_ref()
             .map(|token| token.expose().to_owned()),
-        exit_margin: config.vtxo_exit_margin,
+        margins: Margins {
+            exit: config.vtxo_exit_margin,
+            refresh: config.vtxo_refresh_expiry_threshold(network),
+        },
     };
     Ok(Server::new(config, pinned))
 }

@@ -7,45 +7,115 @@ use std::time::Duration;
 use ark_lib::ArkInfo;
 use tokio::sync::watch;
 
+use crate::ark::{self, Contact, PinnedKeys};
 use crate::chain::Tip;
+use crate::model::Attention;
 use crate::store::wallet as row;
 use crate::wallet::{Result, Wallet};
 
 /// How long a sync waits for the operations that it woke.
 const SYNC_PATIENCE: Duration = Duration::from_secs(30);
 
+/// Seconds by which the clocks of server and wallet may differ. The proof that opens the stream of the mailbox lives ten seconds.
+const MAX_CLOCK_SKEW: u64 = 5;
+/// The code under which [`Wallet::attention`] lists a larger difference.
+const CLOCK_SKEW: &str = "clock_skew";
+
 impl Wallet {
-    /// Runs every off-chain pass once: tip, rounds, fee rates, mailbox, quarantine, operations, the server's copy. Logs the
+    /// Runs every off-chain pass once: tip, rounds, fee rates, mailbox, quarantine, the watch on the
+    /// chain, operations, the server's copy. Logs the
     /// passes that fail; the background loops run them again.
     pub async fn sync(self: &Arc<Wallet>) {
         // Boards and the quarantine depend on the tip, so it comes first.
         log_failure("tip", self.tip().await);
         log_failure("rounds", self.ask_for_rounds().await);
-        let (fees, mailbox, quarantine, ()) = tokio::join!(
+        let (fees, mailbox, quarantine, watch, ()) = tokio::join!(
             self.refresh_fee_rates(),
             self.sync_mailbox(),
             self.review_quarantine(),
+            self.watch_vtxos(),
             self.operations.nudge_all(SYNC_PATIENCE),
         );
         log_failure("fee rates", fees);
         log_failure("mailbox", mailbox);
         log_failure("quarantine", quarantine);
+        log_failure("watch on the chain", watch);
         log_failure("server copy", self.catch_up().await);
     }
 
-    /// Connects to the Ark server, or checks an existing connection. Stores the server's keys at the first contact.
+    /// Connects to the Ark server, or checks an existing connection. A new connection is used when the keys on disk are the server's; at
+    /// the first contact they are written before (H59).
     ///
     /// # Errors
-    /// `server_unavailable`; `server_unsafe` if its parameters or keys are not acceptable.
+    /// `server_unavailable`; `server_unsafe` if its parameters or keys are not acceptable; the database's.
     pub async fn check_server(&self) -> Result<Arc<ArkInfo>> {
-        let was_pinned = self.server.pinned().is_some();
-        let info = self.server.check().await?;
-        if !was_pinned && let Some(keys) = self.server.pinned() {
-            self.store
-                .write(move |tx| row::pin_server(tx, &keys.server, &keys.mailbox))
-                .await?;
+        let checked = self.server.check().await;
+        self.note_safety(checked.as_ref().err()).await?;
+        let new = match checked? {
+            Contact::Standing(info) => return Ok(info),
+            Contact::New(new) => new,
+        };
+        let stored = self.store.read(row::get).await?;
+        let pinned = match stored.and_then(|row| row.server_keys) {
+            Some(pinned) => pinned,
+            None => {
+                let keys = new.keys();
+                self.store
+                    .write(move |tx| row::pin_server(tx, keys.server, keys.mailbox))
+                    .await?
+            }
+        };
+        let (server, mailbox) = pinned;
+        let accepted = self.server.accept(*new, PinnedKeys { server, mailbox });
+        self.note_safety(accepted.as_ref().err()).await?;
+        Ok(accepted?)
+    }
+
+    /// The clock of the Ark server minus the clock of this machine, in seconds, if it is so large that proofs of ours could be refused.
+    pub fn excessive_clock_skew(&self) -> Option<i64> {
+        let skew = self.server.clock_skew();
+        skew.filter(|skew| skew.unsigned_abs() > MAX_CLOCK_SKEW)
+    }
+
+    /// Shows, or shows no longer, that the clocks differ by `skew` seconds (H58).
+    ///
+    /// # Errors
+    /// Only the database's.
+    pub async fn report_clock_skew(&self, skew: Option<i64>) -> Result<()> {
+        let Some(skew) = skew else {
+            return self.clear(CLOCK_SKEW, String::new()).await;
+        };
+        let side = if skew > 0 { "behind" } else { "ahead of" };
+        self.raise(Attention {
+            code: CLOCK_SKEW.into(),
+            subject: String::new(),
+            message: format!(
+                "the clock of this machine is {} seconds {side} the clock of the Ark server",
+                skew.unsigned_abs()
+            ),
+            what_to_do: "set the clock of this machine, best with NTP. Until then payments can arrive up to 30 seconds late, or not at all"
+                .into(),
+        })
+        .await
+    }
+
+    /// Shows that the server's keys or limits are not safe, until they are.
+    async fn note_safety(&self, failure: Option<&ark::Error>) -> Result<()> {
+        let (code, subject) = ("server_unsafe", String::new());
+        match failure {
+            Some(ark::Error::Unsafe(reason)) => {
+                self.raise(Attention {
+                    code: code.into(),
+                    subject,
+                    message: format!("The Ark server's keys or limits are not safe, and the wallet does not work with it: {reason}."),
+                    what_to_do: "Ask the operator of the server. If the address is right and this does not change, exit the VTXOs before they expire.".into(),
+                })
+                .await
+            }
+            // Without an answer, what was known stays true.
+            Some(_) => Ok(()),
+            None => self.clear(code, subject).await,
         }
-        Ok(info)
     }
 
     /// Resolves when a call to the server fails in a way that the connection may be the reason of.
@@ -87,9 +157,9 @@ impl Wallet {
         Ok(())
     }
 
-    /// Resolves when a mailbox message or a quarantined VTXO was processed since the last call.
-    pub async fn something_received(&self) {
-        self.received.notified().await;
+    /// Resolves when the wallet may have got VTXOs since the last call, from a payer or from an operation of its own.
+    pub async fn vtxos_arrived(&self) {
+        self.vtxos_arrived.notified().await;
     }
 
     /// The interval between syncs when nothing else starts one.

@@ -43,8 +43,8 @@ fn add_payment(tx: &Transaction<'_>, number: u32, address: &str) -> rusqlite::Re
     let id = vtxo.id().to_bytes();
     let weight: Weight = vtxo.transactions().map(|item| item.tx.weight()).sum();
     tx.execute(
-        "INSERT INTO vtxo (id, amount, expiry_height, exit_depth, exit_tx_weight, state, registered, backed_up, bare, genesis)
-         VALUES (?1, ?2, ?3, ?4, ?5, 'spendable', 1, 1, ?6, ?7)",
+        "INSERT INTO vtxo (id, amount, expiry_height, exit_depth, exit_tx_weight, state, registered, backed_up, bare)
+         VALUES (?1, ?2, ?3, ?4, ?5, 'spendable', 1, 1, ?6)",
         params![
             id,
             vtxo.amount().to_sat(),
@@ -52,8 +52,11 @@ fn add_payment(tx: &Transaction<'_>, number: u32, address: &str) -> rusqlite::Re
             vtxo.exit_depth(),
             weight.to_wu(),
             vtxo.to_bare().serialize(),
-            vtxo.serialize_genesis(),
         ],
+    )?;
+    tx.execute(
+        "INSERT INTO vtxo_body (id, body) VALUES (?1, ?2)",
+        params![id, vtxo.serialize()],
     )?;
     tx.execute(
         "INSERT INTO movement (status, subsystem, intended_balance, effective_balance, offchain_fee,

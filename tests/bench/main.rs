@@ -2,7 +2,13 @@
 //!
 //! Everything is on loopback. The chain and the Ark server run in this process, the daemons are children, one at a time.
 
+#[path = "../support/fan_out.rs"]
+mod fan_out;
+#[path = "../support/faults.rs"]
+#[allow(dead_code, reason = "the tests need more of it")]
+mod faults;
 mod fill;
+mod large;
 mod process;
 mod proxy;
 mod rate;
@@ -75,20 +81,21 @@ impl Figures {
 async fn main() {
     let world = World::new().await;
     let proxy = Proxy::open(&world.sandbox.ark_url);
-    let payee = payee(&world).await;
+    let to = payee(&world).await;
 
     let mut ours = wallet(&world, &proxy, Product::Ours).await;
     let mut barkd = wallet(&world, &proxy, Product::Barkd).await;
     let mut sizes = vec![(BOARDS, figures(&mut ours), Some(figures(&mut barkd)))];
     let costs = (
-        cost(&mut ours, &proxy, &payee).await,
-        cost(&mut barkd, &proxy, &payee).await,
+        cost(&mut ours, &proxy, &to).await,
+        cost(&mut barkd, &proxy, &to).await,
     );
     for size in LARGE {
-        fill::fill(ours.folder(), size, &payee);
+        fill::fill(ours.folder(), size, &to);
         sizes.push((size, figures(&mut ours), None));
     }
-    println!("{}", report(&sizes, &costs.0, &costs.1));
+    let large = large::measure(payee).await;
+    println!("{}", report(&sizes, &costs.0, &costs.1, &large));
 }
 
 /// An address whose owner is away, so that nobody's receiving takes time from the payer.
@@ -179,7 +186,12 @@ async fn cost(daemon: &mut Daemon, proxy: &Proxy, payee: &str) -> Cost {
     cost
 }
 
-fn report(sizes: &[(u32, Figures, Option<Figures>)], ours: &Cost, theirs: &Cost) -> Table {
+fn report(
+    sizes: &[(u32, Figures, Option<Figures>)],
+    ours: &Cost,
+    theirs: &Cost,
+    large: &[(String, f64)],
+) -> Table {
     let mut table = Table::new();
     for (size, here, there) in sizes {
         let theirs = there.as_ref().map(Figures::rows);
@@ -193,6 +205,9 @@ fn report(sizes: &[(u32, Figures, Option<Figures>)], ours: &Cost, theirs: &Cost)
     }
     if let (Some(here), there) = (ours.flushes, theirs.flushes) {
         table.row("fsync and fdatasync per payment", here, there);
+    }
+    for (name, figure) in large {
+        table.row(name, *figure, None);
     }
     table
 }

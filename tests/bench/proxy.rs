@@ -13,6 +13,9 @@ use server_rpc::tonic::transport::server::TcpIncoming;
 use server_rpc::tonic::transport::{Channel, Endpoint, Server};
 use tower::Service;
 
+/// How long a call that is bound to happen may take.
+const PATIENCE: Duration = Duration::from_secs(90);
+
 /// Calls that keep a connection alive or follow a stream: nobody waits for them.
 const BACKGROUND: [&str; 4] = [
     "Handshake",
@@ -29,8 +32,16 @@ pub struct Proxy {
     calls: Calls,
 }
 
-/// When calls began and when their answers were there.
-type Calls = Arc<Mutex<Vec<(Instant, Instant)>>>;
+/// The calls whose answers are there.
+type Calls = Arc<Mutex<Vec<Call>>>;
+
+/// A call to the server.
+#[derive(Clone)]
+struct Call {
+    rpc: String,
+    begun: Instant,
+    ended: Instant,
+}
 
 impl Proxy {
     /// Opens a door to the server at `url`.
@@ -52,19 +63,49 @@ impl Proxy {
         }
     }
 
-    /// How long the server was busy between two moments, and with how many calls. Forgets them all.
+    /// How long the server was busy between two moments, and with how many calls.
     pub fn busy(&self, from: Instant, to: Instant) -> (Duration, usize) {
-        let mut calls =
-            std::mem::take(&mut *self.calls.lock().unwrap_or_else(PoisonError::into_inner));
-        calls.retain(|(begun, ended)| *begun >= from && *ended <= to);
-        calls.sort();
+        let mut calls = self
+            .calls
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
+        calls.retain(|call| call.begun >= from && call.ended <= to);
+        calls.sort_by_key(|call| call.begun);
         let mut busy = Duration::ZERO;
         let mut counted_to = from;
-        for (begun, ended) in &calls {
+        for Call { begun, ended, .. } in &calls {
             busy += ended.saturating_duration_since(counted_to.max(*begun));
             counted_to = counted_to.max(*ended);
         }
         (busy, calls.len())
+    }
+
+    /// Forgets all calls.
+    pub fn forget(&self) {
+        self.calls
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clear();
+    }
+
+    /// Waits until a call of this RPC that began after a moment is answered; tells when that was.
+    pub async fn answered(&self, rpc: &str, after: Instant) -> Instant {
+        loop {
+            let calls = self
+                .calls
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .clone();
+            let found = calls
+                .iter()
+                .find(|call| call.rpc == rpc && call.begun >= after);
+            if let Some(call) = found {
+                return call.ended;
+            }
+            assert!(after.elapsed() < PATIENCE, "{rpc} is not called");
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
     }
 }
 
@@ -87,16 +128,20 @@ impl Service<Request<Body>> for Door {
         let mut door = self.clone();
         Box::pin(async move {
             let rpc = request.uri().path().rsplit('/').next().unwrap_or_default();
-            let background = BACKGROUND.contains(&rpc);
+            let rpc = rpc.to_owned();
             let begun = Instant::now();
             let answer = async {
                 std::future::poll_fn(|context| door.server.poll_ready(context)).await?;
                 door.server.call(request).await
             };
             let answer = answer.await;
-            if !background {
+            if !BACKGROUND.contains(&rpc.as_str()) {
                 let mut calls = door.calls.lock().unwrap_or_else(PoisonError::into_inner);
-                calls.push((begun, Instant::now()));
+                calls.push(Call {
+                    rpc,
+                    begun,
+                    ended: Instant::now(),
+                });
             }
             Ok(answer.unwrap_or_else(|error| Status::unavailable(error.to_string()).into_http()))
         })

@@ -40,11 +40,12 @@ impl Question {
     }
 }
 
-/// Makes a kind of request fail, this many times or always.
+/// Makes a kind of request fail, this many times or always. It has to be made.
 fn fail(world: &World, question: Question, times: Option<u32>, action: &Value) {
-    for target in question.targets(world) {
-        world.chain_fault(json!({"target": target, "times": times, "action": action}));
-    }
+    let rules = question.targets(world).iter();
+    world.one_of_chain_faults(
+        rules.map(|target| json!({"target": target, "times": times, "action": action})),
+    );
 }
 
 fn answer(code: u16, body: impl Into<Value>) -> Value {

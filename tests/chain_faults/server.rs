@@ -84,8 +84,13 @@ async fn a_refresh_survives_a_chain_that_fails() {
         fail(&world, question, None, &action);
         world.round().await;
         world.mine(1).await;
-        daemon.get("/wallet/rounds").await.ok();
-        daemon.get("/wallet/balance").await.ok();
+        eventually("the chain fails", async || {
+            daemon.get("/wallet/rounds").await.ok();
+            daemon.get("/wallet/balance").await.ok();
+            daemon.post_empty("/wallet/sync").await;
+            (world.chain_faults_fired() > 0).then_some(())
+        })
+        .await;
         world.no_chain_faults();
         until_refreshed(&world, &daemon).await;
         world.no_faults();

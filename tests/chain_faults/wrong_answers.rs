@@ -306,8 +306,10 @@ async fn impossible_blocks_are_ignored() {
     };
     let tell_blocks = |height: u32| {
         let hash = answer(200, "ab".repeat(32));
-        world.chain_fault(json!({"target": "/blocks/tip/hash", "action": hash}));
-        world.chain_fault(json!({"target": "/blocks", "action": answer(200, with(height))}));
+        world.one_of_chain_faults([
+            json!({"target": "/blocks/tip/hash", "action": hash}),
+            json!({"target": "/blocks", "action": answer(200, with(height))}),
+        ]);
     };
     // Another genesis block.
     tell_blocks(0);

@@ -9,6 +9,9 @@ use crate::support::eventually;
 /// The amount of each board, in sat.
 const AMOUNT: u64 = 20_000;
 
+/// What is left of it after the server's fee, in sat.
+const NET: u64 = AMOUNT - 330;
+
 /// The victim boards.
 pub async fn board(run: &mut Run) {
     let mut scene = Scene::new().await;
@@ -36,10 +39,10 @@ pub async fn board(run: &mut Run) {
                 scene.world.mine(1).await;
             }
         }
-        let sum = AMOUNT * u64::try_from(times).unwrap();
+        let sum = NET * u64::try_from(times).unwrap();
         scene.victim.wait_for_spendable(sum).await;
         let boards = movements(&scene.victim, "board").await;
-        let board = ("successful".to_owned(), AMOUNT.cast_signed());
+        let board = ("successful".to_owned(), NET.cast_signed());
         assert_eq!(boards, vec![board; times]);
         scene.victim.post_empty("/onchain/sync").await.ok();
     }

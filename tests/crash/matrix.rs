@@ -95,24 +95,35 @@ pub struct Run {
     lost: Vec<LostAnswer>,
     kill_points: VecDeque<KillPoint>,
     current: Option<Case>,
-    all_lost: bool,
-    calls: Calls,
+    told: Told,
     is_complete: bool,
+}
+
+/// What a row has told.
+#[derive(Default)]
+struct Told {
+    /// The calls that were made.
+    calls: Calls,
+    /// The number of cases in which the victim was killed, if it was to be, and all answers were lost.
+    complete: usize,
+    /// The number of cases in which a call is not made whose answer was to be lost.
+    without_loss: usize,
 }
 
 impl Run {
     /// Ends the case before, and begins the next one. After the last one, checks that no sat is missing in the whole world.
     pub async fn next_case(&mut self, scene: &mut Scene) -> Option<Case> {
         if let Some(case) = &self.current {
-            if !self.all_lost && self.kill_points.is_empty() {
+            // The end of a case asserts that the victim was killed.
+            if self.story.tells(case) {
                 // Some calls are only made when all else is done.
-                eventually("the answers are lost", async || {
-                    scene.all_lost().then_some(())
-                })
-                .await;
+                let what = format!("the answers are lost: {:?}, {case}", self.story);
+                eventually(&what, async || scene.all_lost().then_some(())).await;
+                self.told.complete += 1;
+            } else {
+                self.told.without_loss += 1;
             }
-            self.all_lost |= scene.all_lost();
-            self.calls.extend(scene.end_case(case));
+            self.told.calls.extend(scene.end_case(case));
         }
         let Some(kill_point) = self.kill_points.pop_front() else {
             scene.assert_conserved().await;
@@ -162,30 +173,34 @@ where
         (Vec::new(), VecDeque::from([None])),
         (Vec::new(), kill_points.clone()),
     ];
-    let mut without_loss = planned.len();
+    let mut rows_without_loss = planned.len();
     let (mut seen, mut lost) = (Calls::new(), Calls::new());
     let mut found_by_loss = Vec::new();
+    let (mut complete, mut without_loss) = (0, 0);
     loop {
         for (answers, kill_points) in planned.drain(..) {
             rows.spawn_blocking(move || {
-                let calls = run_row(story, visit, &answers, kill_points);
-                (answers, calls)
+                let told = run_row(story, visit, &answers, kill_points);
+                (answers, told)
             });
         }
         let Some(row) = rows.join_next().await else {
             break;
         };
-        let (answers, calls) = row.unwrap_or_else(|panic| resume_unwind(panic.into_panic()));
+        let (answers, told) = row.unwrap_or_else(|panic| resume_unwind(panic.into_panic()));
+        complete += told.complete;
+        without_loss += told.without_loss;
+        let calls = told.calls;
         seen.extend(calls.iter().copied().filter(|rpc| story.depends_on(rpc)));
         let mut found = Vec::new();
         if answers.is_empty() {
-            without_loss -= 1;
+            rows_without_loss -= 1;
             found.push((answers, calls));
         } else {
             found_by_loss.push((answers, calls));
         }
         // A call that is made without any loss is lost alone, so these have to be known first.
-        if without_loss == 0 {
+        if rows_without_loss == 0 {
             found.append(&mut found_by_loss);
         }
         for (answers, calls) in found {
@@ -201,18 +216,18 @@ where
     }
     assert_eq!(seen, lost, "{story:?}: a call whose answer was never lost");
     println!(
-        "{story:?}: {} failpoints, lost answers: {lost:?}",
+        "{story:?}: {} failpoints, lost answers: {lost:?}; {complete} cases told, in {without_loss} more a call is not made",
         kill_points.len()
     );
 }
 
-/// Runs a story in one world, once for each of these failpoints; answers the calls that were made.
+/// Runs a story in one world, once for each of these failpoints; answers what was told.
 fn run_row(
     story: Story,
     visit: impl AsyncFn(&mut Run),
     lost: &[LostAnswer],
     kill_points: VecDeque<KillPoint>,
-) -> Calls {
+) -> Told {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build();
@@ -221,8 +236,7 @@ fn run_row(
         lost: lost.to_vec(),
         kill_points,
         current: None,
-        all_lost: false,
-        calls: Calls::new(),
+        told: Told::default(),
         is_complete: false,
     };
     runtime.expect("a runtime").block_on(async {
@@ -230,5 +244,5 @@ fn run_row(
         visit(&mut run).await;
     });
     assert!(run.is_complete, "the story has left out cases");
-    std::mem::take(&mut run.calls)
+    std::mem::take(&mut run.told)
 }

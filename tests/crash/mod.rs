@@ -9,6 +9,7 @@
 //! Two calls belong to no story: the handshake and the request that checks the connection, which a connected daemon repeats
 //! every second. Their failure is the loss of the connection, which `connection.rs` and `outages.rs` test.
 
+mod aborts;
 mod boards;
 mod matrix;
 mod offboards;
@@ -19,16 +20,34 @@ mod scene;
 
 use arkwalletd::CommitPoint;
 
+use matrix::Case;
+
 pub use scene::assert_killed;
 
-/// Declares each story with its function and its two tests: without and with lost answers. The latter visits all that the former
-/// does, so that one run of the tests needs only one of them.
+/// Declares each story with its function and its tests. The effective ones have two: without and with lost answers. The latter visits
+/// all that the former does, so that one run of the tests needs only one of them. Those without effect have no lost answers.
 macro_rules! stories {
-    ($($story:ident: $function:path, $test:ident;)+) => {
+    (
+        effective { $($story:ident: $function:path, $test:ident;)+ }
+        without_effect { $($abort:ident: $abort_function:path, $abort_test:ident;)+ }
+    ) => {
         /// What has to happen for a commit point to be reached.
         #[derive(Clone, Copy, Debug, PartialEq)]
         pub enum Story {
             $($story,)+
+            $($abort,)+
+        }
+
+        /// The ways in which operations end without effect.
+        mod without_effect {
+            use super::*;
+
+            $(
+                #[tokio::test]
+                async fn $abort_test() {
+                    matrix::visit_kills(Story::$abort, $abort_function).await;
+                }
+            )+
         }
 
         $(
@@ -53,22 +72,37 @@ macro_rules! stories {
 }
 
 stories! {
-    Pay: payments::pay, killed_while_paying;
-    PayRefused: payments::pay_refused, killed_while_a_payment_is_refused;
-    Receive: payments::receive, killed_while_being_paid;
-    ReceiveUnconfirmed: payments::receive_unconfirmed, killed_while_a_payment_leaves_quarantine;
-    Board: boards::board, killed_while_boarding;
-    BoardRefused: boards::board_refused, killed_while_a_board_is_refused;
-    Refresh: rounds::refresh, killed_while_refreshing;
-    RefreshMissed: rounds::refresh_missed, killed_while_a_round_is_missed;
-    RefreshRefused: rounds::refresh_refused, killed_while_a_refresh_is_refused;
-    Delegate: rounds::delegate, killed_while_delegating_a_refresh;
-    DelegateShrunk: rounds::delegate_shrunk, killed_while_an_input_of_a_delegated_refresh_is_spent;
-    SendOnchain: offboards::send_onchain, killed_while_sending_onchain;
-    SendOnchainRefused: offboards::send_onchain_refused, killed_while_sending_onchain_is_refused;
-    Offboard: offboards::offboard, killed_while_offboarding;
-    OffboardSessionLost: offboards::offboard_session_lost, killed_while_an_offboard_session_is_lost;
-    PayOnchain: onchain::pay_onchain, killed_while_paying_from_the_onchain_wallet;
+    effective {
+        Pay: payments::pay, killed_while_paying;
+        PayRefused: payments::pay_refused, killed_while_a_payment_is_refused;
+        Receive: payments::receive, killed_while_being_paid;
+        ReceiveUnconfirmed: payments::receive_unconfirmed, killed_while_a_payment_leaves_quarantine;
+        Board: boards::board, killed_while_boarding;
+        BoardRefused: boards::board_refused, killed_while_a_board_is_refused;
+        Refresh: rounds::refresh, killed_while_refreshing;
+        RefreshMissed: rounds::refresh_missed, killed_while_a_round_is_missed;
+        RefreshRefused: rounds::refresh_refused, killed_while_a_refresh_is_refused;
+        Delegate: rounds::delegate, killed_while_delegating_a_refresh;
+        DelegateShrunk: rounds::delegate_shrunk, killed_while_an_input_of_a_delegated_refresh_is_spent;
+        DelegateReported: rounds::delegate_reported, killed_while_the_mailbox_reports_a_delegated_refresh;
+        DelegateDropped: rounds::delegate_dropped, killed_while_a_delegated_refresh_is_dropped;
+        SendOnchain: offboards::send_onchain, killed_while_sending_onchain;
+        SendOnchainRefused: offboards::send_onchain_refused, killed_while_sending_onchain_is_refused;
+        Offboard: offboards::offboard, killed_while_offboarding;
+        OffboardSessionLost: offboards::offboard_session_lost, killed_while_an_offboard_session_is_lost;
+        PayOnchain: onchain::pay_onchain, killed_while_paying_from_the_onchain_wallet;
+    }
+    without_effect {
+        PayUploadRefused: aborts::pay_upload_refused, killed_when_the_inputs_of_a_payment_are_refused;
+        OffboardRefused: aborts::offboard_refused, killed_when_an_offboard_is_refused;
+        RefreshUploadRefused: aborts::refresh_upload_refused, killed_when_the_inputs_of_a_refresh_are_refused;
+        RefreshGivenUp: aborts::refresh_given_up, killed_when_a_refresh_is_given_up;
+        RefreshWithoutInputs: aborts::refresh_without_inputs, killed_when_the_inputs_of_a_refresh_are_gone;
+        DelegateRefused: aborts::delegate_refused, killed_when_a_delegated_refresh_is_refused;
+        DelegateForgotten: aborts::delegate_forgotten, killed_when_a_delegated_refresh_is_forgotten;
+        RoundDoubleSpent: aborts::round_double_spent, killed_when_a_round_is_double_spent;
+        BoardExpired: aborts::board_expired, killed_when_a_board_is_written_off;
+    }
 }
 
 /// The stories that reach a commit point.
@@ -78,13 +112,15 @@ fn stories(point: CommitPoint) -> &'static [Story] {
         | CommitPoint::SendInputsRegistered
         | CommitPoint::SendCosigned
         | CommitPoint::SendDelivered => &[Story::Pay],
-        CommitPoint::SendDoubted | CommitPoint::SendAborted => &[Story::PayRefused],
+        CommitPoint::SendDoubted => &[Story::PayRefused],
+        CommitPoint::SendAborted => &[Story::PayRefused, Story::PayUploadRefused],
         CommitPoint::BoardStarted
         | CommitPoint::BoardCosigned
         | CommitPoint::BoardBroadcast
         | CommitPoint::BoardRegistered => &[Story::Board],
         CommitPoint::BoardAborted => &[Story::BoardRefused],
-        CommitPoint::ReceiveStored => &[Story::Receive],
+        CommitPoint::BoardWrittenOff => &[Story::BoardExpired],
+        CommitPoint::ReceiveStored => &[Story::Receive, Story::DelegateReported],
         CommitPoint::ReceiveReleased => &[Story::ReceiveUnconfirmed],
         // Once a round has happened, a delegated refresh is the same as any other.
         CommitPoint::RoundStarted
@@ -98,8 +134,16 @@ fn stories(point: CommitPoint) -> &'static [Story] {
         | CommitPoint::RoundForfeiting
         | CommitPoint::RoundUnlocked
         | CommitPoint::RoundOutputsRegistered => &[Story::Refresh],
-        CommitPoint::RoundMissed => &[Story::RefreshMissed],
-        CommitPoint::RoundAborted => &[Story::RefreshRefused],
+        CommitPoint::RoundMissed => &[Story::RefreshMissed, Story::DelegateDropped],
+        CommitPoint::RoundAborted => &[
+            Story::RefreshRefused,
+            Story::RefreshUploadRefused,
+            Story::RefreshGivenUp,
+            Story::RefreshWithoutInputs,
+            Story::DelegateRefused,
+            Story::DelegateForgotten,
+        ],
+        CommitPoint::RoundWithdrawn => &[Story::RoundDoubleSpent],
         CommitPoint::RoundDelegated => &[Story::Delegate],
         CommitPoint::RoundShrunk => &[Story::DelegateShrunk],
         CommitPoint::OffboardInputsRegistered | CommitPoint::OffboardSplit => &[Story::SendOnchain],
@@ -109,7 +153,8 @@ fn stories(point: CommitPoint) -> &'static [Story] {
         | CommitPoint::OffboardSigned
         | CommitPoint::OffboardBroadcast
         | CommitPoint::OffboardSettled => &[Story::SendOnchain, Story::Offboard],
-        CommitPoint::OffboardDoubted | CommitPoint::OffboardAborted => &[Story::SendOnchainRefused],
+        CommitPoint::OffboardDoubted => &[Story::SendOnchainRefused],
+        CommitPoint::OffboardAborted => &[Story::SendOnchainRefused, Story::OffboardRefused],
         CommitPoint::OffboardSessionLost => &[Story::OffboardSessionLost],
         CommitPoint::OnchainPaid => &[Story::PayOnchain],
     }
@@ -128,6 +173,20 @@ impl Story {
             .collect()
     }
 
+    /// Whether the calls whose answers are lost in this case are made in it.
+    fn tells(self, case: &Case) -> bool {
+        let kill_point = case.kill_point.as_deref().unwrap_or_default();
+        if case.lost.is_empty() {
+            return true;
+        }
+        // Nothing was written, so there is nothing that goes on after the restart.
+        if kill_point.ends_with(".started.before") {
+            return false;
+        }
+        // The refresh is over. Where its end was not written, it joins the next round.
+        self != Story::RefreshRefused || kill_point != "round.aborted.after"
+    }
+
     /// Whether a call belongs to the story. The daemon always listens to rounds and to its mailbox, but only some stories depend
     /// on what it receives.
     fn depends_on(self, rpc: &str) -> bool {
@@ -138,6 +197,8 @@ impl Story {
                 | Story::RefreshRefused
                 | Story::Delegate
                 | Story::DelegateShrunk
+                | Story::DelegateReported
+                | Story::DelegateDropped
         );
         match rpc {
             "Handshake" | "GetArkInfo" => false,
@@ -146,6 +207,8 @@ impl Story {
             "SubscribeMailbox" | "ReadMailbox" => {
                 is_round || matches!(self, Story::Receive | Story::ReceiveUnconfirmed)
             }
+            // It takes the only VTXO, so that nothing is left to post, unless that was posted before.
+            "PostRecoveryVtxoIds" => !matches!(self, Story::Offboard | Story::OffboardSessionLost),
             _ => true,
         }
     }

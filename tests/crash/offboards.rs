@@ -3,23 +3,20 @@
 use serde_json::{Value, json};
 
 use super::matrix::Run;
-use super::scene::{Scene, movements};
+use super::scene::{Scene, last_fee, movements};
 use crate::support::eventually;
 
 /// The amount of each payment of an exact amount, in sat.
 const AMOUNT: u64 = 3_000;
 
-/// What the victim has at the beginning of the payments of an exact amount, in sat.
-const FUNDS: u64 = 200_000;
-
-/// The amount of a VTXO that is offboarded as a whole, in sat.
-const WHOLE: u64 = 20_000;
+/// What is boarded for a VTXO that is offboarded as a whole, in sat.
+const BOARDED: u64 = 20_000;
 
 /// A victim with two VTXOs, and a server that can fund offboards.
 async fn scene_with_vtxos() -> Scene {
     let scene = Scene::new().await;
     scene.world.fund_server(2_000_000).await;
-    for sats in [150_000, FUNDS - 150_000] {
+    for sats in [150_000, 50_000] {
         scene.victim.fund_and_board(&scene.world, sats).await;
     }
     scene
@@ -33,14 +30,8 @@ async fn scene_with_coins() -> Scene {
     scene
 }
 
-/// The faucet's address.
-fn address(scene: &Scene) -> String {
-    scene.world.sandbox.faucet.address().to_string()
-}
-
 /// The cost of a payment with its fee, in sat.
-async fn gross(scene: &Scene) -> u64 {
-    let to = address(scene);
+async fn gross(scene: &Scene, to: &str) -> u64 {
     let path = format!("/fees/send-onchain?amount_sat={AMOUNT}&address={to}");
     let quote = scene.victim.get(&path).await.ok();
     quote["gross_amount_sat"].as_u64().unwrap()
@@ -55,22 +46,24 @@ async fn assert_all_successful(scene: &Scene, kind: &str) {
 /// The victim pays an exact amount.
 pub async fn send_onchain(run: &mut Run) {
     let mut scene = scene_with_vtxos().await;
-    let mut left = FUNDS;
+    let mut left = scene.victim.balance("spendable_sat").await;
     while let Some(case) = run.next_case(&mut scene).await {
-        let gross = gross(&scene).await;
+        let to = scene.payee();
+        let gross = gross(&scene, &to).await;
         scene.arm_unregistered(&case).await;
-        let body = json!({"destination": address(&scene), "amount_sat": AMOUNT});
+        let body = json!({"destination": to, "amount_sat": AMOUNT});
         scene.post("/wallet/send-onchain", body).await;
         scene.wait_for_kill(&case).await;
         scene.restart(&case).await;
-        if !case.kills_at("offboard.started.before") {
+        let is_paid = !case.kills_at("offboard.started.before");
+        if is_paid {
             left -= gross;
             let last = movements(&scene.victim, "send_onchain").await;
             assert_eq!(last[0], ("successful".to_owned(), -gross.cast_signed()));
         }
         scene.victim.wait_for_spendable(left).await;
         assert_all_successful(&scene, "send_onchain").await;
-        scene.world.mine(1).await;
+        scene.assert_paid(to, is_paid.then_some(AMOUNT)).await;
     }
 }
 
@@ -78,28 +71,31 @@ pub async fn send_onchain(run: &mut Run) {
 /// cosigned before it refuses is completed.
 pub async fn send_onchain_refused(run: &mut Run) {
     let mut scene = scene_with_vtxos().await;
-    let mut left = FUNDS;
+    let mut left = scene.victim.balance("spendable_sat").await;
     while let Some(case) = run.next_case(&mut scene).await {
-        let gross = gross(&scene).await;
+        let to = scene.payee();
+        let gross = gross(&scene, &to).await;
         scene.arm_unregistered(&case).await;
         let target = "RequestArkoorCosign";
         let cosigned = case.loses(target);
         if !cosigned {
             scene.fault(json!({"target": target, "times": 1, "action": {"type": "drop_before"}}));
         }
-        let refusal = json!({"type": "status", "code": 3, "message": "no"});
-        let skip = u32::from(!cosigned);
-        let refusal = scene.fault(json!({"target": target, "skip": skip, "action": refusal}));
-        let body = json!({"destination": address(&scene), "amount_sat": AMOUNT});
+        // It names the inputs; one that does not proves nothing while an earlier request may run (H60).
+        let skip = u32::from(cosigned);
+        let refuse = json!({"type": "refuse_inputs"});
+        let refusal =
+            scene.fault(json!({"target": "arkoor.checked", "skip": skip, "action": refuse}));
+        let body = json!({"destination": to, "amount_sat": AMOUNT});
         if cosigned && !case.kills_at("offboard.doubted") {
             // The payment is not aborted, so those failpoints are not reached, and ends when the server cosigns again.
             let refused_twice = async {
                 eventually("the cosignature is requested repeatedly", async || {
                     scene.victim.post_empty("/wallet/sync").await.ok();
-                    (scene.fired(refusal) > 1).then_some(())
+                    (scene.world.fired(refusal) > 1).then_some(())
                 })
                 .await;
-                scene.world.sandbox.ark.faults().remove(refusal);
+                scene.world.end_fault(refusal);
             };
             let request = scene.post("/wallet/send-onchain", body);
             let (reply, ()) = tokio::join!(request, refused_twice);
@@ -123,17 +119,18 @@ pub async fn send_onchain_refused(run: &mut Run) {
         if cosigned {
             assert_eq!(last[0], ("successful".to_owned(), -gross.cast_signed()));
             left -= gross;
-            scene.world.mine(1).await;
         } else {
             assert_eq!(last[0], ("failed".to_owned(), 0));
         }
+        scene.let_refused_back().await;
         scene.victim.wait_for_spendable(left).await;
+        scene.assert_paid(to, cosigned.then_some(AMOUNT)).await;
     }
 }
 
 /// Requests that a VTXO is offboarded.
-async fn post_offboard(scene: &Scene, id: &str) {
-    let body = json!({"vtxos": [id], "address": address(scene)});
+async fn post_offboard(scene: &Scene, id: &str, to: &str) {
+    let body = json!({"vtxos": [id], "address": to});
     scene.post("/wallet/offboard/vtxos", body).await;
 }
 
@@ -141,12 +138,12 @@ async fn post_offboard(scene: &Scene, id: &str) {
 async fn board_if_empty(scene: &Scene) {
     if scene.victim.vtxos().await.is_empty() {
         scene.victim.post_empty("/onchain/sync").await.ok();
-        scene.victim.board(&scene.world, WHOLE).await;
+        scene.victim.board(&scene.world, BOARDED).await;
     }
 }
 
-/// Asserts that the last offboard took the whole VTXO, and that all before it succeeded.
-async fn assert_offboarded(scene: &Scene) {
+/// Asserts that the last offboard took the whole VTXO, that its payee got what the fee left, and that all before it succeeded.
+async fn assert_offboarded(scene: &mut Scene, to: String, whole: u64) {
     eventually("no movement is pending", async || {
         scene.victim.post_empty("/wallet/sync").await.ok();
         let history = scene.victim.history().await;
@@ -156,9 +153,11 @@ async fn assert_offboarded(scene: &Scene) {
     .await;
     assert_all_successful(scene, "offboard").await;
     let last = movements(&scene.victim, "offboard").await;
-    assert_eq!(last[0].1, -WHOLE.cast_signed());
+    assert_eq!(last[0].1, -whole.cast_signed());
     scene.victim.wait_for_spendable(0).await;
-    scene.world.mine(1).await;
+    let fee = last_fee(&scene.victim, "offboard").await;
+    assert!(fee > 0);
+    scene.assert_paid(to, Some(whole - fee)).await;
 }
 
 /// The victim offboards a whole VTXO.
@@ -168,13 +167,15 @@ pub async fn offboard(run: &mut Run) {
         board_if_empty(&scene).await;
         scene.arm_unregistered(&case).await;
         let id = scene.victim.vtxos().await.remove(0);
-        post_offboard(&scene, &id).await;
+        let (to, whole) = (scene.payee(), scene.victim.balance("spendable_sat").await);
+        post_offboard(&scene, &id, &to).await;
         scene.wait_for_kill(&case).await;
         scene.restart(&case).await;
         if case.kills_at("offboard.started.before") {
             assert_eq!(scene.victim.vtxos().await, [id]);
+            scene.assert_paid(to, None).await;
         } else {
-            assert_offboarded(&scene).await;
+            assert_offboarded(&mut scene, to, whole).await;
         }
     }
 }
@@ -186,21 +187,22 @@ pub async fn offboard_session_lost(run: &mut Run) {
         board_if_empty(&scene).await;
         scene.arm_unregistered(&case).await;
         let id = scene.victim.vtxos().await.remove(0);
+        let (to, whole) = (scene.payee(), scene.victim.balance("spendable_sat").await);
         // A session that is prepared again after a lost answer is forgotten as well.
         let times = if case.loses("PrepareOffboard") { 2 } else { 1 };
         let forget = json!({"type": "forget"});
         scene.fault(json!({"target": "offboard.prepared", "times": times, "action": forget}));
         if case.kills() {
-            post_offboard(&scene, &id).await;
+            post_offboard(&scene, &id, &to).await;
             scene.wait_for_kill(&case).await;
         } else {
             let sync_until_done = eventually("the offboard is done", async || {
                 scene.victim.post_empty("/wallet/sync").await.ok();
                 scene.victim.vtxos().await.is_empty().then_some(())
             });
-            tokio::join!(post_offboard(&scene, &id), sync_until_done);
+            tokio::join!(post_offboard(&scene, &id, &to), sync_until_done);
         }
         scene.restart(&case).await;
-        assert_offboarded(&scene).await;
+        assert_offboarded(&mut scene, to, whole).await;
     }
 }

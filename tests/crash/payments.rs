@@ -3,15 +3,18 @@
 use serde_json::{Value, json};
 
 use super::matrix::Run;
-use super::scene::{Scene, movements};
+use super::scene::{Scene, movements, receipts};
 use crate::receiving::{board_txid, unconfirm_the_board};
 use crate::support::eventually;
 
 /// The amount of each payment, in sat.
 const AMOUNT: u64 = 7_000;
 
-/// What the payer has at the beginning, in sat.
+/// What the payer boards at the beginning, in sat.
 const FUNDS: u64 = 500_000;
+
+/// The fee of a board of that amount, in sat: the least one.
+const BOARD_FEE: u64 = 330;
 
 /// The body of a payment.
 fn payment(to: &str) -> Value {
@@ -32,6 +35,7 @@ fn sent(is_paid: bool) -> (String, i64) {
 pub async fn pay(run: &mut Run) {
     let mut scene = Scene::with_peer().await;
     scene.victim.fund_and_board(&scene.world, FUNDS).await;
+    let funds = scene.victim.balance("spendable_sat").await;
     let (mut paid, mut times) = (0, 0);
     while let Some(case) = run.next_case(&mut scene).await {
         let to = scene.peer().address().await;
@@ -40,13 +44,16 @@ pub async fn pay(run: &mut Run) {
         assert_eq!(reply.is_none(), case.kills(), "{reply:?}");
         scene.wait_for_kill(&case).await;
         scene.restart(&case).await;
-        if !case.kills_at("send.started.before") {
+        let is_paid = !case.kills_at("send.started.before");
+        if is_paid {
             (paid, times) = (paid + AMOUNT, times + 1);
         }
         let sends = movements(&scene.victim, "send").await;
         assert_eq!(sends, vec![sent(true); times]);
         scene.peer().wait_for_spendable(paid).await;
-        scene.victim.wait_for_spendable(FUNDS - paid).await;
+        let got = receipts(scene.peer(), &to).await;
+        assert_eq!(got, vec![AMOUNT; usize::from(is_paid)]);
+        scene.victim.wait_for_spendable(funds - paid).await;
     }
 }
 
@@ -55,21 +62,25 @@ pub async fn pay_refused(run: &mut Run) {
     let mut scene = Scene::with_peer().await;
     scene.victim.fund_and_board(&scene.world, FUNDS).await;
     scene.complete_backup().await;
+    let funds = scene.victim.balance("spendable_sat").await;
     let mut paid = 0;
     while let Some(case) = run.next_case(&mut scene).await {
         let to = scene.peer().address().await;
         scene.arm(&case).await;
-        let refusal = json!({"type": "status", "code": 3, "message": "no"});
-        let refusal = scene.fault(json!({"target": "RequestArkoorCosign", "action": refusal}));
         let cosigned = case.loses("RequestArkoorCosign");
+        // It names the inputs; one that does not proves nothing while an earlier request may run (H60).
+        let skip = u32::from(cosigned);
+        let refuse = json!({"type": "refuse_inputs"});
+        let refusal =
+            scene.fault(json!({"target": "arkoor.checked", "skip": skip, "action": refuse}));
         if cosigned && !case.kills_at("send.doubted") {
             // The payment is not aborted, so those failpoints are not reached, and ends when the server cosigns again.
             let refused_twice = async {
                 eventually("the cosignature is requested repeatedly", async || {
-                    (scene.fired(refusal) > 1).then_some(())
+                    (scene.world.fired(refusal) > 1).then_some(())
                 })
                 .await;
-                scene.world.sandbox.ark.faults().remove(refusal);
+                scene.world.end_fault(refusal);
             };
             let request = scene.post("/wallet/send", payment(&to));
             let (reply, ()) = tokio::join!(request, refused_twice);
@@ -95,7 +106,10 @@ pub async fn pay_refused(run: &mut Run) {
             paid += AMOUNT;
         }
         scene.peer().wait_for_spendable(paid).await;
-        scene.victim.wait_for_spendable(FUNDS - paid).await;
+        let got = receipts(scene.peer(), &to).await;
+        assert_eq!(got, vec![AMOUNT; usize::from(cosigned)]);
+        scene.let_refused_back().await;
+        scene.victim.wait_for_spendable(funds - paid).await;
     }
 }
 
@@ -112,7 +126,7 @@ pub async fn receive(run: &mut Run) {
         scene.arm_from_start(&case).await;
         scene.wait_for_kill(&case).await;
         scene.restart(&case).await;
-        assert_received(&scene, times).await;
+        assert_received(&scene, &to, times).await;
     }
 }
 
@@ -125,7 +139,7 @@ pub async fn receive_unconfirmed(run: &mut Run) {
         let to = scene.victim.address().await;
         let before = scene.victim.balance("spendable_sat").await;
         scene.peer().post_empty("/onchain/sync").await.ok();
-        scene.peer().board(&scene.world, AMOUNT).await;
+        scene.peer().board(&scene.world, AMOUNT + BOARD_FEE).await;
         let txid = board_txid(scene.peer()).await;
         unconfirm_the_board(&scene.world, scene.peer()).await;
         scene.peer().send(&to, AMOUNT).await.ok();
@@ -137,15 +151,16 @@ pub async fn receive_unconfirmed(run: &mut Run) {
         times += 1;
         scene.wait_for_kill(&case).await;
         scene.restart(&case).await;
-        assert_received(&scene, times).await;
+        assert_received(&scene, &to, times).await;
     }
 }
 
-/// Asserts that the victim was paid so many times.
-async fn assert_received(scene: &Scene, times: usize) {
+/// Asserts that the victim was paid so many times, and once on this address.
+async fn assert_received(scene: &Scene, to: &str, times: usize) {
     let sum = AMOUNT * u64::try_from(times).unwrap();
     scene.victim.wait_for_spendable(sum).await;
     let receipt = ("successful".to_owned(), AMOUNT.cast_signed());
     let receipts = movements(&scene.victim, "receive").await;
     assert_eq!(receipts, vec![receipt; times]);
+    assert_eq!(super::scene::receipts(&scene.victim, to).await, [AMOUNT]);
 }

@@ -3,11 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use arkwalletd_sandbox::ark::Params;
+use arkwalletd_sandbox::ark::{Params, charging_fees};
+use arkwalletd_sandbox::coin_wallet::CoinKey;
 use serde_json::{Value, json};
 
 use super::matrix::{Case, LostAnswer};
-use crate::support::{Daemon, Reply, World, assert_conserved, eventually};
+use crate::support::{
+    Books, Daemon, Reply, World, assert_balanced, assert_history_adds_up, eventually,
+};
 
 /// Calls that the daemon's listening loops make when it starts: their answers are lost from before the start.
 const MADE_AT_START: [&str; 4] = [
@@ -33,15 +36,21 @@ pub struct Scene {
     no_backup: Option<u64>,
     /// How often each call had been made when the victim was armed.
     calls: BTreeMap<&'static str, u64>,
+    /// The bitcoin addresses that the victim was asked to pay, and the amount in sat that each has to get; `None` for nothing.
+    payees: Vec<(String, Option<u64>)>,
+    /// Whether a fault has made the server's ledger wrong.
+    is_ledger_wrong: bool,
 }
 
 impl Scene {
-    /// A server whose rounds end as soon as one wallet has joined and signed, and a victim with an empty wallet.
+    /// A server that charges fees and whose rounds end as soon as one wallet has joined and signed, and a victim with an empty
+    /// wallet.
     pub async fn new() -> Scene {
         let world = World::with(Params {
             round_participants: Some(1),
             round_submit_time: Duration::from_secs(2),
             round_sign_time: Duration::from_millis(700),
+            fees: charging_fees(),
             ..Params::free()
         })
         .await;
@@ -55,6 +64,8 @@ impl Scene {
             faults: Vec::new(),
             no_backup: None,
             calls: BTreeMap::new(),
+            payees: Vec::new(),
+            is_ledger_wrong: false,
         }
     }
 
@@ -63,6 +74,12 @@ impl Scene {
         let mut scene = Scene::new().await;
         scene.peer = Some(Daemon::with_wallet(&scene.world).await);
         scene
+    }
+
+    /// The same, in a story that makes the server's ledger wrong: at its end, only the wallet has to add up.
+    pub fn with_wrong_ledger(mut self) -> Scene {
+        self.is_ledger_wrong = true;
+        self
     }
 
     /// The second daemon.
@@ -95,7 +112,7 @@ impl Scene {
     pub async fn arm_unregistered(&mut self, case: &Case) {
         self.forget_registrations().await;
         let no_backup = json!({"target": "PostRecoveryVtxoIds", "action": {"type": "drop_before"}});
-        self.no_backup = Some(self.add_rule(no_backup));
+        self.no_backup = Some(self.world.fault(no_backup));
         self.lose_at_start(case);
         let attempts = self.calls_of("PostRecoveryVtxoIds");
         self.victim.restart(case.kill_point.as_deref()).await;
@@ -135,6 +152,18 @@ impl Scene {
         .await;
     }
 
+    /// Lets the hour pass after which the victim uses again the VTXOs that the server has refused by their ids.
+    pub async fn let_refused_back(&mut self) {
+        self.victim.stop().await;
+        let database = rusqlite::Connection::open(self.victim.folder().join("db.sqlite")).unwrap();
+        database
+            .execute_batch("UPDATE attention SET raised_at = 0 WHERE code = 'vtxo_refused'")
+            .unwrap();
+        self.victim.restart(None).await;
+        self.victim.wait_for_connected(true).await;
+        self.victim.post_empty("/wallet/sync").await.ok();
+    }
+
     async fn forget_registrations(&mut self) {
         self.victim.stop().await;
         let database = rusqlite::Connection::open(self.victim.folder().join("db.sqlite")).unwrap();
@@ -155,21 +184,15 @@ impl Scene {
 
     fn lose(&mut self, case: &Case, which: impl Fn(&LostAnswer) -> bool) {
         for lost in case.lost.iter().filter(|lost| which(lost)) {
-            let id = self.add_rule(lost.rule());
+            let id = self.world.optional_fault(lost.rule());
             self.losses.push(id);
         }
     }
 
-    fn add_rule(&self, rule: Value) -> u64 {
-        let rule = serde_json::from_value(rule).expect("a fault rule");
-        let faults = self.world.sandbox.ark.faults();
-        faults.add(rule).expect("a rule that can act")
-    }
-
-    /// Adds a fault besides the lost answers. It ends with the [restart](Self::restart), or with the case after a
+    /// Adds a fault besides the lost answers. It has to fire, and ends with the [restart](Self::restart), or with the case after a
     /// [restart with faults](Self::restart_with_faults). Where both are due, an answer is lost first.
     pub fn fault(&mut self, rule: Value) -> u64 {
-        let id = self.add_rule(rule);
+        let id = self.world.fault(rule);
         self.faults.push(id);
         id
     }
@@ -177,15 +200,8 @@ impl Scene {
     /// Ends all faults but the lost answers.
     pub fn end_faults(&mut self) {
         for id in self.faults.drain(..) {
-            self.world.sandbox.ark.faults().remove(id);
+            self.world.end_fault(id);
         }
-    }
-
-    /// How often a fault has acted.
-    pub fn fired(&self, id: u64) -> u32 {
-        let rules = self.world.sandbox.ark.faults().active();
-        let rule = rules.iter().find(|rule| rule.id == id);
-        rule.map_or(0, |rule| rule.fired)
     }
 
     fn calls_of(&self, rpc: &str) -> u64 {
@@ -249,7 +265,7 @@ impl Scene {
 
     async fn restart_for_good(&mut self) {
         if let Some(id) = self.no_backup.take() {
-            self.world.sandbox.ark.faults().remove(id);
+            self.world.end_fault(id);
         }
         self.victim.restart(None).await;
         self.victim.wait_for_connected(true).await;
@@ -257,7 +273,7 @@ impl Scene {
 
     /// Whether all answers of this case have been lost.
     pub fn all_lost(&self) -> bool {
-        self.losses.iter().all(|loss| self.fired(*loss) > 0)
+        self.losses.iter().all(|loss| self.world.fired(*loss) > 0)
     }
 
     /// Ends a case; answers the calls that were made since the victim was armed.
@@ -273,12 +289,56 @@ impl Scene {
         made.map(|(rpc, _)| rpc).collect()
     }
 
-    /// Asserts that the wallets own exactly what the server owes.
+    /// A bitcoin address of someone else, which only this case pays.
+    pub fn payee(&self) -> String {
+        let key = CoinKey::derive(&rand::random(), "payee");
+        key.address().to_string()
+    }
+
+    /// Asserts that a [payee](Self::payee) got this amount in one output, or nothing. The end of the story asserts it again.
+    pub async fn assert_paid(&mut self, payee: String, sats: Option<u64>) {
+        assert_received(&Books::read(&self.world).await, &payee, sats);
+        self.payees.push((payee, sats));
+    }
+
+    /// Asserts that no sat is missing in the whole world, and that each payee got what it has to get, once.
     pub async fn assert_conserved(&self) {
         self.victim.settled().await;
+        if self.is_ledger_wrong {
+            return assert_history_adds_up(&self.victim).await;
+        }
         let daemons: Vec<&Daemon> = [&self.victim].into_iter().chain(&self.peer).collect();
-        assert_conserved(&self.world, &daemons).await;
+        let payees = self.payees.iter().map(|(payee, _)| payee.clone());
+        assert_balanced(&self.world, &daemons, &payees.collect::<Vec<_>>()).await;
+        let books = Books::read(&self.world).await;
+        for (payee, sats) in &self.payees {
+            assert_received(&books, payee, *sats);
+        }
     }
+}
+
+fn assert_received(books: &Books, payee: &str, sats: Option<u64>) {
+    let sats: Vec<u64> = sats.into_iter().collect();
+    assert_eq!(books.received(payee), sats, "{payee}");
+}
+
+/// The amounts that an Ark address of a daemon has received by its history, in sat.
+pub async fn receipts(daemon: &Daemon, address: &str) -> Vec<u64> {
+    let history = daemon.history().await;
+    let received = history
+        .iter()
+        .flat_map(|movement| movement["received_on"].as_array().unwrap());
+    let on_address = received.filter(|receipt| receipt["destination"]["value"] == address);
+    on_address
+        .map(|receipt| receipt["amount_sat"].as_u64().unwrap())
+        .collect()
+}
+
+/// The Ark server's fee of a daemon's newest movement of a kind, in sat.
+pub async fn last_fee(daemon: &Daemon, kind: &str) -> u64 {
+    daemon.movement(kind).await["offchain_fee_sat"]
+        .as_u64()
+        .unwrap()
 }
 
 /// Asserts that a process was ended by SIGKILL.

@@ -1,8 +1,14 @@
 //! An Ark server that cheats: the daemon never sends a forfeit without getting what it is for. The tests check the server's count of
-//! calls, and that the VTXOs can be used afterwards. H, W and § refer to docs/protocol.md.
+//! calls, and that the VTXOs can be used afterwards. And payers who cheat. H, W and § refer to docs/protocol.md.
 
 mod boards;
+mod fees;
+mod hour;
 mod offboards;
+mod payer;
+mod payers;
+mod refusals;
+mod reported_rounds;
 mod rounds;
 
 use std::time::Duration;

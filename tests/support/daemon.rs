@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 
 use arkwalletd_sandbox::testing::free_port;
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::process::{Child, Command};
@@ -16,6 +17,9 @@ use super::world::World;
 
 /// The token of a secret of 32 bytes 0x2a (docs/protocol.md §22.1).
 const TOKEN: &str = "ACoqKioqKioqKioqKioqKioqKioqKioqKioqKioqKioq";
+
+/// What the peer prints, followed by the state of its source.
+const BARKD_VERSION: &str = "barkd 0.8.0";
 
 /// A running `arkwalletd`, or the `barkd` that it is compared with.
 pub struct Daemon {
@@ -117,18 +121,24 @@ impl Daemon {
 
     /// Asks it to stop, and answers its exit status.
     pub async fn stop(&mut self) -> ExitStatus {
-        let pid = self
-            .child
-            .id()
-            .and_then(|pid| i32::try_from(pid).ok())
-            .expect("it runs");
-        let pid = rustix::process::Pid::from_raw(pid).expect("a process id");
-        rustix::process::kill_process(pid, rustix::process::Signal::TERM)
-            .expect("it can be signalled");
+        self.signal(Signal::TERM);
         tokio::time::timeout(PATIENCE, self.child.wait())
             .await
             .expect("it stops in time")
             .expect("it has a status")
+    }
+
+    /// Ends it as `kill -9` does, while requests to it are under way.
+    pub fn kill_now(&self) {
+        self.signal(Signal::KILL);
+    }
+
+    fn signal(&self, signal: Signal) {
+        let pid = self.child.id().and_then(|pid| i32::try_from(pid).ok());
+        let pid = pid
+            .and_then(Pid::from_raw)
+            .expect("it has not been waited for");
+        kill_process(pid, signal).expect("it can be signalled");
     }
 
     /// Ends it as `kill -9` does.
@@ -184,6 +194,21 @@ impl Daemon {
         self.launch(Some(failpoint), &[]);
     }
 
+    /// Starts it again with failpoints as the crate `fail` writes them; false if one of them killed it before it was ready.
+    pub async fn restart_unless_killed(&mut self, failpoints: &str) -> bool {
+        self.launch(None, &[("FAILPOINTS", failpoints)]);
+        let url = self.ping_url();
+        let (http, child) = (self.http.clone(), &mut self.child);
+        eventually("the daemon answers /ping or is killed", async || {
+            let status = child.try_wait().expect("it can be looked at");
+            if status.is_some() {
+                return Some(false);
+            }
+            answers(&http, &url).await.then_some(true)
+        })
+        .await
+    }
+
     fn launch(&mut self, failpoint: Option<&str>, environment: &[(&str, &str)]) {
         let points = failpoint.map(|point| format!("{point}=return"));
         let points = points.unwrap_or_default();
@@ -194,7 +219,7 @@ impl Daemon {
     }
 
     async fn wait_until_ready(&mut self) {
-        let url = format!("http://127.0.0.1:{}/ping", self.port);
+        let url = self.ping_url();
         let http = self.http.clone();
         let log = self.folder.path().join("stderr.log");
         let child = &mut self.child;
@@ -205,14 +230,13 @@ impl Daemon {
                     std::fs::read_to_string(&log).unwrap_or_default()
                 );
             }
-            http.get(&url)
-                .send()
-                .await
-                .ok()
-                .filter(|answer| answer.status().is_success())
-                .map(drop)
+            answers(&http, &url).await.then_some(())
         })
         .await;
+    }
+
+    fn ping_url(&self) -> String {
+        format!("http://127.0.0.1:{}/ping", self.port)
     }
 
     fn request(&self, method: reqwest::Method, path: &str) -> reqwest::RequestBuilder {
@@ -250,17 +274,18 @@ impl Daemon {
         self.answer(method, path, shape).await.expect("an answer")
     }
 
-    /// Sends a request. An answer of `arkwalletd` has to fit the published documents.
+    /// Sends a request. It, and the answer of `arkwalletd`, have to fit the published documents.
     async fn answer(
         &self,
         method: &str,
         path: &str,
         shape: impl FnOnce(reqwest::RequestBuilder) -> reqwest::RequestBuilder,
     ) -> Result<Reply, reqwest::Error> {
-        let request = self.request(method.parse().expect("a method"), path);
-        let reply = Reply::read(shape(request).send().await?).await;
+        let request = shape(self.request(method.parse().expect("a method"), path)).build()?;
+        let sent = published::Sent::of(&request);
+        let reply = Reply::read(self.http.execute(request).await?).await?;
         if self.program == program() {
-            let complaints = published::complaints(method, path, &reply);
+            let complaints = published::complaints(&sent, &reply);
             assert!(complaints.is_empty(), "{complaints:#?} {:#}", reply.body);
         }
         Ok(reply)
@@ -300,6 +325,11 @@ pub fn creation(world: &World, chain_source: Value) -> Value {
         "ark_server": world.sandbox.ark_url,
         "chain_source": chain_source,
     })
+}
+
+async fn answers(http: &reqwest::Client, url: &str) -> bool {
+    let answer = http.get(url).send().await;
+    answer.is_ok_and(|answer| answer.status().is_success())
 }
 
 fn spawn(
@@ -347,6 +377,14 @@ fn barkd() -> PathBuf {
     assert!(
         path.exists(),
         "there is no barkd at {}; ./tests/run installs it",
+        path.display()
+    );
+    let printed = std::process::Command::new(&path).arg("--version").output();
+    let printed = printed.expect("barkd can be run").stdout;
+    let version = String::from_utf8_lossy(&printed);
+    assert!(
+        version.starts_with(BARKD_VERSION),
+        "{} is {version:?}, not {BARKD_VERSION}; ./tests/run installs the right one",
         path.display()
     );
     path

@@ -14,21 +14,19 @@ pub struct Reply {
 }
 
 impl Reply {
-    pub(super) async fn read(response: reqwest::Response) -> Reply {
+    /// Reads the answer to its end. An error means that the connection broke before.
+    pub(super) async fn read(response: reqwest::Response) -> Result<Reply, reqwest::Error> {
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
-        let text = response
-            .text()
-            .await
-            .expect("the body of an answer can be read");
+        let text = response.text().await?;
         let body = match text.as_str() {
             "" => Value::Null,
             text => serde_json::from_str(text).unwrap_or_else(|_| Value::String(text.to_owned())),
         };
-        Reply {
+        Ok(Reply {
             status,
             headers,
             body,
-        }
+        })
     }
 
     /// The body; asserts the status 200.

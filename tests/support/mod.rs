@@ -1,18 +1,23 @@
 //! The harness: a world (chain, faucet, Ark server) in the test's process, and daemon processes that are driven over HTTP.
 
+mod books;
 mod daemon;
+mod fan_out;
+mod faults;
 mod http;
 mod money;
+mod publish;
 mod published;
 mod rounds;
 mod wait;
 mod wallet;
 mod world;
 
+pub use books::{Books, assert_balanced};
 pub use daemon::{Daemon, creation, program};
 pub use http::Reply;
 pub use money::{assert_conserved, assert_history_adds_up};
-pub use published::complaints;
+pub use published::{Sent, complaints};
 pub use rounds::{charging_rounds_of, rounds_of};
 pub use wait::eventually;
 pub use world::World;

@@ -19,7 +19,7 @@ const PARTS: [&str; 9] = [
 ];
 
 /// The sum of all parts of a wallet's balance, in sat.
-async fn total(daemon: &Daemon) -> i64 {
+pub(super) async fn total(daemon: &Daemon) -> i64 {
     let balance = daemon.get("/wallet/balance").await.ok();
     PARTS
         .iter()

@@ -1,4 +1,5 @@
-//! What the published documents of the API say about answers: every successful answer of every test has to fit them.
+//! What the published documents of the API say about requests and answers: every request of every test that is not refused has to fit
+//! them, and so has every successful answer.
 //!
 //! The documents are read from where cargo keeps the crates that carry them: 0.8.0 is there because the generated client
 //! depends on it, 0.1.4 because `tests/run` fetches it. Our own document is held to the same test.
@@ -36,6 +37,15 @@ const UNDECLARED: &[(&str, &str)] = &[
     ("POST", "/api/v1/wallet"),
 ];
 
+/// Routes that may be called without the body that the documents require, because all its fields are optional.
+const BODILESS: &[&str] = &["/api/v1/wallet/offboard/all"];
+
+/// Our own document.
+const OURS: &str = "ours";
+
+/// Routes that barkd does not have, as our document writes them.
+const ADDED: &[(&str, &str)] = &[("POST", "/api/v1/wallet/rounds/{unlock_hash}/recover")];
+
 /// The oldest document, which does not know the routes that came later.
 const OLDEST: &str = "0.1.4";
 
@@ -50,7 +60,7 @@ static DOCUMENTS: LazyLock<Vec<Document>> = LazyLock::new(|| {
     );
     vec![
         Document::new(
-            "ours",
+            OURS,
             serde_json::to_value(arkwalletd::openapi()).expect("it is JSON"),
         ),
         Document::read("0.8.0", newest),
@@ -65,27 +75,55 @@ struct Document {
     validators: Mutex<HashMap<String, Arc<Validator>>>,
 }
 
-/// What is wrong with an answer, by all documents; empty when it fits.
-pub fn complaints(method: &str, path: &str, reply: &Reply) -> Vec<String> {
-    let path = path.split('?').next().unwrap_or_default();
+/// A request as it was sent.
+pub struct Sent {
+    method: String,
+    /// The path without the query.
+    path: String,
+    /// The names in the query.
+    query: Vec<String>,
+    /// The body; null when it is empty, a string when it is no JSON.
+    body: Value,
+}
+
+impl Sent {
+    /// What will be sent.
+    pub fn of(request: &reqwest::Request) -> Sent {
+        let url = request.url();
+        let names = url.query_pairs().map(|(name, _)| name.into_owned());
+        let body = request.body().and_then(reqwest::Body::as_bytes);
+        let body = match body.unwrap_or_default() {
+            [] => Value::Null,
+            bytes => serde_json::from_slice(bytes)
+                .unwrap_or_else(|_| String::from_utf8_lossy(bytes).into_owned().into()),
+        };
+        Sent {
+            method: request.method().to_string(),
+            path: url.path().to_owned(),
+            query: names.collect(),
+            body,
+        }
+    }
+}
+
+/// What is wrong with a request and its answer, by all documents; empty when they fit. A request that is refused is meant to be wrong.
+pub fn complaints(sent: &Sent, reply: &Reply) -> Vec<String> {
+    let (method, path) = (sent.method.as_str(), sent.path.as_str());
     let concerned = path.starts_with("/api/v1/") && ["GET", "POST", "DELETE"].contains(&method);
-    if !concerned || !(200..300).contains(&reply.status) {
+    if !concerned || (400..500).contains(&reply.status) {
         return Vec::new();
     }
-    DOCUMENTS
-        .iter()
-        .flat_map(|document| {
-            document
-                .complaints(method, path, reply)
-                .into_iter()
-                .map(|complaint| {
-                    format!(
-                        "{method} {path}, document {}: {complaint}",
-                        document.version
-                    )
-                })
-        })
-        .collect()
+    let mut all = Vec::new();
+    for document in DOCUMENTS.iter() {
+        let mut found = document.request_complaints(sent);
+        if (200..300).contains(&reply.status) {
+            found.extend(document.complaints(method, path, reply));
+        }
+        let version = document.version;
+        let named = found.into_iter();
+        all.extend(named.map(|it| format!("{method} {path}, document {version}: {it}")));
+    }
+    all
 }
 
 impl Document {
@@ -112,8 +150,10 @@ impl Document {
 
     fn complaints(&self, method: &str, path: &str, reply: &Reply) -> Vec<String> {
         let Some((template, operation)) = self.operation(method, path) else {
+            let added = |(verb, template): &&(&str, &str)| *verb == method && fits(template, path);
+            let barkd_lacks = self.version != OURS && ADDED.iter().any(|route| added(&route));
             let known = self.version == OLDEST || UNDECLARED.contains(&(method, path));
-            return if known {
+            return if known || barkd_lacks {
                 Vec::new()
             } else {
                 vec!["there is no such route".to_owned()]
@@ -150,6 +190,47 @@ impl Document {
                 .map(|error| format!("{}: {error}", error.instance_path))
                 .collect(),
         }
+    }
+
+    /// What is wrong with a request, if its route is declared.
+    fn request_complaints(&self, sent: &Sent) -> Vec<String> {
+        let Some((template, operation)) = self.operation(&sent.method, &sent.path) else {
+            return Vec::new();
+        };
+        let mut found = Vec::new();
+        let declared = operation["parameters"].as_array();
+        let declared: Vec<_> = declared
+            .into_iter()
+            .flatten()
+            .filter(|parameter| parameter["in"] == "query")
+            .collect();
+        for name in &sent.query {
+            // Ours declares what we add to the published ones.
+            let known = declared
+                .iter()
+                .any(|parameter| parameter["name"] == name.as_str());
+            if !known && self.version == OURS {
+                found.push(format!("the query has no {name}"));
+            }
+        }
+        for parameter in declared {
+            let name = parameter["name"].as_str().unwrap_or_default();
+            if parameter["required"] == true && !sent.query.iter().any(|sent| sent == name) {
+                found.push(format!("the query lacks {name}"));
+            }
+        }
+        let body = &operation["requestBody"];
+        let schema = &body["content"]["application/json"]["schema"];
+        if sent.body.is_null() {
+            if body["required"] == true && !BODILESS.contains(&template) {
+                found.push("the body is missing".to_owned());
+            }
+        } else if schema.is_null() {
+            found.push("there should be no body".to_owned());
+        } else if let Err(errors) = self.validator(schema).validate(&sent.body) {
+            found.extend(errors.map(|error| format!("request {}: {error}", error.instance_path)));
+        }
+        found
     }
 
     /// The operation behind a path, and the path as the document writes it. A literal path goes before one with parameters.

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use super::daemon::Daemon;
 use super::wait::eventually;
-use super::world::World;
+use super::world::{MOST_MISSED, World};
 
 /// A server whose rounds continue as soon as this many wallets have joined and signed.
 pub fn rounds_of(participants: usize) -> Params {
@@ -95,12 +95,14 @@ impl World {
         chain.reorg(1, rival).await.expect("it can be replaced");
     }
 
-    /// Runs rounds until one succeeds.
+    /// Runs rounds until one succeeds; panics after some that failed.
     pub async fn successful_round(&self) {
-        eventually("a round succeeds", async || {
-            self.round().await.then_some(())
-        })
-        .await;
+        for _ in 0..MOST_MISSED {
+            if self.round().await {
+                return;
+            }
+        }
+        panic!("{MOST_MISSED} rounds failed");
     }
 }
 

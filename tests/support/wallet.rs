@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::daemon::Daemon;
+use super::fan_out::fan_out;
 use super::http::Reply;
 use super::wait::eventually;
 use super::world::World;
@@ -78,6 +79,19 @@ impl Daemon {
             json!({"destination": to, "amount_sat": sats}),
         )
         .await
+    }
+
+    /// Makes many VTXOs of few, by payments to itself; see [`fan_out`].
+    pub async fn fan_out(&self, world: &World, owned: u64, have: u64, wanted: u64) -> u64 {
+        let own = self.address().await;
+        let pay = async |sats| {
+            let reply = self.send(&own, sats).await;
+            assert!(matches!(reply.status, 200 | 202), "{reply:?}");
+        };
+        let settle = async || self.wait_for_spendable(owned).await;
+        let made = fan_out(world, owned, have, wanted, pay, settle).await;
+        self.settled().await;
+        made
     }
 
     /// Waits until this much can be spent.

@@ -1,6 +1,7 @@
 //! What a daemon talks to: a chain and an Ark server.
 
 use std::str::FromStr;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use arkwalletd_sandbox::ark::{Params, RoundOutcome};
@@ -11,6 +12,11 @@ use bitcoin::address::NetworkUnchecked;
 use bitcoin::{Address, Amount, FeeRate};
 use serde_json::{Value, json};
 
+use super::faults::Expected;
+
+/// Most rounds in a row that may fail in one world.
+pub const MOST_MISSED: u32 = 12;
+
 /// A chain, a faucet and an Ark server. Blocks are mined only when a test asks for them.
 pub struct World {
     /// The running sandbox.
@@ -19,6 +25,10 @@ pub struct World {
     pub node: Option<Bitcoind>,
     /// The seed of the sandbox's keys.
     pub seed: [u8; 32],
+    /// The faults that have to fire.
+    pub(super) expected: Expected,
+    missed: AtomicU32,
+    missed_in_a_row: AtomicU32,
 }
 
 impl World {
@@ -60,6 +70,9 @@ impl World {
             sandbox: sandbox.start().await.expect("the sandbox starts"),
             node,
             seed,
+            expected: Expected::default(),
+            missed: AtomicU32::new(0),
+            missed_in_a_row: AtomicU32::new(0),
         }
     }
 
@@ -134,50 +147,36 @@ impl World {
         self.mine(1).await;
     }
 
-    /// Runs a round; answers whether it succeeded.
+    /// Runs a round; answers whether it succeeded. Panics when too many fail in a row, not counting those in which nobody takes part.
     pub async fn round(&self) -> bool {
         let outcome = self.sandbox.ark.trigger_round().await;
-        matches!(outcome, Ok(RoundOutcome::Finished { .. }))
+        if matches!(outcome, Ok(RoundOutcome::Finished { .. })) {
+            self.missed_in_a_row.store(0, Ordering::Relaxed);
+            return true;
+        }
+        self.missed.fetch_add(1, Ordering::Relaxed);
+        let is_empty = match &outcome {
+            Ok(RoundOutcome::Failed { reason, .. }) => reason == "nobody takes part",
+            _ => false,
+        };
+        if !is_empty {
+            let in_a_row = self.missed_in_a_row.fetch_add(1, Ordering::Relaxed) + 1;
+            assert!(
+                in_a_row <= MOST_MISSED,
+                "{in_a_row} rounds in a row failed: {outcome:?}"
+            );
+        }
+        false
     }
 
-    /// Adds a fault of the Ark server, as `POST /control/faults` does.
-    pub fn fault(&self, rule: Value) {
-        let rule = serde_json::from_value(rule).expect("a fault rule");
-        self.sandbox
-            .ark
-            .faults()
-            .add(rule)
-            .expect("a rule that can act");
+    /// Counts the rounds that fail in a row from now on.
+    pub fn forget_missed_rounds(&self) {
+        self.missed_in_a_row.store(0, Ordering::Relaxed);
     }
 
-    /// Adds a fault of the chain behind the proxy, as `POST /control/chain-faults` does; answers the rule's id.
-    pub fn chain_fault(&self, rule: Value) -> u64 {
-        let rule = serde_json::from_value(rule).expect("a fault rule");
-        let added = self.sandbox.chain_proxy.add(rule);
-        added.expect("a rule that can act")
-    }
-
-    /// How often faults of the Ark server with this target have acted.
-    pub fn faults_fired(&self, target: &str) -> u32 {
-        let faults = self.sandbox.ark.faults().active();
-        let of_target = faults.iter().filter(|active| active.fault.target == target);
-        of_target.map(|active| active.fired).sum()
-    }
-
-    /// How often chain faults have acted in total.
-    pub fn chain_faults_fired(&self) -> u32 {
-        let rules = self.sandbox.chain_proxy.active();
-        rules.iter().map(|active| active.fired).sum()
-    }
-
-    /// Removes all faults of the chain.
-    pub fn no_chain_faults(&self) {
-        self.sandbox.chain_proxy.clear();
-    }
-
-    /// Removes all faults of the Ark server.
-    pub fn no_faults(&self) {
-        self.sandbox.ark.faults().clear();
+    /// How many rounds have failed.
+    pub fn missed_rounds(&self) -> u32 {
+        self.missed.load(Ordering::Relaxed)
     }
 }
 

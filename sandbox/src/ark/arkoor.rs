@@ -63,6 +63,9 @@ impl Ark {
             .as_ref()
             .map(|package| package.input_spend_info().collect())
             .unwrap_or_default();
+        if package.is_ok() {
+            self.check_not_exited(&inputs, &spends).await?;
+        }
         let spendable = self.check_spendable(&inputs, &spends).await;
         let package = match (package, spendable.map_err(RpcError::without_spent_ids)) {
             (Ok(package), Ok(())) => package,

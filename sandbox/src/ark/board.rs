@@ -142,15 +142,16 @@ impl Ark {
         if self.store.is_virtual_tx(utxo.txid)? {
             return Err(RpcError::bad("a virtual transaction cannot fund a board"));
         }
+        let lags = self.hook(Hook::BoardFunding)? == Some(Action::NodeLags);
         for input in &funding_tx.input {
             let spent = input.previous_output;
             if self.store.is_vtxo(spent)? {
                 return Err(RpcError::bad(format!("funding input {spent} is a vtxo")));
             }
-            if self.chain.tx(spent.txid).await?.is_none() {
-                return Err(RpcError::bad(format!(
-                    "funding input {spent} is not known on chain"
-                )));
+            let parent = self.chain.tx(spent.txid).await?;
+            if parent.is_none_or(|parent| lags && parent.block.is_none()) {
+                let message = format!("bad user input: unknown input tx {}", spent.txid);
+                return Err(RpcError::bad(message));
             }
         }
         Ok(())

@@ -15,8 +15,8 @@ impl Ark {
         }
     }
 
-    /// Broadcasts those of the server's transactions that are neither in the chain nor in the mempool. A failed broadcast is
-    /// repeated at the next block.
+    /// Broadcasts those of the server's transactions that are neither in the chain nor in the mempool; first signs those that a
+    /// crash has left unsigned. A failed broadcast is repeated at the next block.
     pub(super) async fn broadcast_now(&self) {
         if let Err(error) = self.broadcast_missing().await {
             tracing::warn!(error = %format_args!("{error:#}"), "cannot broadcast");
@@ -26,10 +26,14 @@ impl Ark {
     async fn broadcast_missing(&self) -> anyhow::Result<()> {
         for txid in self.store.txs_to_broadcast()? {
             if self.chain.tx(txid).await?.is_none()
-                && let Some(tx) = self.store.signed_tx(txid)?
-                && let Err(reject) = self.chain.submit(tx).await?
+                && let Some(mut tx) = self.store.signed_tx(txid)?
             {
-                tracing::warn!(%txid, %reject, "transaction refused");
+                if tx.input.iter().any(|input| input.witness.is_empty()) {
+                    tx = self.sign_funding(tx).await?;
+                }
+                if let Err(reject) = self.chain.submit(tx).await? {
+                    tracing::warn!(%txid, %reject, "transaction refused");
+                }
             }
         }
         Ok(())

@@ -6,11 +6,14 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use chrono::DateTime;
+use futures::TryStreamExt;
 use futures::future::BoxFuture;
 use server_rpc::lookup_grpc_method;
 use server_rpc::server::{ArkServiceServer, MailboxServiceServer};
 use server_rpc::tonic::body::Body;
 use server_rpc::tonic::codec::CompressionEncoding::Zstd;
+use server_rpc::tonic::codegen::http::header::{DATE, HeaderValue};
 use server_rpc::tonic::codegen::http::{Request, Response};
 use server_rpc::tonic::{Code, Status};
 use tokio::time::sleep;
@@ -72,6 +75,8 @@ impl Gate {
             _ => {}
         }
         check_headers(rpc, request.headers())?;
+        let faults = self.ark.faults.clone();
+        let request = request.map(|body| measured(body, move |bytes| faults.measure(rpc, bytes)));
         // Each service answers a method that it does not have with `Unimplemented`.
         let Ok(response) = match service {
             "MailboxService" => self.mailbox_service.call(request).await,
@@ -87,6 +92,18 @@ impl Gate {
     }
 }
 
+/// The same body; `note` gets the number of bytes that have arrived with each piece.
+fn measured(body: Body, note: impl Fn(usize) + Send + 'static) -> Body {
+    let mut arrived = 0;
+    let pieces = axum::body::Body::new(body).into_data_stream();
+    Body::new(axum::body::Body::from_stream(pieces.inspect_ok(
+        move |piece| {
+            arrived += piece.len();
+            note(arrived);
+        },
+    )))
+}
+
 impl Service<Request<Body>> for Gate {
     type Response = Response<Body>;
     type Error = Infallible;
@@ -98,7 +115,7 @@ impl Service<Request<Body>> for Gate {
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
         let gate = self.clone();
-        let alive = gate.ark.alive.clone();
+        let (ark, alive) = (gate.ark.clone(), gate.ark.alive.clone());
         Box::pin(async move {
             // The handler is polled first, so that a handler that ends the run itself still answers.
             let passed = tokio::select! {
@@ -106,7 +123,13 @@ impl Service<Request<Body>> for Gate {
                 passed = gate.pass(request) => passed,
                 () = alive.cancelled() => Err(Status::unavailable("server restarted")),
             };
-            Ok(passed.unwrap_or_else(Status::into_http))
+            let mut answer = passed.unwrap_or_else(Status::into_http);
+            let now = DateTime::UNIX_EPOCH + ark.now();
+            let date = now.format("%a, %d %b %Y %H:%M:%S GMT").to_string();
+            if let Ok(date) = HeaderValue::from_str(&date) {
+                answer.headers_mut().insert(DATE, date);
+            }
+            Ok(answer)
         })
     }
 }

@@ -84,6 +84,7 @@ fn replace(info: &mut ArkInfo, field: InfoFault) {
             info.fees.refresh.ppm_expiry_table = table(&[(100, 10), (50, 20)]);
         }
         InfoFault::RefreshFee => info.fees.refresh.ppm_expiry_table = table(&[(0, 999_000)]),
+        InfoFault::RefreshBaseFee => info.fees.refresh.base_fee += Amount::from_sat(1_000),
         InfoFault::ExitDepth => info.max_vtxo_exit_depth = 1,
         InfoFault::VtxoAmount => info.max_vtxo_amount = Some(Amount::from_sat(331)),
         InfoFault::Lifetime => info.vtxo_lifetime = BlockDelta::new(1),

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use ark_lib::mailbox::{BlindedMailboxIdentifier, MailboxAuthorization, MailboxIdentifier};
 use ark_lib::vtxo::{Full, VtxoPolicyKind};
 use ark_lib::{ProtocolEncoding, Vtxo, VtxoId};
+use chrono::{DateTime, TimeDelta};
 use futures::stream::{self, Stream};
 use server_rpc::protos::Empty;
 use server_rpc::protos::mailbox_server::{
@@ -20,8 +21,12 @@ use super::state::Ark;
 use super::status::RpcError;
 use super::store::{DeliveryKind, Page};
 
+/// How long after its end an authorization is still accepted.
+const LEEWAY: TimeDelta = TimeDelta::seconds(5);
+
 impl Ark {
-    /// `PostArkoorMessage`. VTXOs that the mailbox has received already are left out, so a post can be repeated.
+    /// `PostArkoorMessage`. VTXOs that some mailbox has received already are left out: a post can be repeated, and the
+    /// first one decides. The signatures of the VTXOs are not checked.
     pub(super) async fn post_arkoor_message(
         &self,
         request: protos::PostArkoorMessageRequest,
@@ -56,9 +61,7 @@ impl Ark {
             _ => 1,
         };
         let ids: BTreeSet<VtxoId> = by_id.keys().copied().collect();
-        let fresh = self
-            .store
-            .undelivered(mailbox, DeliveryKind::Arkoor, &ids)?;
+        let fresh = self.store.undelivered(DeliveryKind::Arkoor, &ids)?;
         if fresh.is_empty() {
             return Ok(Empty {});
         }
@@ -71,18 +74,19 @@ impl Ark {
         Ok(Empty {})
     }
 
-    /// `PostRecoveryVtxoIds`. Ids that the mailbox holds already are left out.
+    /// `PostRecoveryVtxoIds`. Ids that some mailbox holds already are left out. An unknown id is an internal error that stores none
+    /// of the others.
     pub(super) async fn post_recovery_vtxo_ids(
         &self,
         request: protos::PostRecoveryVtxoIdsRequest,
     ) -> Result<Empty, RpcError> {
         let mailbox = decode_mailbox_id(&request.mailbox_id)?;
         if let Some(authorization) = &request.authorization {
-            check_authorization(mailbox, authorization)?;
+            self.check_authorization(mailbox, authorization)?;
         }
         if request.vtxo_ids.len() > MAX_NB_MAILBOX_RECOVERY_IDS {
             return Err(RpcError::bad(format!(
-                "a post has at most {MAX_NB_MAILBOX_RECOVERY_IDS} ids"
+                "too many ids: a post has at most {MAX_NB_MAILBOX_RECOVERY_IDS}"
             )));
         }
         let ids = request
@@ -92,10 +96,9 @@ impl Ark {
             .collect::<Result<BTreeSet<_>, _>>()?;
 
         let _turn = self.turn().await;
-        self.known(&ids)?;
-        let fresh = self
-            .store
-            .undelivered(mailbox, DeliveryKind::Recovery, &ids)?;
+        self.known(&ids)
+            .map_err(|unknown| anyhow::anyhow!("failed to store recovery ids: {unknown}"))?;
+        let fresh = self.store.undelivered(DeliveryKind::Recovery, &ids)?;
         if !fresh.is_empty() {
             let message = Message::RecoveryVtxoIds(protos::RecoveryVtxoIdsMessage {
                 vtxo_ids: fresh.iter().map(|id| id.to_bytes().to_vec()).collect(),
@@ -110,7 +113,7 @@ impl Ark {
         &self,
         request: protos::MailboxRequest,
     ) -> Result<protos::MailboxMessages, RpcError> {
-        let mailbox = authorized_mailbox(&request)?;
+        let mailbox = self.authorized_mailbox(&request)?;
         let page = self.mailbox_page(mailbox, request.checkpoint)?;
         Ok(protos::MailboxMessages {
             messages: page.messages,
@@ -125,9 +128,10 @@ impl Ark {
     ) -> Result<impl Stream<Item = Result<MailboxMessage, Status>> + Send + use<>, RpcError> {
         let subscription = Subscription {
             ark: self.clone(),
-            mailbox: authorized_mailbox(request)?,
+            mailbox: self.authorized_mailbox(request)?,
             checkpoint: request.checkpoint,
             waiting: VecDeque::new(),
+            have_more: true,
             arrivals: self.newest_message.subscribe(),
             messages_left: self.faults.on_stream("SubscribeMailbox"),
         };
@@ -149,7 +153,41 @@ impl Ark {
         Ok(())
     }
 
+    /// The mailbox of a read request, after a check of its authorization.
+    fn authorized_mailbox(
+        &self,
+        request: &protos::MailboxRequest,
+    ) -> Result<MailboxIdentifier, RpcError> {
+        let mailbox = decode_mailbox_id(&request.mailbox_id)?;
+        let authorization = request
+            .authorization
+            .as_ref()
+            .ok_or_else(|| RpcError::bad("missing mailbox authorization"))?;
+        self.check_authorization(mailbox, authorization)?;
+        Ok(mailbox)
+    }
+
+    fn check_authorization(
+        &self,
+        mailbox: MailboxIdentifier,
+        bytes: &[u8],
+    ) -> Result<(), RpcError> {
+        let authorization = MailboxAuthorization::deserialize(bytes)
+            .map_err(|_| RpcError::bad("malformed mailbox authorization"))?;
+        if authorization.mailbox() != mailbox {
+            return Err(RpcError::bad("authorization is for another mailbox"));
+        }
+        if authorization.expiry() < DateTime::UNIX_EPOCH + self.now() - LEEWAY {
+            return Err(RpcError::bad("mailbox authorization has expired"));
+        }
+        if !authorization.verify() {
+            return Err(RpcError::bad("mailbox authorization has a wrong signature"));
+        }
+        Ok(())
+    }
+
     fn mailbox_page(&self, mailbox: MailboxIdentifier, checkpoint: u64) -> anyhow::Result<Page> {
+        self.note_reader(mailbox);
         self.store
             .read_mailbox(mailbox, checkpoint, self.params.max_read_mailbox_items)
     }
@@ -163,6 +201,8 @@ struct Subscription {
     checkpoint: u64,
     /// Read but not sent.
     waiting: VecDeque<MailboxMessage>,
+    /// What the last page said. Without more, the next page is read when a mailbox gets a message.
+    have_more: bool,
     /// Changes when any mailbox gets a message. Subscribed before the first read, so none is missed.
     arrivals: watch::Receiver<u64>,
     /// Set by a fault: the stream breaks after this many messages.
@@ -180,16 +220,17 @@ impl Subscription {
             if let Some(message) = self.waiting.pop_front() {
                 return Ok(message);
             }
-            self.arrivals.mark_unchanged();
+            if !self.have_more {
+                tokio::select! {
+                    () = self.ark.alive.cancelled() => return Err(RpcError::Lost("server restarted")),
+                    _ = self.arrivals.changed() => {}
+                }
+            }
             let page = self.ark.mailbox_page(self.mailbox, self.checkpoint)?;
+            self.have_more = page.have_more;
             if let Some(last) = page.messages.last() {
                 self.checkpoint = last.checkpoint;
                 self.waiting.extend(page.messages);
-                continue;
-            }
-            tokio::select! {
-                () = self.ark.alive.cancelled() => return Err(RpcError::Lost("server restarted")),
-                _ = self.arrivals.changed() => {}
             }
         }
     }
@@ -197,30 +238,4 @@ impl Subscription {
 
 fn decode_mailbox_id(bytes: &[u8]) -> Result<MailboxIdentifier, RpcError> {
     MailboxIdentifier::deserialize(bytes).map_err(|_| RpcError::bad("invalid mailbox id"))
-}
-
-/// The mailbox of a read request, after a check of its authorization.
-fn authorized_mailbox(request: &protos::MailboxRequest) -> Result<MailboxIdentifier, RpcError> {
-    let mailbox = decode_mailbox_id(&request.mailbox_id)?;
-    let authorization = request
-        .authorization
-        .as_ref()
-        .ok_or_else(|| RpcError::bad("missing mailbox authorization"))?;
-    check_authorization(mailbox, authorization)?;
-    Ok(mailbox)
-}
-
-fn check_authorization(mailbox: MailboxIdentifier, bytes: &[u8]) -> Result<(), RpcError> {
-    let authorization = MailboxAuthorization::deserialize(bytes)
-        .map_err(|_| RpcError::bad("malformed mailbox authorization"))?;
-    if authorization.mailbox() != mailbox {
-        return Err(RpcError::bad("authorization is for another mailbox"));
-    }
-    if authorization.is_expired() {
-        return Err(RpcError::bad("mailbox authorization has expired"));
-    }
-    if !authorization.verify() {
-        return Err(RpcError::bad("mailbox authorization has a wrong signature"));
-    }
-    Ok(())
 }

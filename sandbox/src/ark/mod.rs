@@ -156,7 +156,7 @@ impl ArkServer {
         self.runs.current().keys.server.public_key()
     }
 
-    /// The faults and call counters.
+    /// The faults, and the counts and sizes of calls.
     pub fn faults(&self) -> Faults {
         self.runs.current().faults.clone()
     }

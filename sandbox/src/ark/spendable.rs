@@ -9,6 +9,16 @@ use super::state::Ark;
 use super::status::{RpcError, SPENT};
 use super::store::{VtxoRecord, VtxoState, vtxo};
 
+/// The reason for which a VTXO that is on chain is refused.
+const HAS_EXITED: &str = "has exited onchain";
+
+/// Whether the same transaction has spent the input before.
+fn is_replay(input: &VtxoRecord, spends: &BTreeMap<VtxoId, Txid>) -> bool {
+    input.state == VtxoState::Spent
+        && input.spent_by.is_some()
+        && input.spent_by == spends.get(&input.vtxo.id()).copied()
+}
+
 impl Ark {
     /// Refuses inputs that must not be spent by the transactions in `spends`, with the ids of all of them. An input that the
     /// same transaction spends already passes, because the client may have lost the first answer.
@@ -22,20 +32,16 @@ impl Ark {
         for input in inputs {
             let id = input.vtxo.id();
             let anchor = input.vtxo.chain_anchor();
-            let reason = if self.exit_height(id, anchor).await?.is_some() {
-                "taken on chain"
+            let reason = if is_replay(input, spends) {
+                continue;
+            } else if self.exit_height(id, anchor).await?.is_some() {
+                HAS_EXITED
             } else if self.chain.tx(anchor.txid).await?.is_none() {
                 // A reorganisation has removed the transaction that funded it.
                 "no longer funded"
             } else {
                 match input.state {
                     VtxoState::Spendable => continue,
-                    VtxoState::Spent
-                        if input.spent_by.is_some()
-                            && input.spent_by == spends.get(&id).copied() =>
-                    {
-                        continue;
-                    }
                     VtxoState::Spent | VtxoState::LnSpent => SPENT,
                     VtxoState::Unregistered => "not registered",
                     VtxoState::Unclaimed | VtxoState::HtlcRecvUnclaimed => "not claimed",
@@ -60,6 +66,24 @@ impl Ark {
             format!("vtxo not spendable ({})", reasons.join(", ")),
             refused,
         ))
+    }
+
+    /// Refuses inputs that are on chain, unless `spends` repeats an old spend. A real server names them only in rounds, so the calls
+    /// for payments and offboards ask this first (docs/protocol.md §40).
+    pub(super) async fn check_not_exited(
+        &self,
+        inputs: &[VtxoRecord],
+        spends: &BTreeMap<VtxoId, Txid>,
+    ) -> Result<(), RpcError> {
+        for input in inputs.iter().filter(|input| !is_replay(input, spends)) {
+            let (id, anchor) = (input.vtxo.id(), input.vtxo.chain_anchor());
+            if self.exit_height(id, anchor).await?.is_some() {
+                return Err(RpcError::bad(format!(
+                    "bad user input: a vtxo {HAS_EXITED}"
+                )));
+            }
+        }
+        Ok(())
     }
 
     /// Refuses inputs that no new transaction may spend, or returns the error of `terms` if it is more important.

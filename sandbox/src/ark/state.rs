@@ -2,10 +2,11 @@
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex as StdMutex};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use anyhow::anyhow;
 use ark_lib::VtxoId;
+use ark_lib::mailbox::MailboxIdentifier;
 use bitcoin_ext::BlockHeight;
 use tokio::sync::{Mutex, MutexGuard, watch};
 use tokio_util::sync::CancellationToken;
@@ -42,6 +43,8 @@ pub struct Ark {
     pub(super) newest_message: watch::Sender<u64>,
     /// The server's own coins.
     pub(super) coins: CoinWallet,
+    /// The mailbox that was read last; faults post to it.
+    pub(super) last_reader: StdMutex<Option<MailboxIdentifier>>,
     /// The round in progress.
     pub(super) rounds: Rounds,
     /// The offboards in progress.
@@ -75,6 +78,7 @@ impl Ark {
             alive,
             started: SystemTime::now(),
             newest_message: watch::Sender::new(0),
+            last_reader: StdMutex::default(),
             rounds: Rounds::default(),
             offboards: Offboards::default(),
             in_flight: InFlight::default(),
@@ -96,6 +100,7 @@ impl Ark {
             started: SystemTime::now(),
             newest_message: watch::Sender::new(0),
             coins: CoinWallet::new(self.chain.clone(), self.keys.coins.clone()),
+            last_reader: StdMutex::default(),
             rounds: Rounds::default(),
             offboards: Offboards::default(),
             in_flight: InFlight::default(),
@@ -135,6 +140,21 @@ impl Ark {
     fn crash(&self, hook: Hook) -> RpcError {
         self.alive.cancel();
         anyhow!("crashed at {}", hook.name()).into()
+    }
+
+    /// Time since 1970 by the server's clock, which is the sandbox's clock unless a fault makes it wrong.
+    pub(super) fn now(&self) -> Duration {
+        let skew = match self.faults.on_hook(Hook::Clock) {
+            Some(Action::SkewClock { seconds }) => seconds,
+            _ => 0,
+        };
+        let now = self.lightning.network.clock().now();
+        let by = Duration::from_secs(skew.unsigned_abs());
+        if skew < 0 {
+            now.saturating_sub(by)
+        } else {
+            now.saturating_add(by)
+        }
     }
 
     /// The records of client VTXOs in the order of `ids`; if any is unknown, all unknown ones are named.

@@ -29,7 +29,7 @@ mod view;
 use std::ops::Deref;
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use bitcoin::{BlockHash, FeeRate, OutPoint, Script, Transaction, Txid};
+use bitcoin::{Block, BlockHash, FeeRate, OutPoint, Script, Transaction, Txid};
 use tokio::sync::{Notify, watch};
 
 use self::lock::lock;
@@ -175,6 +175,12 @@ impl Chain {
     pub async fn block_hash(&self, height: u32) -> anyhow::Result<Option<BlockHash>> {
         let view = self.current().await?;
         Ok(view.ledger.tip_at(height).map(|at| at.hash))
+    }
+
+    /// The block at a height; `None` above the tip.
+    pub async fn block(&self, height: u32) -> anyhow::Result<Option<Block>> {
+        let view = self.current().await?;
+        Ok(view.ledger.at(height).map(|at| at.block.clone()))
     }
 
     /// A transaction of the chain or the mempool.

@@ -4,18 +4,22 @@
 //! spent in a block are blocks scanned: from the tip back to the block where the output was last known as unspent, or to the
 //! block that created it. Each block is fetched once, whichever outputs are searched for.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use bitcoin::{BlockHash, OutPoint, Txid};
 use bitcoin_ext::BlockHeight;
 use serde::Deserialize;
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::time::{Instant, timeout_at};
 
 use super::Bitcoind;
 use super::spend_index::Known;
 use crate::chain::timeout::CALL_TIMEOUT;
 use crate::chain::{Error, Spend, TxStatus};
+
+/// Outputs that one request asks about.
+const BATCH: usize = 100;
 
 impl Bitcoind {
     /// The transaction that spends an output; `None` when the output is unspent or unknown. A search through many blocks
@@ -29,9 +33,31 @@ impl Bitcoind {
         {
             return Ok(Some(spend));
         }
-        if self.is_unspent(outpoint).await? {
+        if self.are_unspent(&[outpoint]).await?.contains(&true) {
             return Ok(None);
         }
+        self.find_spender(outpoint).await
+    }
+
+    /// The transactions that spend these outputs. The node is asked once for each hundred outputs, and then for each spent one.
+    pub(crate) async fn spenders(
+        self: &Arc<Self>,
+        outpoints: &[OutPoint],
+    ) -> Result<HashMap<OutPoint, Spend>, Error> {
+        let mut spends = HashMap::new();
+        for batch in outpoints.chunks(BATCH) {
+            let unspent = self.are_unspent(batch).await?;
+            for (outpoint, unspent) in batch.iter().zip(unspent) {
+                if !unspent && let Some(spend) = self.spender(*outpoint).await? {
+                    spends.insert(*outpoint, spend);
+                }
+            }
+        }
+        Ok(spends)
+    }
+
+    /// The transaction that spends an output which is not unspent.
+    async fn find_spender(self: &Arc<Self>, outpoint: OutPoint) -> Result<Option<Spend>, Error> {
         if let Some(txid) = self.mempool_spender(outpoint).await? {
             let status = TxStatus::Mempool;
             return Ok(Some(Spend { txid, status }));
@@ -57,19 +83,28 @@ impl Bitcoind {
         found.map_err(|error| Error::Unavailable(error.to_string()))?
     }
 
-    async fn is_unspent(&self, outpoint: OutPoint) -> Result<bool, Error> {
+    /// Whether each of these outputs exists and no transaction in chain or mempool spends it.
+    async fn are_unspent(&self, outpoints: &[OutPoint]) -> Result<Vec<bool>, Error> {
         #[derive(Deserialize)]
         struct Unspent {
             #[serde(rename = "bestblock")]
             best_block: BlockHash,
         }
-        let params = json!([outpoint.txid, outpoint.vout, true]);
-        let unspent: Option<Unspent> = self.rpc.call("gettxout", params).await?;
-        if let Some(unspent) = &unspent {
-            let known = Known::Unspent(unspent.best_block);
-            self.spends.insert_output(outpoint, known);
+        let params: Vec<Value> = outpoints
+            .iter()
+            .map(|outpoint| json!([outpoint.txid, outpoint.vout, true]))
+            .collect();
+        let answers = self.rpc.call_each::<Option<Unspent>>("gettxout", &params);
+        let mut unspent = Vec::with_capacity(outpoints.len());
+        for (outpoint, answer) in outpoints.iter().zip(answers.await?) {
+            let answer = answer?;
+            if let Some(found) = &answer {
+                let known = Known::Unspent(found.best_block);
+                self.spends.insert_output(*outpoint, known);
+            }
+            unspent.push(answer.is_some());
         }
-        Ok(unspent.is_some())
+        Ok(unspent)
     }
 
     async fn mempool_spender(&self, outpoint: OutPoint) -> Result<Option<Txid>, Error> {

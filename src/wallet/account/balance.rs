@@ -29,7 +29,7 @@ pub struct Balance {
     pub pending_arkoor_send: Amount,
     /// Held by pending offboards.
     pub pending_offboard: Amount,
-    /// Exited on chain and not claimed yet.
+    /// Exited on chain and not claimed yet, or set aside because it cannot be spent off chain now.
     pub pending_exit: Amount,
 }
 
@@ -101,17 +101,14 @@ impl Wallet {
                 Some(&mut balance.needs_refresh)
             }
             VtxoState::Spendable => Some(&mut balance.spendable),
-            VtxoState::Locked(holder) => match holder
-                .as_ref()
-                .and_then(|holder| self.operations.kind(holder))?
-            {
+            VtxoState::Locked(Some(holder)) => match self.operations.kind(holder)? {
                 OperationKind::Board => Some(&mut balance.pending_board),
                 OperationKind::ArkoorSend => Some(&mut balance.pending_arkoor_send),
                 OperationKind::Round => Some(&mut balance.pending_in_round),
                 OperationKind::Offboard => Some(&mut balance.pending_offboard),
             },
             VtxoState::Spent => None,
-            VtxoState::Exited => Some(&mut balance.pending_exit),
+            VtxoState::Exited | VtxoState::Locked(None) => Some(&mut balance.pending_exit),
         }
     }
 }

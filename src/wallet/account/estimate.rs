@@ -9,7 +9,7 @@ use ark_lib::fees::VtxoFeeInfo;
 use ark_lib::{ArkInfo, VtxoId};
 use bitcoin::Amount;
 
-use super::fees::{board_fee, check_board_amount, offboard_charge, overflow, sum};
+use super::fees::{board_fee, check_board_amount, max_inputs, offboard_charge, overflow, sum};
 use crate::model::VtxoRecord;
 use crate::wallet::coins::select::{self, Limits};
 use crate::wallet::{Error, Result, Wallet};
@@ -54,8 +54,8 @@ impl Wallet {
     ///
     /// # Errors
     /// `amount_too_small` or `amount_too_large` by the server's limits; `server_unavailable`.
-    pub fn board_fee(&self, amount: Amount) -> Result<FeeEstimate> {
-        let info = self.connected_info()?;
+    pub async fn board_fee(&self, amount: Amount) -> Result<FeeEstimate> {
+        let info = self.awaited_info().await?;
         check_board_amount(&info, amount)?;
         let fee = board_fee(&info, amount)?;
         Ok(FeeEstimate::out_of(amount, fee, Vec::new()))
@@ -92,7 +92,7 @@ impl Wallet {
         address: &str,
     ) -> Result<FeeEstimate> {
         let script = self.bitcoin_address(address)?.script_pubkey();
-        let info = self.connected_info()?;
+        let info = self.awaited_info().await?;
         let rate = self.server.offboard_fee_rate().await?;
         let tip = self.chain.tip().await?.height;
         let amounts = vtxos.iter().map(|vtxo| vtxo.amount);
@@ -108,16 +108,15 @@ impl Wallet {
     /// `invalid_address`, `wrong_network`, `server_unavailable`, `chain_unavailable`; `amount_too_large` on overflow.
     pub async fn send_onchain_fee(&self, address: &str, amount: Amount) -> Result<FeeEstimate> {
         let script = self.bitcoin_address(address)?.script_pubkey();
-        let info = self.connected_info()?;
+        let info = self.awaited_info().await?;
         let rate = self.server.offboard_fee_rate().await?;
         let limits = self.limits(&info).await?;
-        let max_inputs = info.max_offboard_inputs;
+        let most = max_inputs(&info);
         let charge = move |vtxos: &[VtxoFeeInfo]| {
             let infos = vtxos.iter().copied();
             info.fees.offboard.calculate(&script, amount, rate, infos)
         };
-        self.estimate_payment(amount, limits, max_inputs, charge)
-            .await
+        self.estimate_payment(amount, limits, most, charge).await
     }
 
     /// Estimates a Lightning payment of exactly `amount`.
@@ -125,13 +124,13 @@ impl Wallet {
     /// # Errors
     /// `server_unavailable`, `chain_unavailable`; `amount_too_large` on overflow.
     pub async fn lightning_send_fee(&self, amount: Amount) -> Result<FeeEstimate> {
-        let info = self.connected_info()?;
+        let info = self.awaited_info().await?;
         let limits = self.limits(&info).await?;
         let charge = move |vtxos: &[VtxoFeeInfo]| {
             let infos = vtxos.iter().copied();
             info.fees.lightning_send.calculate(amount, infos)
         };
-        self.estimate_payment(amount, limits, usize::MAX, charge)
+        self.estimate_payment(amount, limits, select::MAX_INPUTS, charge)
             .await
     }
 
@@ -139,8 +138,8 @@ impl Wallet {
     ///
     /// # Errors
     /// `server_unavailable`; `amount_too_large` if it exceeds the server's largest VTXO.
-    pub fn lightning_receive_fee(&self, amount: Amount) -> Result<FeeEstimate> {
-        let info = self.connected_info()?;
+    pub async fn lightning_receive_fee(&self, amount: Amount) -> Result<FeeEstimate> {
+        let info = self.awaited_info().await?;
         if info.max_vtxo_amount.is_some_and(|most| amount > most) {
             let message =
                 "the amount is larger than the Ark server's largest VTXO; receive in several parts";

@@ -9,6 +9,7 @@ use bitcoin::{Amount, FeeRate, ScriptBuf};
 use bitcoin_ext::BlockHeight;
 
 use crate::model::VtxoRecord;
+use crate::wallet::coins::select::MAX_INPUTS;
 use crate::wallet::{Error, Result};
 
 /// The Ark server's fee for boarding `amount`, which reduces the VTXO.
@@ -58,6 +59,11 @@ pub(in crate::wallet) fn offboard_charge(
 ) -> Option<Amount> {
     let infos = vtxos.iter().map(|vtxo| vtxo.fee_info(tip));
     info.fees.offboard.calculate(script, amount, rate, infos)
+}
+
+/// The most VTXOs of one offboard: what the server allows, but no more than a payment spends.
+pub(in crate::wallet) fn max_inputs(info: &ArkInfo) -> usize {
+    info.max_offboard_inputs.min(MAX_INPUTS)
 }
 
 /// The sum of amounts.

@@ -66,6 +66,12 @@ impl Wallet {
             .ok_or_else(away)
     }
 
+    /// As [`connected_info`](Self::connected_info), for a request: shortly after the start it waits for the first connection.
+    pub(in crate::wallet) async fn awaited_info(&self) -> Result<Arc<ArkInfo>> {
+        self.server.first_contact().await;
+        self.connected_info()
+    }
+
     /// The Ark server's keys, which are stored at the first contact.
     ///
     /// # Errors

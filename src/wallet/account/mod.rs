@@ -2,6 +2,7 @@
 
 pub(in crate::wallet) mod address;
 pub(in crate::wallet) mod balance;
+pub(in crate::wallet) mod ceiling;
 pub(in crate::wallet) mod estimate;
 pub(in crate::wallet) mod fees;
 mod history;

@@ -16,6 +16,10 @@ use crate::store::WriteTx;
 use crate::store::vtxo;
 use crate::wallet::{Error, Result};
 
+/// The most VTXOs that one payment or offboard spends. The server signs for each of them within the time of one call (H62,
+/// docs/protocol.md §3.7).
+pub(in crate::wallet) const MAX_INPUTS: usize = 1000;
+
 /// What limits the VTXOs that can be spent out of round.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::wallet) struct Limits {
@@ -77,13 +81,13 @@ pub(in crate::wallet) fn named(
 /// It runs in the transaction that locks them, so that no two operations select the same VTXO.
 ///
 /// # Errors
-/// `insufficient_funds`.
+/// `insufficient_funds`; `too_many_inputs` if it takes more than 1000 of them.
 pub(in crate::wallet) fn select(
     tx: &WriteTx<'_>,
     target: Amount,
     limits: Limits,
 ) -> Result<Vec<Arc<VtxoRecord>>> {
-    let (selected, _) = select_for(tx, limits, usize::MAX, |_| Some(target))?;
+    let (selected, _) = select_for(tx, limits, MAX_INPUTS, |_| Some(target))?;
     Ok(selected)
 }
 

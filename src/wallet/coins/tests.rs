@@ -94,10 +94,10 @@ impl Scene {
 #[tokio::test]
 async fn a_valid_vtxo_is_accepted_with_its_anchor() {
     let scene = scene().await;
-    let Verdict::Accept(anchor) = scene.verdict(&scene.valid).await else {
+    let Verdict::Accept(known) = scene.verdict(&scene.valid).await else {
         panic!("a valid VTXO was not accepted")
     };
-    assert_eq!(anchor.compute_txid(), scene.valid.chain_anchor().txid);
+    assert_eq!(known.anchor.compute_txid(), scene.valid.chain_anchor().txid);
 }
 
 #[tokio::test]

@@ -5,6 +5,7 @@ use ark_lib::{Vtxo, VtxoPolicy};
 use bitcoin::{Transaction, Txid};
 use bitcoin_ext::{BlockDelta, BlockHeight};
 
+use super::published::{Standing, standings};
 use crate::ark::PinnedKeys;
 use crate::chain::{self, TxStatus};
 use crate::store::anchor;
@@ -13,12 +14,21 @@ use crate::wallet::{Error, Result, Wallet};
 /// The result of the validation of a received VTXO.
 #[derive(Debug)]
 pub(in crate::wallet) enum Verdict {
-    /// It is valid; this is the on-chain transaction that its exit chain spends (its anchor).
-    Accept(Transaction),
+    /// It is valid.
+    Accept(Accepted),
     /// It is invalid and stays so, for this reason.
     Refuse(String),
     /// Its validity is not known yet, for this reason.
     Undecided(String),
+}
+
+/// What is known of a valid VTXO.
+#[derive(Debug)]
+pub(in crate::wallet) struct Accepted {
+    /// The on-chain transaction that its exit chain spends.
+    pub(in crate::wallet) anchor: Transaction,
+    /// Whether its own transaction is confirmed, so that it can be spent on chain only.
+    pub(in crate::wallet) exited: bool,
 }
 
 impl Wallet {
@@ -75,7 +85,8 @@ impl Wallet {
     /// Validates a VTXO from the mailbox. The caller checks that the wallet has its key.
     ///
     /// The VTXO must have a public key policy and belong to `server`, every signature of its exit chain must be valid, and its
-    /// anchor must be confirmed and not be spent by any other transaction. If the chain backend does not answer, the verdict is
+    /// anchor must be confirmed. No transaction that is not of the chain may spend the anchor, or what the chain's transactions
+    /// that are on chain already pay to (H50). If the chain backend does not answer, the verdict is
     /// [`Undecided`](Verdict::Undecided), never [`Refuse`](Verdict::Refuse) (W1).
     pub(in crate::wallet) async fn validate_received(
         &self,
@@ -109,19 +120,21 @@ impl Wallet {
             let reason = format!("its anchor {} is not confirmed", outpoint.txid);
             return Ok(Verdict::Undecided(reason));
         }
-        let exit = received
-            .transactions()
-            .next()
-            .map(|item| item.tx.compute_txid());
-        Ok(match self.chain.spender(outpoint).await? {
-            Some(spend) if Some(spend.txid) == exit => Verdict::Accept(anchor),
-            Some(spend) if is_confirmed(spend.status) => {
-                Verdict::Refuse(format!("its anchor was spent by {}", spend.txid))
-            }
-            Some(spend) => {
-                Verdict::Undecided(format!("its anchor is being spent by {}", spend.txid))
-            }
-            None => Verdict::Accept(anchor),
+        let standing = standings(&self.chain, std::slice::from_ref(received)).await?;
+        Ok(match standing.first() {
+            Some(Standing::DoubleSpent(txid)) => Verdict::Refuse(format!(
+                "transaction {txid}, which is not of its chain, has spent what it hangs from"
+            )),
+            Some(Standing::Claimed(txid)) => Verdict::Refuse(format!(
+                "it is on chain, and transaction {txid} has spent it"
+            )),
+            Some(Standing::Contested(txid)) => Verdict::Undecided(format!(
+                "transaction {txid}, which is not of its chain, is about to spend what it hangs from"
+            )),
+            standing => Verdict::Accept(Accepted {
+                anchor,
+                exited: standing == Some(&Standing::Exited),
+            }),
         })
     }
 }

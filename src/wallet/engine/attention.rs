@@ -14,8 +14,11 @@ impl Wallet {
         Ok(self.store.read(attention::list).await?)
     }
 
-    /// [`raise`] in a transaction of its own.
+    /// [`raise`] in a transaction of its own. Writes nothing when the same fact was raised before.
     pub(in crate::wallet) async fn raise(&self, attention: Attention) -> Result<()> {
+        if self.attention().await?.contains(&attention) {
+            return Ok(());
+        }
         self.store.write(move |tx| raise(tx, &attention)).await
     }
 

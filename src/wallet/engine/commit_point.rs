@@ -1,8 +1,9 @@
 //! The commit points of everything that moves money.
 //!
 //! Each write of a payment, on chain or off, a board, a round, an offboard or a receive goes through [`Wallet::commit`] under one of
-//! these names. In a build with the feature `failpoints`, a test can kill the process at `<name>.before` and `<name>.after`. The
-//! crash test visits [`CommitPoint::ALL`], and fails for a commit point that none of its stories reaches.
+//! these names. In a build with the feature `failpoints`, a test can kill the process at `<name>.before` and `<name>.after`, and make
+//! the commit itself fail at `<name>.lost` and `<name>.kept`. The crash test visits [`CommitPoint::ALL`], and fails for a commit point
+//! that none of its stories reaches.
 
 use crate::store::WriteTx;
 use crate::wallet::{Result, Wallet};
@@ -50,8 +51,10 @@ commit_points! {
     BoardBroadcast = "board.broadcast",
     /// A board: registered with the server; the VTXO is spendable.
     BoardRegistered = "board.registered",
-    /// A board: given up before anything was signed, or its coins double-spent.
+    /// A board: given up before anything was signed; coins released.
     BoardAborted = "board.aborted",
+    /// A board: signed, but its transaction never confirms; coins released, the VTXO is worth nothing.
+    BoardWrittenOff = "board.written_off",
     /// A round: inputs, keys and movement.
     RoundStarted = "round.started",
     /// A round: the server has the chains of its inputs.
@@ -66,7 +69,7 @@ commit_points! {
     RoundSigned = "round.signed",
     /// A round: an attempt failed; inputs released until the next one.
     RoundMissed = "round.missed",
-    /// A round: some inputs were spent otherwise; it continues with the rest.
+    /// A round: some inputs were spent otherwise, or the server refuses them; it continues with the rest.
     RoundShrunk = "round.shrunk",
     /// A round: the server has the delegated participation.
     RoundDelegated = "round.delegated",
@@ -82,6 +85,8 @@ commit_points! {
     RoundOutputsRegistered = "round.outputs_registered",
     /// A round: it certainly did not happen; inputs released.
     RoundAborted = "round.aborted",
+    /// A round: issued, but nothing was forfeited and nothing will be; inputs released, the new VTXOs dropped.
+    RoundWithdrawn = "round.withdrawn",
     /// An offboard: inputs locked, amounts and fee fixed, movement.
     OffboardStarted = "offboard.started",
     /// An on-chain payment: the server has the chains of its inputs.
@@ -120,6 +125,19 @@ impl CommitPoint {
 
     #[cfg(not(feature = "failpoints"))]
     fn fire(self, _moment: &str) {}
+
+    /// Makes the commit fail: at `<name>.lost` the disk does not have it, at `<name>.kept` it has.
+    #[cfg(feature = "failpoints")]
+    fn fail_commit(self, tx: &mut WriteTx<'_>) {
+        use crate::store::CommitFailure;
+        for (moment, failure) in [("lost", CommitFailure::Lost), ("kept", CommitFailure::Kept)] {
+            fail::fail_point!(&format!("{}.{moment}", self.name()), |_| tx
+                .fail_commit(failure));
+        }
+    }
+
+    #[cfg(not(feature = "failpoints"))]
+    fn fail_commit(self, _tx: &mut WriteTx<'_>) {}
 }
 
 /// Dies like under `kill -9`: no destructor runs, nothing is flushed.
@@ -138,7 +156,14 @@ impl Wallet {
         T: Send + 'static,
     {
         point.fire("before");
-        let answer = self.store.write(body).await?;
+        let answer = self
+            .store
+            .write(move |tx| -> Result<T> {
+                let answer = body(tx)?;
+                point.fail_commit(tx);
+                Ok(answer)
+            })
+            .await?;
         point.fire("after");
         Ok(answer)
     }

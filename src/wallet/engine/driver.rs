@@ -99,6 +99,16 @@ pub(in crate::wallet) fn enlist<F: Flow>(
     )?)
 }
 
+/// Gives an unfinished operation another state, in the transaction of its caller. A driver that runs does not learn of it: the
+/// step has to read the row.
+pub(in crate::wallet) fn replace<F: Flow>(
+    tx: &WriteTx<'_>,
+    id: &OperationId,
+    state: &F,
+) -> Result<()> {
+    Ok(operation::advance(tx, id, &encode(state)?, None)?)
+}
+
 fn encode<F: Flow>(state: &F) -> Result<String> {
     serde_json::to_string(state).map_err(Error::internal)
 }
@@ -220,6 +230,7 @@ impl<F: Flow> Driver<F> {
             Next::Done => {
                 self.finish(point, Outcome::Done, None, writes).await?;
                 tracing::info!("operation done");
+                self.wallet.vtxos_arrived.notify_one();
                 self.reports.progress.send_replace(Progress::Done);
                 return Ok(Then::End);
             }

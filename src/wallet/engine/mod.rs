@@ -35,7 +35,7 @@ use crate::store::WriteTx;
 use crate::wallet::{CommitPoint, Error, Result, Wallet};
 
 pub use crate::model::{OperationId, OperationKind};
-pub(in crate::wallet) use driver::{back_off, enlist, resume, state_of};
+pub(in crate::wallet) use driver::{back_off, enlist, replace, resume, state_of};
 pub(in crate::wallet) use registry::{Progress, Registry, answer};
 
 /// What one kind of operation does; implemented by its state type.

@@ -1,6 +1,7 @@
 //! The mailbox protocol: the wallet reads or follows its mailbox and processes each message (docs/protocol.md §4.4).
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::{Stream, StreamExt};
 
@@ -10,7 +11,7 @@ use crate::store::mailbox;
 use crate::wallet::{CommitPoint, Result, Wallet};
 
 impl Wallet {
-    /// Reads the mailbox to its end and processes each message. Returns the new cursor.
+    /// Reads the mailbox until a page is empty, and processes each message. Returns the new cursor.
     ///
     /// # Errors
     /// `server_unavailable`, or the database's.
@@ -18,20 +19,19 @@ impl Wallet {
         let _turn = self.mailbox_turn.lock().await;
         loop {
             let cursor = self.mailbox_cursor().await?;
-            let page = self
-                .server
-                .read_mailbox(self.keys.mailbox(), cursor)
-                .await?;
-            let progress = page
-                .messages
-                .iter()
-                .any(|message| message.checkpoint > cursor);
-            for message in page.messages {
-                self.process_message(message).await?;
+            let page = self.server.read_mailbox(self.keys.mailbox(), cursor);
+            let mut messages = page.await?;
+            // What the server repeats is no progress; it could do so forever.
+            messages.retain(|message| message.checkpoint > cursor);
+            // The page can end within its last message. The next page begins with it, and has all of it.
+            if messages.len() > 1 {
+                messages.pop();
             }
-            // Without progress the loop ends, also if the server reports more messages, as it could do so forever.
-            if !page.have_more || !progress {
-                return self.mailbox_cursor().await;
+            if messages.is_empty() {
+                return Ok(cursor);
+            }
+            for message in messages {
+                self.process_message(message).await?;
             }
         }
     }
@@ -50,7 +50,8 @@ impl Wallet {
             .await?)
     }
 
-    /// Processes the messages of a stream until it ends.
+    /// Reads the mailbox at each message of a stream, until the stream ends. The message itself is not used: it can lack a part of its
+    /// VTXOs, and the stream does not send the rest.
     ///
     /// # Errors
     /// The stream's or the database's.
@@ -59,9 +60,9 @@ impl Wallet {
         mut messages: impl Stream<Item = Result<MailboxMessage, ark::Error>> + Unpin,
     ) -> Result<()> {
         while let Some(message) = messages.next().await {
-            let message = message?;
-            let _turn = self.mailbox_turn.lock().await;
-            self.process_message(message).await?;
+            if message?.checkpoint > self.mailbox_cursor().await? {
+                self.sync_mailbox().await?;
+            }
         }
         Ok(())
     }
@@ -74,14 +75,14 @@ impl Wallet {
     async fn process_message(self: &Arc<Wallet>, message: MailboxMessage) -> Result<()> {
         let server = self.server_keys()?;
         let checkpoint = message.checkpoint;
-        let (mut received, mut unknown_round) = (Validated::default(), None);
+        let (mut received, mut reported_round) = (Validated::default(), None);
         match message.payload {
             Payload::Arkoor(encoded) => {
                 let vtxos = receive::decode(encoded, checkpoint);
                 received = self.validate_new(vtxos, &server, checkpoint).await?;
             }
             Payload::RoundCompleted(hash) => {
-                unknown_round = self.examine_reported_round(hash).await?;
+                reported_round = self.examine_reported_round(hash).await?;
             }
             Payload::Other => {
                 tracing::info!(
@@ -91,22 +92,24 @@ impl Wallet {
             }
         }
         let recorder = self.recorder(server);
-        let recovered = self
+        let taken_up = self
             .commit(CommitPoint::ReceiveStored, move |tx| {
                 recorder.quarantine(tx, &received.undecided)?;
                 recorder.record(tx, &received.accepted)?;
                 if !mailbox::advance_cursor(tx, checkpoint)? {
                     tracing::debug!(checkpoint, "the mailbox repeated a message");
                 }
-                let recovered =
-                    unknown_round.map(|round| round.recover(tx, &recorder.keys, recorder.key_gap));
-                Ok(recovered.transpose()?.flatten())
+                let settled =
+                    reported_round.map(|round| round.settle(tx, &recorder.keys, recorder.key_gap));
+                Ok(settled.transpose()?.flatten())
             })
             .await?;
-        if let Some(round) = recovered {
-            self.take_up(round).await?;
+        if let Some(refresh) = taken_up {
+            self.take_up(refresh).await?;
+            // It may be driven already, and sleep until its next try.
+            self.operations.nudge_all(Duration::ZERO).await;
         }
-        self.received.notify_one();
+        self.vtxos_arrived.notify_one();
         Ok(())
     }
 }

@@ -20,8 +20,8 @@ impl Wallet {
         for entry in waiting {
             let id = entry.id();
             match self.validate_received(&entry, &server).await {
-                Verdict::Accept(anchor) => {
-                    accepted.push((entry, anchor));
+                Verdict::Accept(known) => {
+                    accepted.push((entry, known));
                     decided.push(id);
                 }
                 Verdict::Refuse(reason) => {
@@ -44,7 +44,7 @@ impl Wallet {
             recorder.record(tx, &accepted)
         })
         .await?;
-        self.received.notify_one();
+        self.vtxos_arrived.notify_one();
         Ok(())
     }
 }

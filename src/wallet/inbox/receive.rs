@@ -5,19 +5,20 @@ use std::sync::Arc;
 
 use ark_lib::vtxo::Full;
 use ark_lib::{ProtocolEncoding, Vtxo, VtxoId};
-use bitcoin::{Amount, Network, Transaction};
+use bitcoin::{Amount, Network};
 
 use crate::ark::PinnedKeys;
 use crate::model::{MovementStatus, NewMovement, PaymentMethod, Subsystem, Transfer, VtxoState};
 use crate::store::{WriteTx, anchor, mailbox, movement, vtxo};
 use crate::wallet::account::address;
 use crate::wallet::account::keys::{self, WalletKeys};
-use crate::wallet::coins::validate::Verdict;
+use crate::wallet::coins::set_aside::{Cause, set_aside};
+use crate::wallet::coins::validate::{self, Verdict};
 use crate::wallet::engine::clock;
 use crate::wallet::{Error, Result, Wallet};
 
-/// A valid VTXO and its anchor.
-pub(super) type Accepted = (Vtxo<Full>, Transaction);
+/// A valid VTXO, and what is known of it.
+pub(super) type Accepted = (Vtxo<Full>, validate::Accepted);
 
 /// The VTXOs of a message that were not refused.
 #[derive(Default)]
@@ -58,7 +59,7 @@ impl Wallet {
                 continue;
             }
             match self.validate_received(&vtxo, server).await {
-                Verdict::Accept(anchor) => validated.accepted.push((vtxo, anchor)),
+                Verdict::Accept(known) => validated.accepted.push((vtxo, known)),
                 Verdict::Refuse(reason) => {
                     tracing::warn!(vtxo = %id, checkpoint, reason, "received VTXO refused");
                 }
@@ -114,14 +115,17 @@ impl Recorder {
     /// Stores valid VTXOs with a movement. Skips those that are stored already or whose key is not the wallet's.
     pub(super) fn record(&self, tx: &mut WriteTx<'_>, accepted: &[Accepted]) -> Result<()> {
         let (mut stored, mut by_key) = (Vec::new(), BTreeMap::new());
-        for (received, anchor_tx) in accepted {
+        for (received, known) in accepted {
             let Some(index) = keys::find(tx, &self.keys, &received.user_pubkey(), self.key_gap)?
             else {
                 tracing::warn!(vtxo = %received.id(), "received VTXO refused: its key is not the wallet's");
                 continue;
             };
             if vtxo::insert(tx, received, VtxoState::Spendable)? {
-                anchor::insert(tx, anchor_tx)?;
+                anchor::insert(tx, &known.anchor)?;
+                if known.exited {
+                    set_aside(tx, received.id(), &Cause::OnChain)?;
+                }
                 stored.push(received.id());
                 let sum = by_key.entry(index).or_insert(Amount::ZERO);
                 *sum = sum.checked_add(received.amount()).ok_or_else(overflow)?;

@@ -3,47 +3,88 @@
 //!
 //! No payment depends on it: a failure is logged, and the next pass tries again.
 
+use std::sync::Arc;
+
 use ark_lib::vtxo::Full;
 use ark_lib::{Vtxo, VtxoId};
+use futures::{StreamExt, stream};
 
 use crate::ark;
+use crate::model::VtxoRecord;
 use crate::store::vtxo;
 use crate::wallet::{Result, Wallet};
 
-/// VTXOs per request: the recovery mailbox takes 20 ids at once.
+/// VTXOs that are registered with one request.
 const CHUNK: usize = 20;
+/// Ids that are posted at the same time.
+const POSTS: usize = 8;
 
 impl Wallet {
-    /// Registers and posts the VTXOs that the server lacks, until none is left or the server refuses one.
+    /// Registers and posts each VTXO that the server lacks, once. One that the server refuses does not keep the others back.
     ///
     /// # Errors
-    /// `server_unavailable`, a refusal of the recovery mailbox, or the database's.
+    /// `server_unavailable`, or the database's.
     pub async fn catch_up(&self) -> Result<()> {
+        let (mut after, mut failure) = (None, Ok(()));
         loop {
-            let records = self
+            let missing = self
                 .store
-                .read(|connection| vtxo::to_catch_up(connection, CHUNK))
-                .await?;
-            let ids: Vec<VtxoId> = records.iter().map(|record| record.id).collect();
-            if ids.is_empty() {
-                return Ok(());
+                .read(move |connection| vtxo::to_catch_up(connection, after, CHUNK));
+            let missing = missing.await?;
+            let Some(last) = missing.last() else {
+                return failure;
+            };
+            after = Some(last.id);
+            match self.complete_copy(&missing).await {
+                Ok(()) => {}
+                Err(error) if self.is_connected() => failure = Err(error),
+                Err(error) => return Err(error),
             }
-            let full_chunk = ids.len() == CHUNK;
-            let vtxos = self.full_vtxos(ids).await?;
-            let registered = self.register_all_possible(&vtxos).await?;
-            self.server
-                .post_recovery_ids(self.keys.recovery_mailbox(), &registered)
-                .await?;
-            let all_accepted = registered.len() == vtxos.len();
-            self.store
-                .write(move |tx| {
-                    vtxo::set_registered(tx, &registered, true)?;
-                    vtxo::set_backed_up(tx, &registered)
-                })
-                .await?;
-            if !all_accepted || !full_chunk {
-                return Ok(());
+        }
+    }
+
+    async fn complete_copy(&self, missing: &[Arc<VtxoRecord>]) -> Result<()> {
+        let (known, unknown): (Vec<_>, Vec<_>) =
+            missing.iter().partition(|record| record.registered);
+        let unknown = self
+            .full_vtxos(unknown.iter().map(|record| record.id).collect())
+            .await?;
+        let registered = self.register_all_possible(&unknown).await?;
+        let known = known.iter().map(|record| record.id);
+        let ids = known.chain(registered.iter().copied()).collect();
+        let posted = self.post_all_possible(ids).await?;
+        self.store
+            .write(move |tx| {
+                vtxo::set_registered(tx, &registered, true)?;
+                Ok(vtxo::set_backed_up(tx, &posted)?)
+            })
+            .await
+    }
+
+    /// Posts ids to the recovery mailbox, each with a request of its own. Returns those that the server accepted.
+    ///
+    /// # Errors
+    /// The server accepted none.
+    async fn post_all_possible(&self, ids: Vec<VtxoId>) -> Result<Vec<VtxoId>> {
+        let mailbox = self.keys.recovery_mailbox();
+        let posts = stream::iter(ids).map(|id| async move {
+            let posted = self.server.post_recovery_id(mailbox, id).await;
+            posted.map(|()| id).map_err(|error| (id, error))
+        });
+        let answers: Vec<_> = posts.buffered(POSTS).collect().await;
+        let (mut accepted, mut refusal) = (Vec::new(), None);
+        for answer in answers {
+            match answer {
+                Ok(id) => accepted.push(id),
+                Err((id, error)) => {
+                    tracing::warn!(vtxo = %id, %error, "the Ark server did not take the id of a VTXO for the recovery mailbox");
+                    refusal = Some(error);
+                }
             }
+        }
+        match refusal {
+            Some(error) if accepted.is_empty() => Err(error.into()),
+            _ => Ok(accepted),
         }
     }
 

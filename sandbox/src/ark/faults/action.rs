@@ -53,12 +53,22 @@ pub enum Action {
     /// Hook: the server acknowledges an upload but treats its VTXOs as never registered; or it forgets a prepared offboard.
     Forget,
     /// Hook: the next step does not happen: a post is acknowledged but not delivered, a transaction is stored but not broadcast,
-    /// an event is not sent, a preimage is not returned, or the Lightning node does not hear of it or fails.
+    /// an event is not sent, a preimage is not returned, or the Lightning node does not hear of it or fails. A round's transaction
+    /// that is not signed is signed at the next block. A participation that is not dropped is carried out although its inputs are
+    /// spent.
     Withhold,
     /// Hook: the post is delivered twice; or each output of a round is reported as the first one.
     Duplicate,
     /// Hook: the round fails.
     FailRound,
+    /// Hook: the server adds a participation that nobody asked for: it takes all spendable VTXOs, gives one VTXO to the key of
+    /// the first of them, and is reported to the mailbox that was read last.
+    ForgeParticipation {
+        /// Satoshis that the server keeps.
+        fee_sat: u64,
+    },
+    /// Hook: the server proposes nothing, and signs alone the tree of those who joined.
+    SignAlone,
     /// Hook: the tree of the round is not what the clients asked for.
     AlterTree {
         /// The change.
@@ -80,6 +90,14 @@ pub enum Action {
     AlterGrant {
         /// The change.
         change: GrantFault,
+    },
+    /// Hook: the server's node knows no unconfirmed transactions, as one that has just started.
+    NodeLags,
+    /// Hook: the server's clock is wrong: in the `Date` of its answers, when it judges the age of proofs, and when it ends Lightning
+    /// payments that took too long.
+    SkewClock {
+        /// Seconds that it is ahead of the sandbox's clock.
+        seconds: i64,
     },
     /// Hook: the server answers `NotFound`.
     NotFound,
@@ -123,6 +141,8 @@ pub enum InfoFault {
     FeeTable,
     /// A refresh costs 99.9 %.
     RefreshFee,
+    /// A refresh costs 1000 sat more.
+    RefreshBaseFee,
     /// The exit depth from which an arkoor spend is refused is 1.
     ExitDepth,
     /// The largest VTXO is worth 331 sat.
@@ -171,7 +191,7 @@ pub enum TreeFault {
     WrongPolicy,
     /// A leaf is locked with another hash.
     WrongUnlockHash,
-    /// A leaf occurs twice.
+    /// A leaf occurs twice; its owner signs one of the two.
     DuplicateOutput,
     /// The tree expires after half the time.
     ShortExpiry,

@@ -5,6 +5,8 @@ use super::Action;
 /// A point in a flow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Hook {
+    /// A board's funding transaction is about to be checked.
+    BoardFunding,
     /// A board has been cosigned; nothing is stored.
     BoardCosign,
     /// A board has been stored.
@@ -23,9 +25,13 @@ pub enum Hook {
     MailboxPost,
     /// A round is about to invite the clients.
     RoundAttempt,
+    /// A round is about to drop a participation whose inputs cannot be spent.
+    RoundDrop,
     /// A round is about to build its tree.
     RoundProposal,
-    /// A round is stored; its funding transaction is not broadcast.
+    /// A round is stored; its funding transaction is not signed.
+    RoundSign,
+    /// The funding transaction of a stored round is signed, and not broadcast.
     RoundCommit,
     /// The funding transaction of a round is broadcast; the clients have not been told.
     RoundFinished,
@@ -81,11 +87,14 @@ pub enum Hook {
     LnSettle,
     /// `ArkInfo` is ready.
     Info,
+    /// The server looks at its clock.
+    Clock,
 }
 
 impl Hook {
     /// Every hook.
-    pub const ALL: [Hook; 38] = [
+    pub const ALL: [Hook; 42] = [
+        Hook::BoardFunding,
         Hook::BoardCosign,
         Hook::BoardRegister,
         Hook::Register,
@@ -95,7 +104,9 @@ impl Hook {
         Hook::ArkoorResponse,
         Hook::MailboxPost,
         Hook::RoundAttempt,
+        Hook::RoundDrop,
         Hook::RoundProposal,
+        Hook::RoundSign,
         Hook::RoundCommit,
         Hook::RoundFinished,
         Hook::RoundStatus,
@@ -124,11 +135,13 @@ impl Hook {
         Hook::LnClaimResponse,
         Hook::LnSettle,
         Hook::Info,
+        Hook::Clock,
     ];
 
     /// The target of faults that act at this point.
     pub fn name(self) -> &'static str {
         match self {
+            Hook::BoardFunding => "board.funding",
             Hook::BoardCosign => "board.cosign",
             Hook::BoardRegister => "board.register",
             Hook::Register => "register",
@@ -138,7 +151,9 @@ impl Hook {
             Hook::ArkoorResponse => "arkoor.response",
             Hook::MailboxPost => "mailbox.post",
             Hook::RoundAttempt => "round.attempt",
+            Hook::RoundDrop => "round.drop",
             Hook::RoundProposal => "round.proposal",
+            Hook::RoundSign => "round.sign",
             Hook::RoundCommit => "round.commit",
             Hook::RoundFinished => "round.finished",
             Hook::RoundStatus => "round.status",
@@ -167,13 +182,14 @@ impl Hook {
             Hook::LnClaimResponse => "lnrecv.claim.response",
             Hook::LnSettle => "lnrecv.settle",
             Hook::Info => "info",
+            Hook::Clock => "clock",
         }
     }
 
     /// Whether the handler implements this action at this point.
     pub fn accepts(self, action: &Action) -> bool {
         match action {
-            Action::Crash => true,
+            Action::Crash => self != Hook::Clock,
             Action::Hold => self == Hook::ArkoorLocked,
             Action::WrongSignature => matches!(
                 self,
@@ -205,6 +221,8 @@ impl Hook {
             Action::Withhold => matches!(
                 self,
                 Hook::MailboxPost
+                    | Hook::RoundDrop
+                    | Hook::RoundSign
                     | Hook::RoundCommit
                     | Hook::RoundFinished
                     | Hook::RoundForfeitPersisted
@@ -217,11 +235,14 @@ impl Hook {
             ),
             Action::Duplicate => matches!(self, Hook::MailboxPost | Hook::RoundStatus),
             Action::FailRound => self == Hook::RoundAttempt,
-            Action::AlterTree { .. } => self == Hook::RoundProposal,
+            Action::ForgeParticipation { .. } => self == Hook::RoundAttempt,
+            Action::AlterTree { .. } | Action::SignAlone => self == Hook::RoundProposal,
             Action::OtherTxid => matches!(self, Hook::RoundFinished | Hook::OffboardPersisted),
             Action::AlterOffboard { .. } => self == Hook::OffboardPrepared,
             Action::ReplaceArkInfo { .. } => self == Hook::Info,
             Action::AlterGrant { .. } => self == Hook::LnGrant,
+            Action::NodeLags => self == Hook::BoardFunding,
+            Action::SkewClock { .. } => self == Hook::Clock,
             Action::NotFound => matches!(self, Hook::RoundStatus | Hook::LnCheck),
             Action::WrongPreimage => matches!(self, Hook::RoundForfeitPersisted | Hook::LnCheck),
             _ => false,

@@ -25,11 +25,12 @@ const REMOVAL_POLL: Duration = Duration::from_millis(5);
 /// A fault that was added, and its counters.
 pub type ActiveFault = faults::ActiveFault<Action>;
 
-/// The faults and the number of calls so far. Clones share them.
+/// The faults, the number of calls so far, and the size of the largest ones. Clones share them.
 #[derive(Debug, Clone, Default)]
 pub struct Faults {
     list: FaultList<Action>,
     calls: Arc<Mutex<BTreeMap<&'static str, u64>>>,
+    largest: Arc<Mutex<BTreeMap<&'static str, usize>>>,
 }
 
 impl Faults {
@@ -65,6 +66,19 @@ impl Faults {
     /// Number of calls of one RPC.
     pub fn calls_of(&self, rpc: &str) -> u64 {
         self.lock_calls().get(rpc).copied().unwrap_or(0)
+    }
+
+    /// The largest request of each RPC so far, in bytes, by name.
+    pub fn largest_requests(&self) -> BTreeMap<&'static str, usize> {
+        let largest = self.largest.lock().unwrap_or_else(PoisonError::into_inner);
+        largest.clone()
+    }
+
+    /// Takes note of the size of a request in bytes.
+    pub(super) fn measure(&self, rpc: &'static str, bytes: usize) {
+        let mut largest = self.largest.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = largest.entry(rpc).or_default();
+        *known = bytes.max(*known);
     }
 
     /// Counts a call.

@@ -51,7 +51,7 @@ impl Ark {
             amount_sat: amount.to_sat(),
             htlc_expiry: expiries.min().unwrap_or_default(),
             mailbox,
-            started: self.lightning.now(),
+            started: self.now(),
             linked: false,
             status: AttemptStatus::Open,
             reason: None,

@@ -28,7 +28,7 @@ impl Ark {
             self.fail_attempt(number, hash, None)?;
             return Ok(());
         }
-        let now = self.lightning.now();
+        let now = self.now();
         self.store
             .write(|db| receive::mark_accepted(db, hash, linked.htlc_expiry, now, true))?;
         self.hook(Hook::LnIntraAccepted)?;

@@ -91,7 +91,7 @@ impl Ark {
                 self.mark_canceled(hash)?;
                 continue;
             }
-            let now = self.lightning.now();
+            let now = self.now();
             self.store
                 .write(|db| receive::mark_accepted(db, hash, lowest, now, false))?;
             self.lightning.wake();
@@ -132,7 +132,7 @@ impl Ark {
 
     /// Ends receives that nobody prepared in time, and those whose invoice has expired, whatever their state.
     fn end_late_receives(&self) -> Result<(), RpcError> {
-        let now = self.lightning.now();
+        let now = self.now();
         for receive in self.store.unfinished_receives()? {
             let is_unprepared = receive.status == ReceiveStatus::Accepted
                 && receive
@@ -152,7 +152,7 @@ impl Ark {
         if attempt.linked || !network.is_online() {
             return Ok(());
         }
-        let now = self.lightning.now();
+        let now = self.now();
         let age = now.saturating_sub(attempt.started);
         let is_called = self.lightning.ram().calls.contains(&attempt.number);
         if !is_called && !self.is_check_due(attempt, age, now) {

@@ -29,13 +29,13 @@ impl Ark {
     /// Fills the pool if it is time to. A pool that was never used stays empty, so that a server without Lightning spends nothing.
     pub(super) async fn refill_pool(&self) {
         let filled = self.lightning.ram().pool_filled;
-        if filled.is_some_and(|at| at + REFILL_PERIOD <= self.lightning.now()) {
+        if filled.is_some_and(|at| at + REFILL_PERIOD <= self.now()) {
             self.fill_pool().await;
         }
     }
 
     async fn fill_pool(&self) {
-        self.lightning.ram().pool_filled = Some(self.lightning.now());
+        self.lightning.ram().pool_filled = Some(self.now());
         if let Err(error) = self.issue_missing().await {
             tracing::warn!(error = %format_args!("{error:#}"), "cannot fill the Lightning pool");
         }

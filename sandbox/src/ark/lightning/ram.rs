@@ -56,11 +56,6 @@ impl Lightning {
         self.ram.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The time since 1970 by the sandbox's clock.
-    pub(super) fn now(&self) -> Duration {
-        self.network.clock().now()
-    }
-
     /// Wakes those who wait for the end of an attempt or a receive, and the jobs.
     pub(super) fn wake(&self) {
         self.changed.send_modify(|count| *count += 1);

@@ -93,7 +93,7 @@ impl Ark {
         min_cltv_delta: u16,
         description: Description,
     ) -> anyhow::Result<Receive> {
-        let created = self.lightning.now();
+        let created = self.now();
         let expiry = self.params.ln_invoice_expiry;
         let invoice = self.lightning.network.inject(InvoiceTerms {
             hash,

@@ -1,6 +1,6 @@
 //! The first half of an offboard: the server prepares the transaction and sends it unsigned.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use ark_lib::VtxoId;
 use ark_lib::attestations::OffboardRequestAttestation;
@@ -55,6 +55,9 @@ impl Ark {
         }
         let tip = self.tip_height().await?;
         let terms = attested.and_then(|()| self.check_terms(&offboard, &inputs, tip));
+        if terms.is_ok() {
+            self.check_not_exited(&inputs, &BTreeMap::new()).await?;
+        }
         self.check_new_spend(&inputs, terms)
             .await
             .map_err(RpcError::without_spent_ids)?;

@@ -7,7 +7,6 @@ use ark_lib::rounds::{Challenge, RoundSeq};
 use ark_lib::tree::signed::{UnlockHash, UnlockPreimage, UnsignedVtxoTree, VtxoLeafSpec};
 use ark_lib::{SignedVtxoRequest, VtxoId};
 use bitcoin::secp256k1::PublicKey;
-use server_rpc::protos;
 
 use super::super::store::Participation;
 
@@ -44,8 +43,6 @@ pub(super) struct Proposal {
 
 /// A client that takes part with its own nonces.
 pub(super) struct Participant {
-    /// As it was received, to recognise a repeated request.
-    pub(super) request: protos::SubmitPaymentRequest,
     pub(super) unlock_preimage: UnlockPreimage,
     pub(super) inputs: Vec<VtxoId>,
     pub(super) outputs: Vec<SignedVtxoRequest>,
@@ -54,15 +51,6 @@ pub(super) struct Participant {
 impl Participant {
     pub(super) fn unlock_hash(&self) -> UnlockHash {
         unlock_hash(&self.unlock_preimage)
-    }
-
-    /// Whether this is the same request; signatures are different every time.
-    pub(super) fn is_request(&self, request: &protos::SubmitPaymentRequest) -> bool {
-        let ids = |request: &protos::SubmitPaymentRequest| -> Vec<Vec<u8>> {
-            let inputs = request.input_vtxos.iter();
-            inputs.map(|input| input.vtxo_id.clone()).collect()
-        };
-        self.request.vtxo_requests == request.vtxo_requests && ids(&self.request) == ids(request)
     }
 
     pub(super) fn leaf(&self, output: &SignedVtxoRequest) -> VtxoLeafSpec {

@@ -87,7 +87,8 @@ impl Ark {
         Ok(())
     }
 
-    /// Adds to the attempt the waiting participations that are due. One whose inputs can no longer be spent is deleted.
+    /// Adds to the attempt the waiting participations that are due. One whose inputs can no longer be spent is deleted, and, like
+    /// by a real server, also one whose inputs another request is using, although that request may fail.
     pub(super) async fn add_delegated(&self, tip: BlockHeight) -> Result<(), RpcError> {
         for due in self.store.due_participations(tip.to_u32())? {
             let inputs = match self.known(&due.inputs) {
@@ -96,11 +97,13 @@ impl Ark {
             };
             match inputs {
                 Ok(()) => {}
-                // The request that uses the input may still fail, so this participation stays for the next round.
-                Err(RpcError::Locked(_)) => continue,
-                Err(RpcError::Unusable { .. } | RpcError::NotFound { .. }) => {
-                    self.store.drop_participation(due.unlock_hash())?;
-                    continue;
+                Err(
+                    RpcError::Locked(_) | RpcError::Unusable { .. } | RpcError::NotFound { .. },
+                ) => {
+                    if self.hook(Hook::RoundDrop)? != Some(Action::Withhold) {
+                        self.store.drop_participation(due.unlock_hash())?;
+                        continue;
+                    }
                 }
                 Err(error) => return Err(error),
             }
@@ -113,7 +116,7 @@ impl Ark {
         Ok(())
     }
 
-    /// `RoundParticipationStatus`, for interactive participants as well.
+    /// `RoundParticipationStatus`. Interactive participants are known once their round is stored.
     pub(in super::super) async fn round_participation_status(
         &self,
         request: protos::RoundParticipationStatusRequest,
@@ -155,18 +158,10 @@ impl Ark {
         Ok(response)
     }
 
-    /// A participation, also one of the round in progress.
+    /// A participation that is stored.
     pub(super) fn known_participation(&self, hash: UnlockHash) -> Result<Participation, RpcError> {
-        // The attempt is searched first, because a participation moves from the attempt to the store and never back.
-        let interactive = self.rounds.attempt().as_ref().and_then(|attempt| {
-            let mut joined = attempt.interactive.iter();
-            let found = joined.find(|one| one.unlock_hash() == hash)?;
-            Some(found.participation())
-        });
-        match self.store.participation(hash)?.or(interactive) {
-            Some(participation) => Ok(participation),
-            None => Err(unknown_participation(hash)),
-        }
+        let stored = self.store.participation(hash)?;
+        stored.ok_or_else(|| unknown_participation(hash))
     }
 }
 

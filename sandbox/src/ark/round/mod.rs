@@ -9,6 +9,7 @@ mod claim;
 mod config;
 mod delegated;
 mod events;
+mod forge;
 mod nonces;
 mod rounds;
 mod run;

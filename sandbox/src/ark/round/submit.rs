@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use anyhow::anyhow;
 use ark_lib::attestations::RoundAttemptAttestation;
 use ark_lib::musig::PartialSignature;
 use ark_lib::{SignedVtxoRequest, VtxoId};
@@ -12,11 +13,12 @@ use server_rpc::{TryFromBytes, protos};
 use super::super::state::Ark;
 use super::super::status::RpcError;
 use super::super::store::VtxoRecord;
-use super::attempt::{Participant, Stage};
+use super::attempt::{Attempt, Participant, Stage};
 use super::check::{Inputs, decode_inputs};
 
 impl Ark {
-    /// `SubmitPayment`. The same request again gets the same answer for as long as the attempt lasts.
+    /// `SubmitPayment`. Like a real server, it does not recognise a repeated request, and between two rounds it answers with a
+    /// hash that it forgets.
     pub(in super::super) async fn submit_payment(
         &self,
         request: protos::SubmitPaymentRequest,
@@ -34,9 +36,7 @@ impl Ark {
             .collect::<Result<Vec<_>, _>>()?;
 
         let _turn = self.turn().await;
-        if let Some(unlock_hash) = self.already_joined(&request) {
-            return Ok(protos::SubmitPaymentResponse { unlock_hash });
-        }
+        self.check_cosign_keys(&outputs)?;
         let tip = self.tip_height().await?;
         let records = self.known(&inputs.ids)?;
         let terms = self
@@ -45,29 +45,35 @@ impl Ark {
         self.check_new_spend(&records, terms).await?;
 
         let participant = Participant {
-            request,
             unlock_preimage: rand::random(),
             inputs: inputs.ids,
             outputs,
         };
         let unlock_hash = participant.unlock_hash().to_byte_array().to_vec();
         // The list of participants is closed under the same lock, so this is still the attempt that was checked.
-        match &mut *self.rounds.attempt() {
-            Some(attempt) => attempt.interactive.push(participant),
-            None => return Err(RpcError::bad("there is no round to join")),
+        if let Some(attempt) = &mut *self.rounds.attempt() {
+            attempt.interactive.push(participant);
         }
         self.rounds.progress.notify_one();
         Ok(protos::SubmitPaymentResponse { unlock_hash })
     }
 
-    fn already_joined(&self, request: &protos::SubmitPaymentRequest) -> Option<Vec<u8>> {
+    /// Refuses cosign keys that occur twice, in the request or in the attempt. A real server reports them as its own fault.
+    fn check_cosign_keys(&self, outputs: &[SignedVtxoRequest]) -> Result<(), RpcError> {
         let attempt = self.rounds.attempt();
-        let joined = &attempt.as_ref()?.interactive;
-        let same = joined.iter().find(|one| one.is_request(request))?;
-        Some(same.unlock_hash().to_byte_array().to_vec())
+        let known = attempt.iter().flat_map(Attempt::outputs);
+        let mut keys: BTreeSet<PublicKey> = known.map(|output| output.cosign_pubkey).collect();
+        if outputs
+            .iter()
+            .all(|output| keys.insert(output.cosign_pubkey))
+        {
+            Ok(())
+        } else {
+            Err(RpcError::Internal(anyhow!("duplicate cosign key")))
+        }
     }
 
-    /// Checks what depends on the attempt.
+    /// Checks what depends on the attempt, if there is one.
     fn check_joins(
         &self,
         inputs: &Inputs<RoundAttemptAttestation>,
@@ -75,9 +81,9 @@ impl Ark {
         outputs: &[SignedVtxoRequest],
     ) -> Result<(), RpcError> {
         let attempt = self.rounds.attempt();
-        let attempt = attempt
-            .as_ref()
-            .ok_or_else(|| RpcError::bad("there is no round to join"))?;
+        let Some(attempt) = attempt.as_ref() else {
+            return Ok(());
+        };
         if !matches!(attempt.stage, Stage::Joining) {
             return Err(RpcError::bad("too late for this round"));
         }
@@ -98,16 +104,6 @@ impl Ark {
         let nonces = self.params.nb_round_nonces;
         if outputs.iter().any(|output| output.nonces.len() != nonces) {
             return Err(RpcError::bad(format!("an output needs {nonces} nonces")));
-        }
-        let mut keys: BTreeSet<PublicKey> = attempt
-            .outputs()
-            .map(|output| output.cosign_pubkey)
-            .collect();
-        if !outputs
-            .iter()
-            .all(|output| keys.insert(output.cosign_pubkey))
-        {
-            return Err(RpcError::bad("a cosign key appears twice"));
         }
         if attempt.leaves() + outputs.len() > self.max_leaves() {
             return Err(RpcError::bad("the round is full"));

@@ -121,7 +121,11 @@ fn alter_leaves(leaves: &mut Vec<VtxoLeafSpec>, fault: Option<TreeFault>) {
         Some(TreeFault::WrongPolicy) => first.vtxo.policy = VtxoPolicy::new_pubkey(any_key()),
         Some(TreeFault::WrongUnlockHash) => first.unlock_hash = unlock_hash(&rand::random()),
         Some(TreeFault::DuplicateOutput) => {
-            let copy = first.clone();
+            // The client signs one branch for its output, so the server signs the other one alone.
+            let copy = VtxoLeafSpec {
+                cosign_pubkey: None,
+                ..first.clone()
+            };
             leaves.push(copy);
         }
         Some(TreeFault::MissingOutput) => {

@@ -11,7 +11,7 @@ use server_rpc::protos::mailbox_server::{MailboxMessage, mailbox_message};
 
 use super::Store;
 
-/// The kind of a delivered item; each id is delivered once per kind.
+/// The kind of a delivered item; each id is delivered once per kind, over all mailboxes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DeliveryKind {
     /// A VTXO sent by another wallet.
@@ -32,27 +32,25 @@ impl DeliveryKind {
 /// Messages in the order of their checkpoints.
 #[derive(Debug)]
 pub struct Page {
-    /// At most as many as asked for.
+    /// The last one can lack a part of its VTXOs, which no page after it has.
     pub messages: Vec<MailboxMessage>,
-    /// Whether there are more after the last one.
+    /// Whether there are as many messages as a page has rows. A page that is full with fewer messages has more after it, too.
     pub have_more: bool,
 }
 
 impl Store {
-    /// The `ids` that this mailbox has not received yet.
+    /// The `ids` that no mailbox has received yet.
     pub fn undelivered(
         &self,
-        mailbox: MailboxIdentifier,
         kind: DeliveryKind,
         ids: &BTreeSet<VtxoId>,
     ) -> anyhow::Result<BTreeSet<VtxoId>> {
         let connection = self.lock();
-        let mut known = connection.prepare(
-            "SELECT EXISTS (SELECT 1 FROM delivery WHERE mailbox = ?1 AND kind = ?2 AND vtxo = ?3)",
-        )?;
+        let mut known = connection
+            .prepare("SELECT EXISTS (SELECT 1 FROM delivery WHERE kind = ?1 AND vtxo = ?2)")?;
         let mut fresh = BTreeSet::new();
         for id in ids {
-            let values = params![mailbox.serialize(), kind.as_str(), id.to_bytes()];
+            let values = params![kind.as_str(), id.to_bytes()];
             if !known.query_row(values, |row| row.get::<_, bool>(0))? {
                 fresh.insert(*id);
             }
@@ -79,7 +77,7 @@ impl Store {
         })
     }
 
-    /// Up to `limit` messages after `checkpoint`.
+    /// The messages after `checkpoint`, up to `limit` rows. A message has a row for each of its VTXOs, so a page can end within it.
     pub fn read_mailbox(
         &self,
         mailbox: MailboxIdentifier,
@@ -93,24 +91,39 @@ impl Store {
              WHERE mailbox = ?1 AND checkpoint > ?2 ORDER BY checkpoint LIMIT ?3",
         )?;
         let rows = statement.query_map(
-            params![mailbox.serialize(), after, i64::from(limit) + 1],
+            params![mailbox.serialize(), after, i64::from(limit)],
             |row| Ok((row.get::<_, i64>(0)?, row.get::<_, Vec<u8>>(1)?)),
         )?;
         let mut messages = Vec::new();
+        let mut left = limit as usize;
         for row in rows {
             let (checkpoint, bytes) = row?;
             let mut message =
                 MailboxMessage::decode(&*bytes).context("stored message is broken")?;
             message.checkpoint = u64::try_from(checkpoint).context("negative checkpoint")?;
+            left -= cut(&mut message, left);
             messages.push(message);
+            if left == 0 {
+                break;
+            }
         }
-        let have_more = messages.len() > limit as usize;
-        messages.truncate(limit as usize);
+        let have_more = messages.len() >= limit as usize;
         Ok(Page {
             messages,
             have_more,
         })
     }
+}
+
+/// Leaves at most `rows` VTXOs in a message; returns the rows that it has then.
+fn cut(message: &mut MailboxMessage, rows: usize) -> usize {
+    let items = match &mut message.message {
+        Some(mailbox_message::Message::Arkoor(arkoor)) => &mut arkoor.vtxos,
+        Some(mailbox_message::Message::RecoveryVtxoIds(recovery)) => &mut recovery.vtxo_ids,
+        _ => return 1,
+    };
+    items.truncate(rows);
+    items.len()
 }
 
 /// Adds a message and returns its checkpoint.

@@ -12,7 +12,7 @@ use super::{Store, TxKind, tx};
 /// A finished round.
 #[derive(Debug)]
 pub struct Round {
-    /// Pays the tree.
+    /// Pays the tree. Like a real server, it is stored before it is signed, so it may have no signatures yet.
     pub funding_tx: Transaction,
     /// The tree with the signatures of all its inner nodes.
     pub tree: SignedVtxoTreeSpec,

@@ -33,12 +33,12 @@ CREATE TABLE mailbox (
 ) STRICT;
 CREATE INDEX mailbox_by_owner ON mailbox (mailbox, checkpoint);
 
--- What has been delivered where, so that a repeated post is a no-op.
+-- What has been delivered, and to which mailbox: each VTXO once for each kind of message, whichever mailbox was the first.
 CREATE TABLE delivery (
     mailbox BLOB NOT NULL,
     kind TEXT NOT NULL,
     vtxo BLOB NOT NULL,
-    PRIMARY KEY (mailbox, kind, vtxo)
+    PRIMARY KEY (kind, vtxo)
 ) STRICT, WITHOUT ROWID;
 
 -- Finished rounds; the funding transaction is in `tx`.

@@ -2,7 +2,6 @@ use server_rpc::tonic::Code;
 use server_rpc::{StatusExt, protos};
 
 use super::*;
-use crate::ark::Ledger;
 use crate::chain::Reorg;
 
 #[tokio::test]
@@ -157,34 +156,6 @@ async fn a_board_cannot_be_funded_from_inside_the_ark() {
 }
 
 #[tokio::test]
-async fn an_exited_vtxo_cannot_be_spent() {
-    let sandbox = Sandbox::start(Params::free()).await;
-    let wallet = sandbox.wallet().await;
-    let vtxo = sandbox.board(&wallet, sat(20_000)).await;
-    sandbox.exit(&vtxo).await;
-
-    let payment = wallet.payment(&vtxo, &[(new_key().public_key(), 20_000)]);
-    let status = wallet.cosign(&payment).await.unwrap_err();
-    assert_eq!(status.rejected_vtxos(), vec![vtxo.id()]);
-    ledger_shows(&sandbox, |ledger| ledger.exited.amount == sat(20_000)).await;
-
-    sandbox
-        .chain
-        .reorg(1, Reorg::Drop(vec![vtxo.point().txid]))
-        .await
-        .unwrap();
-    ledger_shows(&sandbox, |ledger| ledger.exited.count == 0).await;
-    wallet.cosign(&payment).await.unwrap();
-}
-
-/// Waits until the server, which follows the chain on its own, has noticed.
-async fn ledger_shows(sandbox: &Sandbox, expected: impl Fn(&Ledger) -> bool) {
-    while !expected(&sandbox.server.ledger().unwrap()) {
-        tokio::task::yield_now().await;
-    }
-}
-
-#[tokio::test]
 async fn a_board_whose_funding_is_gone_cannot_be_spent() {
     let sandbox = Sandbox::start(Params::free()).await;
     let wallet = sandbox.wallet().await;
@@ -194,4 +165,25 @@ async fn a_board_whose_funding_is_gone_cannot_be_spent() {
     let payment = wallet.payment(&vtxo, &[(new_key().public_key(), 20_000)]);
     let status = wallet.cosign(&payment).await.unwrap_err();
     assert_eq!(status.rejected_vtxos(), vec![vtxo.id()]);
+}
+
+#[tokio::test]
+async fn a_node_that_lags_knows_no_unconfirmed_parents() {
+    let sandbox = Sandbox::start(Params::free()).await;
+    let wallet = sandbox.wallet().await;
+    let (_, parent) = sandbox.prepare_board(&wallet, sat(5_000)).await;
+    sandbox.chain.submit(parent.clone()).await.unwrap().unwrap();
+    let (builder, mut funding_tx) = sandbox.prepare_board(&wallet, sat(1_000)).await;
+    funding_tx.input[0].previous_output = OutPoint::new(parent.compute_txid(), 1);
+    let request = wallet.board_request(&builder, &funding_tx, sat(1_000));
+    let lag = Fault {
+        times: None,
+        ..fault("board.funding", Action::NodeLags)
+    };
+    sandbox.server.faults().add(lag).unwrap();
+    let status = wallet.cosign_board(request.clone()).await.unwrap_err();
+    assert_eq!(status.code(), Code::InvalidArgument);
+    assert!(status.message().contains("unknown input tx"), "{status}");
+    sandbox.chain.mine(1).await.unwrap();
+    wallet.cosign_board(request).await.unwrap();
 }

@@ -220,6 +220,70 @@ async fn a_participation_whose_inputs_are_gone_is_dropped() {
 }
 
 #[tokio::test]
+async fn a_participation_whose_input_is_in_use_when_its_round_begins_is_dropped() {
+    let sandbox = Sandbox::start(waiting_for(1)).await;
+    let wallet = sandbox.wallet().await;
+    let old = sandbox.board(&wallet, sat(20_000)).await;
+    let hash = wallet
+        .delegate(&[&old], &[20_000], None, None)
+        .await
+        .unwrap();
+    // The same input joins the round, too.
+    let joined = sandbox.refresh(&wallet, &old).await;
+    let status = wallet.status(hash).await.unwrap_err();
+    assert_eq!(status.code(), Code::NotFound);
+    sandbox.chain.mine(1).await.unwrap();
+    wallet.claim(joined.unlock_hash, &[&old]).await;
+}
+
+#[tokio::test]
+async fn a_round_is_reported_before_its_transaction_is_signed() {
+    let sandbox = Sandbox::start(at_once()).await;
+    let wallet = sandbox.wallet().await;
+    let old = sandbox.board(&wallet, sat(20_000)).await;
+    let hash = wallet
+        .delegate(&[&old], &[20_000], None, None)
+        .await
+        .unwrap();
+    let unsigned = fault("round.sign", Action::Withhold);
+    sandbox.server.faults().add(unsigned).unwrap();
+    let outcome = sandbox.server.trigger_round().await.unwrap();
+    assert!(matches!(outcome, RoundOutcome::Finished { .. }));
+    let (_, funding) = wallet.issued(hash).await;
+    assert!(funding.input.iter().all(|input| input.witness.is_empty()));
+    let known = sandbox.chain.tx(funding.compute_txid()).await.unwrap();
+    assert!(known.is_none());
+
+    // The next block makes the server sign and broadcast what it has left.
+    sandbox.chain.mine(1).await.unwrap();
+    while sandbox.chain.mempool().await.unwrap().is_empty() {
+        tokio::task::yield_now().await;
+    }
+    let (_, signed) = wallet.issued(hash).await;
+    assert_eq!(signed.compute_txid(), funding.compute_txid());
+    assert!(signed.input.iter().all(|input| !input.witness.is_empty()));
+    sandbox.chain.mine(1).await.unwrap();
+    wallet.claim(hash, &[&old]).await;
+}
+
+#[tokio::test]
+async fn a_fault_carries_out_a_participation_whose_input_is_spent() {
+    let sandbox = Sandbox::start(at_once()).await;
+    let wallet = sandbox.wallet().await;
+    let old = sandbox.board(&wallet, sat(20_000)).await;
+    let hash = wallet
+        .delegate(&[&old], &[20_000], None, None)
+        .await
+        .unwrap();
+    wallet.pay(&old, &[(new_key().public_key(), 20_000)]).await;
+    let kept = fault("round.drop", Action::Withhold);
+    sandbox.server.faults().add(kept).unwrap();
+    finish_round(&sandbox).await;
+    let (outputs, _) = wallet.issued(hash).await;
+    assert_eq!(outputs[0].amount(), sat(20_000));
+}
+
+#[tokio::test]
 async fn a_delegated_and_an_interactive_wallet_share_a_round() {
     let sandbox = Sandbox::start(waiting_for(1)).await;
     let (alice, bob) = (sandbox.wallet().await, sandbox.wallet().await);

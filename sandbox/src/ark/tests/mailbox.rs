@@ -1,3 +1,4 @@
+use ark_lib::VtxoId;
 use ark_lib::attestations::VtxoStatusAttestation;
 use ark_lib::mailbox::{BlindedMailboxIdentifier, MailboxAuthorization, MailboxIdentifier};
 use server_rpc::protos::VtxoSpendState;
@@ -11,7 +12,7 @@ use tokio_stream::StreamExt;
 use super::*;
 
 /// A mailbox and how its owner reads it.
-struct Mailbox(Keypair);
+pub struct Mailbox(pub Keypair);
 
 impl Mailbox {
     fn request(&self, checkpoint: u64) -> MailboxRequest {
@@ -22,7 +23,7 @@ impl Mailbox {
         }
     }
 
-    async fn read(&self, wallet: &Wallet, checkpoint: u64) -> MailboxMessages {
+    pub async fn read(&self, wallet: &Wallet, checkpoint: u64) -> MailboxMessages {
         let mut client = wallet.rpc.mailbox_client.clone();
         let request = self.request(checkpoint);
         client.read_mailbox(request).await.unwrap().into_inner()
@@ -93,10 +94,9 @@ async fn a_full_mailbox_is_read_page_by_page() {
     .await;
     let wallet = sandbox.wallet().await;
     let (mine, other) = (Mailbox(new_key()), Mailbox(new_key()));
-    for _ in 0..5 {
+    for mailbox in [&other, &mine].repeat(5) {
         let vtxo = sandbox.board(&wallet, sat(1_000)).await;
-        other.post(&wallet, [&vtxo]).await.unwrap();
-        mine.post(&wallet, [&vtxo]).await.unwrap();
+        mailbox.post(&wallet, [&vtxo]).await.unwrap();
     }
 
     let mut seen = Vec::new();
@@ -212,7 +212,7 @@ async fn recovery_ids_are_kept_once_and_lead_back_to_the_vtxos() {
         ..post
     };
     let status = client.post_recovery_vtxo_ids(unknown).await.unwrap_err();
-    assert_eq!(status.code(), Code::NotFound);
+    assert_eq!(status.code(), Code::Internal);
 
     let mut client = wallet.rpc.client.clone();
     let found = client
@@ -272,4 +272,125 @@ async fn posts_can_be_lost_or_doubled_and_streams_cut() {
         stream.next().await.unwrap().unwrap_err().code(),
         Code::Unavailable
     );
+}
+
+/// The ids of the VTXOs in each message.
+fn contents(page: &MailboxMessages) -> Vec<Vec<VtxoId>> {
+    let vtxos = |message: &MailboxMessage| match &message.message {
+        Some(Message::Arkoor(arkoor)) => arkoor.vtxos.clone(),
+        other => panic!("{other:?}"),
+    };
+    let ids = |bodies: Vec<Vec<u8>>| {
+        let bodies = bodies.iter();
+        bodies
+            .map(|body| Vtxo::<Full>::deserialize(body).unwrap().id())
+            .collect()
+    };
+    page.messages.iter().map(vtxos).map(ids).collect()
+}
+
+#[tokio::test]
+async fn a_page_counts_vtxos_and_can_end_within_a_message() {
+    let params = Params {
+        max_read_mailbox_items: 3,
+        ..Params::free()
+    };
+    let sandbox = Sandbox::start(params).await;
+    let wallet = sandbox.wallet().await;
+    let mailbox = Mailbox(new_key());
+    let mut posted = Vec::new();
+    for _ in 0..2 {
+        let pair = [
+            sandbox.board(&wallet, sat(1_000)).await,
+            sandbox.board(&wallet, sat(1_000)).await,
+        ];
+        mailbox.post(&wallet, &pair).await.unwrap();
+        let mut ids = pair.map(|vtxo| vtxo.id()).to_vec();
+        ids.sort();
+        posted.push(ids);
+    }
+    let page = mailbox.read(&wallet, 0).await;
+    let [first, cut] = checkpoints(&page.messages)[..] else {
+        panic!("{page:?}")
+    };
+    assert_eq!(contents(&page), [posted[0].clone(), vec![posted[1][0]]]);
+    assert!(!page.have_more, "it counts messages");
+    // The rest is not behind the message's checkpoint, but part of the message.
+    assert!(mailbox.read(&wallet, cut).await.messages.is_empty());
+    let page = mailbox.read(&wallet, first).await;
+    assert_eq!(contents(&page), [posted[1].clone()]);
+
+    // A stream is read in pages, too.
+    let mut client = wallet.rpc.mailbox_client.clone();
+    let stream = client.subscribe_mailbox(mailbox.request(0)).await.unwrap();
+    let mut stream = stream.into_inner();
+    for expected in [&posted[0][..], &posted[1][..1]] {
+        let message = stream.next().await.unwrap().unwrap();
+        let page = MailboxMessages {
+            messages: vec![message],
+            have_more: false,
+        };
+        assert_eq!(contents(&page), [expected.to_vec()]);
+    }
+}
+
+#[tokio::test]
+async fn the_first_post_of_a_vtxo_decides_which_mailbox_gets_it() {
+    let sandbox = Sandbox::start(Params::free()).await;
+    let wallet = sandbox.wallet().await;
+    let (wrong, right) = (Mailbox(new_key()), Mailbox(new_key()));
+    let vtxo = sandbox.board(&wallet, sat(1_000)).await;
+    wrong.post(&wallet, [&vtxo]).await.unwrap();
+    right.post(&wallet, [&vtxo]).await.unwrap();
+    assert_eq!(wrong.read(&wallet, 0).await.messages.len(), 1);
+    assert!(right.read(&wallet, 0).await.messages.is_empty());
+}
+
+#[tokio::test]
+async fn one_unknown_recovery_id_undoes_the_whole_post() {
+    let sandbox = Sandbox::start(Params::free()).await;
+    let wallet = sandbox.wallet().await;
+    let mailbox = Mailbox(new_key());
+    let vtxo = sandbox.board(&wallet, sat(1_000)).await;
+    let post = async |vtxo_ids: Vec<Vec<u8>>| {
+        let mut client = wallet.rpc.mailbox_client.clone();
+        let request = PostRecoveryVtxoIdsRequest {
+            mailbox_id: mailbox.request(0).mailbox_id,
+            vtxo_ids,
+            authorization: None,
+        };
+        client.post_recovery_vtxo_ids(request).await
+    };
+    let known = vtxo.id().to_bytes().to_vec();
+    let refused = post(vec![known.clone(), vec![3; 36]]).await.unwrap_err();
+    assert_eq!(refused.code(), Code::Internal);
+    assert!(mailbox.read(&wallet, 0).await.messages.is_empty());
+    let refused = post(vec![known.clone(); 21]).await.unwrap_err();
+    assert_eq!(refused.code(), Code::InvalidArgument);
+    post(vec![known]).await.unwrap();
+    assert_eq!(mailbox.read(&wallet, 0).await.messages.len(), 1);
+}
+
+#[tokio::test]
+async fn proofs_are_judged_by_the_clock_of_the_server_which_it_sends() {
+    let sandbox = Sandbox::start(Params::free()).await;
+    let wallet = sandbox.wallet().await;
+    let mailbox = Mailbox(new_key());
+    let ahead = Fault {
+        times: None,
+        ..fault("clock", Action::SkewClock { seconds: 600 })
+    };
+    sandbox.server.faults().add(ahead).unwrap();
+    let mut client = wallet.rpc.mailbox_client.clone();
+    let refused = client.read_mailbox(mailbox.request(0)).await.unwrap_err();
+    assert_eq!(refused.code(), Code::InvalidArgument);
+    let long = MailboxRequest {
+        authorization: Some(authorization(&mailbox.0, 660)),
+        ..mailbox.request(0)
+    };
+    let answer = client.read_mailbox(long).await.unwrap();
+    let date = answer.metadata().get("date").unwrap().to_str().unwrap();
+    let date = chrono::DateTime::parse_from_rfc2822(date).unwrap();
+    let ahead = date.timestamp() - chrono::Utc::now().timestamp();
+    assert!((598..=600).contains(&ahead), "{ahead}");
 }

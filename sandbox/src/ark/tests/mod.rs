@@ -4,6 +4,7 @@ mod arkoor;
 mod board;
 mod claim;
 mod delegated;
+mod exits;
 mod faults;
 mod lightning;
 mod mailbox;

@@ -103,6 +103,18 @@ impl Wallet {
         inputs: &[&Vtxo<Full>],
         amounts: &[u64],
     ) -> Result<Joined, Status> {
+        let mut joined = self.join_request(attempt, inputs, amounts);
+        joined.unlock_hash = self.submit(joined.request.clone()).await?;
+        Ok(joined)
+    }
+
+    /// The same with a request that is not sent; the unlock hash is not known.
+    pub fn join_request(
+        &self,
+        attempt: &RoundAttempt,
+        inputs: &[&Vtxo<Full>],
+        amounts: &[u64],
+    ) -> Joined {
         let mut cosign = Vec::new();
         let mut outputs = Vec::new();
         for vtxo in self.outputs(amounts) {
@@ -135,13 +147,12 @@ impl Wallet {
             vtxo_requests: outputs.iter().cloned().map(Into::into).collect(),
             ..Default::default()
         };
-        let unlock_hash = self.submit(request.clone()).await?;
-        Ok(Joined {
+        Joined {
             request,
-            unlock_hash,
+            unlock_hash: UnlockHash::all_zeros(),
             outputs,
             cosign,
-        })
+        }
     }
 
     pub async fn submit(

@@ -1,7 +1,6 @@
 use ark_lib::rounds::RoundEvent;
 use server_rpc::StatusExt;
 use server_rpc::admin::RoundAdminServiceClient;
-use server_rpc::protos::RoundParticipationStatus;
 use server_rpc::tonic::Code;
 
 use super::participant::{Events, Joined};
@@ -35,10 +34,11 @@ async fn two_wallets_refresh_in_one_round() {
             .join(&attempt, &[&old_alice], &[15_000, 5_000])
             .await
             .unwrap();
-        let status = alice.status(a.unlock_hash).await.unwrap();
-        assert_eq!(status.status(), RoundParticipationStatus::RoundPartPending);
-        let again = alice.submit(a.request.clone()).await.unwrap();
-        assert_eq!(again, a.unlock_hash);
+        let status = alice.status(a.unlock_hash).await.unwrap_err();
+        assert_eq!(status.code(), Code::NotFound, "{status}");
+        let again = alice.submit(a.request.clone()).await.unwrap_err();
+        assert_eq!(again.code(), Code::Internal, "{again}");
+        assert!(again.message().contains("duplicate cosign key"), "{again}");
         let mut b = bob.join(&attempt, &[&old_bob], &[5_000]).await.unwrap();
 
         let proposal = events.proposal().await;
@@ -79,7 +79,7 @@ async fn two_wallets_refresh_in_one_round() {
         .cosign(&bob.payment(&old_bob, &[(alice.key.public_key(), 5_000)]))
         .await
         .unwrap_err();
-    assert_eq!(status.rejected_vtxos(), vec![old_bob.id()]);
+    assert!(status.message().contains("already spent"), "{status}");
 }
 
 impl Sandbox {
@@ -244,7 +244,7 @@ async fn an_invalid_participation_is_refused() {
             .unwrap();
         assert_eq!(status.code(), Code::NotFound);
 
-        let good = wallet.join(&attempt, &[&old], &[most]).await.unwrap();
+        let good = wallet.join_request(&attempt, &[&old], &[most]);
         let mut unattested = good.request.clone();
         let request = unattested.vtxo_requests[0].vtxo.as_mut().unwrap();
         request.amount -= 1;
@@ -254,6 +254,7 @@ async fn an_invalid_participation_is_refused() {
         few_nonces.vtxo_requests[0].public_nonces.pop();
         let status = wallet.submit(few_nonces).await.unwrap_err();
         assert_eq!(status.code(), Code::InvalidArgument, "{status}");
+        wallet.submit(good.request).await.unwrap();
         let busy = wallet.join(&attempt, &[&old], &[most]).await.err().unwrap();
         assert!(busy.message().contains("already locked"), "{busy}");
     };
@@ -261,6 +262,40 @@ async fn an_invalid_participation_is_refused() {
         outcome = round => panic!("{outcome:?}"),
         () = checks => {}
     }
+}
+
+#[tokio::test]
+async fn a_submission_between_two_rounds_is_answered_and_forgotten() {
+    let sandbox = Sandbox::start(waiting_for(1)).await;
+    let wallet = sandbox.wallet().await;
+    let old = sandbox.board(&wallet, sat(20_000)).await;
+    let mut events = wallet.events().await;
+    let round = sandbox.server.trigger_round();
+    let attempt = tokio::select! {
+        outcome = round => panic!("{outcome:?}"),
+        attempt = events.attempt() => attempt,
+    };
+    sandbox.server.restart().await;
+    let wallet = Wallet {
+        rpc: sandbox.connect().await,
+        ..wallet
+    };
+    let forgotten = wallet.join(&attempt, &[&old], &[20_000]).await.unwrap();
+    let status = wallet.status(forgotten.unlock_hash).await.unwrap_err();
+    assert_eq!(status.code(), Code::NotFound, "{status}");
+    let dear = wallet.join(&attempt, &[&old], &[20_001]).await.err();
+    assert_eq!(dear.unwrap().code(), Code::InvalidArgument);
+
+    let mut events = wallet.events().await;
+    let (outcome, hash) = tokio::join!(sandbox.server.trigger_round(), async {
+        let mut joined = join_next(&wallet, &mut events, &old).await;
+        let proposal = events.proposal().await;
+        wallet.sign(&mut joined, &proposal).await;
+        joined.unlock_hash
+    });
+    assert!(matches!(outcome, Ok(RoundOutcome::Finished { .. })));
+    sandbox.chain.mine(1).await.unwrap();
+    wallet.claim(hash, &[&old]).await;
 }
 
 #[tokio::test]

@@ -1,19 +1,18 @@
 use ark_lib::rounds::RoundEvent;
-use server_rpc::StatusExt;
+use ark_lib::tree::signed::UnlockHash;
 use server_rpc::protos::RoundParticipationStatus;
+use server_rpc::protos::mailbox_server::mailbox_message::Message;
 use server_rpc::tonic::Code;
+use server_rpc::{StatusExt, TryFromBytes};
 
+use super::mailbox::Mailbox;
 use super::participant::Joined;
 use super::round::waiting_for;
 use super::*;
-use crate::ark::{InfoFault, RoundOutcome, TreeFault};
+use crate::ark::{InfoFault, RoundConfigChange, RoundOutcome, TreeFault};
 
 async fn about_to_refresh() -> (Sandbox, Wallet, Vtxo<Full>) {
-    let sandbox = Sandbox::start(Params {
-        round_sign_time: Duration::from_millis(50),
-        ..waiting_for(1)
-    })
-    .await;
+    let sandbox = Sandbox::start(waiting_for(1)).await;
     let wallet = sandbox.wallet().await;
     let old = sandbox.board(&wallet, sat(20_000)).await;
     (sandbox, wallet, old)
@@ -22,6 +21,11 @@ async fn about_to_refresh() -> (Sandbox, Wallet, Vtxo<Full>) {
 #[tokio::test]
 async fn every_tree_fault_is_visible_to_a_client() {
     let (sandbox, wallet, old) = about_to_refresh().await;
+    let config = RoundConfigChange {
+        sign_ms: Some(50),
+        ..RoundConfigChange::default()
+    };
+    sandbox.server.change_round_config(config).unwrap();
     for change in [
         TreeFault::MissingOutput,
         TreeFault::WrongAmount,
@@ -49,7 +53,7 @@ async fn every_tree_fault_is_visible_to_a_client() {
             let leaves = spec
                 .vtxos
                 .iter()
-                .filter(|leaf| leaf.cosign_pubkey.is_some());
+                .filter(|leaf| leaf.unlock_hash == joined.unlock_hash);
             let fine = joined.is_served_by(&proposal)
                 && proposal.unsigned_round_tx.output[0] == spec.funding_tx_txout()
                 && proposal.cosign_agg_nonces.len() == spec.nb_internal_nodes()
@@ -235,6 +239,51 @@ async fn a_round_can_fail_and_its_stream_can_break() {
 }
 
 #[tokio::test]
+async fn a_forged_participation_is_issued_and_mailed_although_nobody_asked() {
+    let (sandbox, wallet, old) = about_to_refresh().await;
+    let mailbox = Mailbox(new_key());
+    mailbox.read(&wallet, 0).await;
+    let forge = Action::ForgeParticipation { fee_sat: 700 };
+    let faults = sandbox.server.faults();
+    faults.add(fault("round.attempt", forge)).unwrap();
+    sandbox
+        .server
+        .change_round_config(RoundConfigChange {
+            submit_ms: Some(0),
+            ..RoundConfigChange::default()
+        })
+        .unwrap();
+    let outcome = sandbox.server.trigger_round().await.unwrap();
+    assert!(matches!(outcome, RoundOutcome::Finished { .. }));
+    let page = mailbox.read(&wallet, 0).await;
+    let Some(Message::RoundParticipationCompleted(completed)) = &page.messages[0].message else {
+        panic!("{page:?}")
+    };
+    let hash = UnlockHash::from_bytes(&completed.unlock_hash).unwrap();
+    let (outputs, _) = wallet.issued(hash).await;
+    assert_eq!(outputs[0].amount(), sat(19_300));
+    assert_eq!(outputs[0].user_pubkey(), wallet.key.public_key());
+    let status = wallet.status(hash).await.unwrap();
+    assert_eq!(status.input_vtxo_ids, [old.id().to_bytes().to_vec()]);
+}
+
+#[tokio::test]
+async fn a_server_that_signs_alone_issues_without_a_proposal() {
+    let (sandbox, wallet, old) = about_to_refresh().await;
+    let alone = fault("round.proposal", Action::SignAlone);
+    sandbox.server.faults().add(alone).unwrap();
+    let mut events = wallet.events().await;
+    let (outcome, hash) = tokio::join!(sandbox.server.trigger_round(), async {
+        let attempt = events.attempt().await;
+        let joined = wallet.join(&attempt, &[&old], &[20_000]).await.unwrap();
+        events.finished().await;
+        joined.unlock_hash
+    });
+    assert!(matches!(outcome, Ok(RoundOutcome::Finished { .. })));
+    wallet.claim(hash, &[&old]).await;
+}
+
+#[tokio::test]
 async fn every_info_fault_changes_ark_info() {
     let (sandbox, wallet, _) = about_to_refresh().await;
     let mut client = wallet.rpc.client.clone();
@@ -250,6 +299,8 @@ async fn every_info_fault_changes_ark_info() {
     assert_eq!(told(InfoFault::Lifetime).await.vtxo_lifetime, 1);
     let fees = told(InfoFault::RefreshFee).await.fees.unwrap();
     assert_eq!(fees.refresh.unwrap().ppm_expiry_table[0].ppm, 999_000);
+    let fees = told(InfoFault::RefreshBaseFee).await.fees.unwrap();
+    assert_eq!(fees.refresh.unwrap().base_fee_sat, 1_000);
     assert_eq!(told(InfoFault::NonceCount).await.nb_round_nonces, u32::MAX);
     let key = wallet.info.server_pubkey.serialize();
     assert_ne!(told(InfoFault::ServerKey).await.server_pubkey, key);

@@ -22,5 +22,7 @@ pub(super) async fn board_fee(
     Query(query): Query<AmountQuery>,
 ) -> Result<Json<FeeEstimate>, ApiError> {
     let wallet = app.wallet()?;
-    Ok(Json(wallet.board_fee(query.amount_sat.check()?)?.into()))
+    Ok(Json(
+        wallet.board_fee(query.amount_sat.check()?).await?.into(),
+    ))
 }

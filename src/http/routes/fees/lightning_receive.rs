@@ -23,5 +23,5 @@ pub(super) async fn lightning_receive_fee(
 ) -> Result<Json<FeeEstimate>, ApiError> {
     let wallet = app.wallet()?;
     let amount = query.amount_sat.check()?;
-    Ok(Json(wallet.lightning_receive_fee(amount)?.into()))
+    Ok(Json(wallet.lightning_receive_fee(amount).await?.into()))
 }

@@ -17,6 +17,7 @@ mod next_round;
 mod offboard_all;
 mod offboard_vtxos;
 mod peek_address;
+mod recover_round;
 mod refresh_all;
 mod refresh_counterparty;
 mod refresh_delegated;
@@ -55,6 +56,7 @@ pub(super) fn routes() -> OpenApiRouter<App> {
         .routes(routes!(send::send))
         .routes(routes!(next_round::next_round))
         .routes(routes!(rounds::pending_rounds))
+        .routes(routes!(recover_round::recover_round))
         .routes(routes!(refresh_vtxos::refresh_vtxos))
         .routes(routes!(refresh_delegated::refresh_delegated))
         .routes(routes!(refresh_all::refresh_all))

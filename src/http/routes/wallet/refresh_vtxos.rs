@@ -20,8 +20,8 @@ pub(super) struct RefreshRequest {
 
 /// Refresh specific VTXOs
 ///
-/// Swaps VTXOs for new ones in the next round. They stay spendable until the round begins; those spent by then are left out. If the
-/// Ark server refuses one of them, nothing is refreshed.
+/// Swaps VTXOs for new ones in the next round. They stay spendable until the round begins; those spent by then are left out, and
+/// those that the Ark server refuses are set aside.
 #[utoipa::path(post, path = "/wallet/refresh/vtxos", operation_id = "refresh_vtxos", tag = "wallet", request_body = RefreshRequest, responses(
     (status = 200, description = "The refresh waits for the next round", body = PendingRoundInfo),
     (status = 400, description = "A VTXO id is invalid or repeated, or the total is too small", body = BadRequestError),

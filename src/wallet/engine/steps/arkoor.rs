@@ -11,11 +11,12 @@
 //! |---|---|---|
 //! | RegisterInputs | upload the signed chains of the inputs that the server may lack | the server has them |
 //! | Cosign | request the server's signatures; from then on it counts the inputs as spent | written by the flow: inputs spent, new VTXOs |
-//! | Doubted | ask the server for the state of an input | back to RegisterInputs or Cosign, or inputs released |
+//! | Doubted | ask the server for the states of the inputs | back to RegisterInputs or Cosign, or inputs released |
 //!
 //! Inputs, amounts and keys are fixed before the server is asked, so each request asks for the same transactions: the server
 //! signs the same spend again, and refuses any other (H3, H4). A refusal releases the inputs only when no earlier request can
-//! have succeeded, when the server reports an input as unspent, or when a round has taken one.
+//! have succeeded, when the server reports the inputs as unspent and no earlier request can still run (H60), or when a round has
+//! taken one. Inputs that are spent although no request had an unclear outcome were spent by a copy of this wallet (H56).
 
 use std::time::Duration;
 
@@ -29,13 +30,13 @@ use bitcoin::secp256k1::Keypair;
 use serde::{Deserialize, Serialize};
 use server_rpc::protos::VtxoSpendState;
 
-use super::end;
 use super::upload::{Upload, upload_inputs, upload_missing_inputs};
+use super::{end, refusal};
 use crate::ark;
-use crate::model::{MovementStatus, OperationId};
+use crate::model::{Attention, MovementStatus, OperationId};
 use crate::store::vtxo;
 use crate::wallet::engine::encoding::{Encoded, Sats};
-use crate::wallet::engine::{Next, Step, Tries, back_off};
+use crate::wallet::engine::{Next, Step, Tries, attention, back_off, clock};
 use crate::wallet::{CommitPoint, Error, Result, Wallet};
 
 /// A spend, with all that the first request depends on.
@@ -56,6 +57,31 @@ pub(in crate::wallet) struct ArkoorSpend {
     pub(in crate::wallet) uploaded: bool,
     /// How often the server refused to sign without proof that no earlier request had succeeded.
     pub(in crate::wallet) doubts: u32,
+    /// When the last request of unclear outcome was noticed, unix milliseconds; `None` if each one was answered.
+    #[serde(default)]
+    pub(in crate::wallet) unclear_at: Option<i64>,
+}
+
+/// How long a request of unclear outcome may still run at the server: its call is given up after half of that.
+const REQUEST_LIFETIME: Duration = Duration::from_secs(60);
+
+/// Refusals before inputs that are reported as spent count as spent by a copy of the wallet. A round of ours that spent them, and
+/// that the wallet has not heard of, becomes known in between.
+const DOUBTS_BEFORE_WRITE_OFF: u32 = 2;
+
+impl ArkoorSpend {
+    /// Whether an earlier request may still succeed.
+    fn may_still_run(&self) -> bool {
+        self.unclear_at.is_some_and(|at| {
+            let over = i64::try_from(REQUEST_LIFETIME.as_millis()).unwrap_or(i64::MAX);
+            clock::now_millis().saturating_sub(at) < over
+        })
+    }
+
+    /// Whether inputs that the server reports as spent were spent by somebody else.
+    fn is_spent_elsewhere(&self) -> bool {
+        self.unclear_at.is_none() && self.doubts >= DOUBTS_BEFORE_WRITE_OFF
+    }
 }
 
 /// How far the signatures of a spend are.
@@ -71,6 +97,9 @@ pub(in crate::wallet) enum Signing {
         spend: ArkoorSpend,
         /// The server's reason.
         refusal: String,
+        /// The VTXOs that the refusal names: then it is about their state, not about a request that still runs.
+        #[serde(default)]
+        refused: Vec<VtxoId>,
     },
 }
 
@@ -90,7 +119,8 @@ pub(in crate::wallet) struct SigningFlow {
 pub(in crate::wallet) enum Signed<F> {
     /// Not signed: the flow takes this step.
     Not(Step<F>),
-    /// Signed and validated. The flow has to commit that the inputs are spent, together with the new VTXOs.
+    /// Signed and validated. The flow has to commit that the inputs, which it must still hold, are spent, together with the new
+    /// VTXOs.
     Done {
         /// The spent VTXOs.
         inputs: Vec<VtxoId>,
@@ -134,20 +164,89 @@ impl Signing {
                 register_inputs(wallet, id, tries, flow, spend, state).await
             }
             Signing::Cosign(spend) => cosign(wallet, id, tries, flow, spend, state).await,
-            Signing::Doubted { spend, refusal } => {
+            Signing::Doubted {
+                spend,
+                refusal,
+                refused,
+            } => {
+                let refusal = Refusal {
+                    message: refusal,
+                    vtxos: refused,
+                };
                 resolve_doubt(wallet, id, flow, spend, refusal, state).await
             }
         }
     }
 }
 
+/// The server's refusal of a spend.
+struct Refusal {
+    message: String,
+    /// The inputs that it names.
+    vtxos: Vec<VtxoId>,
+}
+
 impl SigningFlow {
-    fn refused<F>(&self, id: &OperationId, reason: &str) -> Signed<F> {
+    /// Ends the operation. The inputs that cannot be spent are set aside (H51).
+    async fn refused<F>(
+        &self,
+        wallet: &Wallet,
+        id: &OperationId,
+        spend: &ArkoorSpend,
+        refusal: &Refusal,
+    ) -> Signed<F> {
+        let Refusal { message, vtxos } = refusal;
+        let unusable = refusal::unusable(wallet, &spend.inputs, message, vtxos).await;
         let message = format!(
-            "the Ark server refuses the {}, nothing was paid: {reason}",
+            "the Ark server refuses the {}, nothing was paid: {message}",
+            self.what
+        );
+        let reason = Error::conflict("server_refused", message);
+        Signed::Not(refusal::abort(self.aborted, id, reason, unusable))
+    }
+
+    /// Ends the flow because a refresh has taken the inputs.
+    fn taken_by_refresh<F>(&self, id: &OperationId) -> Signed<F> {
+        let message = format!(
+            "the Ark server refuses the {}, nothing was paid: a refresh of these coins has just happened; pay again when it is done",
             self.what
         );
         self.abort(id, Error::conflict("server_refused", message))
+    }
+
+    /// Ends the flow because a copy of the wallet has spent these inputs, which were worth `lost` (H56).
+    fn spent_elsewhere<F>(
+        &self,
+        id: &OperationId,
+        spent: Vec<VtxoId>,
+        lost: Amount,
+    ) -> Result<Signed<F>> {
+        let message = format!(
+            "the Ark server reports coins of {} sat as spent, although this wallet has not spent them: a copy of it, with this seed, did. \
+             The {} was not paid, and the coins do not count any more",
+            lost.to_sat(),
+            self.what
+        );
+        let fact = Attention {
+            code: "inputs_spent_elsewhere".into(),
+            subject: id.to_string(),
+            message: format!("{message}."),
+            what_to_do: "Make sure that only one wallet uses this seed, and that the database is not an old copy. If no copy exists, the server lies: contact its operator, and exit the VTXOs before they expire.".into(),
+        };
+        let reason = Error::conflict("inputs_spent_elsewhere", message).with_resources(&spent);
+        let (id, effective) = (id.clone(), -end::signed(lost)?);
+        Ok(Signed::Not(Step::commit(
+            self.aborted,
+            Next::Failed(reason),
+            move |tx| {
+                for input in spent {
+                    vtxo::spend(tx, input)?;
+                }
+                vtxo::release(tx, &id)?;
+                attention::raise(tx, &fact)?;
+                end::fail_at_a_loss(tx, &id, effective)
+            },
+        )))
     }
 
     fn abort<F>(&self, id: &OperationId, reason: Error) -> Signed<F> {
@@ -171,7 +270,10 @@ async fn register_inputs<F>(
     };
     let uploaded = match upload {
         Upload::Done(uploaded) => uploaded,
-        Upload::Refused(reason) => return Ok(flow.refused(id, &reason)),
+        Upload::Refused { message, vtxos } => {
+            let refusal = Refusal { message, vtxos };
+            return Ok(flow.refused(wallet, id, &spend, &refusal).await);
+        }
         Upload::GivenUp(error) if spend.doubts == 0 => return Ok(flow.abort(id, error)),
         Upload::GivenUp(error) => return Err(error),
     };
@@ -195,6 +297,10 @@ async fn cosign<F>(
     let unsigned = Unsigned::build(wallet, &spend).await?;
     let request = unsigned.package.cosign_request();
     let refusal = match wallet.server.cosign_arkoor(request).await {
+        // The round of a delegated refresh has taken the inputs: who signs both would give them away twice.
+        Ok(_) if !wallet.holds(id, &spend.inputs).await? => {
+            return Ok(flow.taken_by_refresh(id));
+        }
         Ok(response) => {
             let outputs = unsigned.finish(response)?;
             for output in outputs.outgoing.iter().chain(&outputs.change) {
@@ -205,14 +311,14 @@ async fn cosign<F>(
                 outputs,
             });
         }
-        Err(ark::Error::Rejected { message, .. }) => message,
+        Err(ark::Error::Rejected { message, vtxos }) => Refusal { message, vtxos },
         Err(error) => return Err(error.into()),
     };
-    let first = !tries.earlier && spend.doubts == 0;
-    // Without an upload just before, the refusal may mean that the server lacks a chain that it had once: that is a doubt, too.
-    if first && spend.uploaded {
-        return Ok(flow.refused(id, &refusal));
+    if tries.earlier {
+        spend.unclear_at = Some(clock::now_millis());
     }
+    // Even the first refusal says too little: the server may lack a chain that it had once, or the inputs may be spent.
+    let first = !tries.earlier && spend.doubts == 0;
     spend.doubts = spend.doubts.saturating_add(1);
     // The pause lets an earlier request that is still on its way arrive.
     let pause = if first {
@@ -220,7 +326,11 @@ async fn cosign<F>(
     } else {
         back_off(spend.doubts)
     };
-    let doubted = state(Signing::Doubted { spend, refusal });
+    let doubted = state(Signing::Doubted {
+        spend,
+        refusal: refusal.message,
+        refused: refusal.vtxos,
+    });
     Ok(Signed::Not(Step::commit(
         flow.doubted,
         Next::Later(doubted, pause),
@@ -228,45 +338,70 @@ async fn cosign<F>(
     )))
 }
 
-/// Goes on from a refusal by the state of an input at the server. Inputs are spent together or not at all, so one tells for all.
+/// Goes on from a refusal by the states of the inputs at the server. Our spend takes all of them or none.
 async fn resolve_doubt<F>(
     wallet: &Wallet,
     id: &OperationId,
     flow: &SigningFlow,
     mut spend: ArkoorSpend,
-    refusal: String,
+    refusal: Refusal,
     state: impl FnOnce(Signing) -> F,
 ) -> Result<Signed<F>> {
-    let first = spend.inputs.iter().take(1).copied().collect();
-    let signers = wallet.signers(first).await?;
-    let Some((input, key)) = signers.first() else {
-        return Ok(flow.refused(id, &refusal));
-    };
-    let next = match wallet.server.vtxo_status(input.id(), key).await? {
-        VtxoSpendState::Spendable if spend.uploaded => return Ok(flow.refused(id, &refusal)),
-        VtxoSpendState::Spendable | VtxoSpendState::Unregistered => {
-            spend.uploaded = true;
-            Signing::RegisterInputs(spend)
+    let mut states = Vec::with_capacity(spend.inputs.len());
+    for (input, key) in wallet.signers(spend.inputs.clone()).await? {
+        let state = match wallet.server.vtxo_status(input.id(), &key).await {
+            Ok(state) => state,
+            // The server does not know the VTXO: the upload of its chain decides.
+            Err(ark::Error::Rejected { .. }) => VtxoSpendState::Unregistered,
+            Err(error) => return Err(error.into()),
+        };
+        states.push((input.id(), input.amount(), state));
+    }
+    let all_are = |wanted: &[VtxoSpendState]| states.iter().all(|(.., it)| wanted.contains(it));
+    let spent: Vec<(VtxoId, Amount)> = states
+        .iter()
+        .filter(|(.., state)| *state == VtxoSpendState::Spent)
+        .map(|(id, amount, _)| (*id, *amount))
+        .collect();
+    let next = if !spent.is_empty() {
+        if !wallet.holds(id, &spend.inputs).await? {
+            return Ok(flow.taken_by_refresh(id));
         }
-        VtxoSpendState::Spent if !wallet.holds(id, &spend.inputs).await? => {
-            let reason = "a refresh of these coins has just happened; pay again when it is done";
-            return Ok(flow.refused(id, reason));
+        if spend.is_spent_elsewhere() {
+            let lost = spent.iter().map(|(_, amount)| *amount).sum();
+            let spent = spent.into_iter().map(|(id, _)| id).collect();
+            return flow.spent_elsewhere(id, spent, lost);
         }
         // Spent by this very spend, or by a round that the wallet has not heard of yet.
-        VtxoSpendState::Spent => {
-            wallet.round_events.wake();
-            tracing::warn!(
-                refusal,
-                "server refuses to sign but reports the inputs spent; retrying"
-            );
-            Signing::Cosign(spend)
+        wallet.round_events.wake();
+        tracing::warn!(
+            refusal = refusal.message,
+            "server refuses to sign but reports the inputs spent; retrying"
+        );
+        Signing::Cosign(spend)
+    } else if spend.uploaded && spend.unclear_at.is_none() {
+        return Ok(flow.refused(wallet, id, &spend, &refusal).await);
+    } else if all_are(&[VtxoSpendState::Spendable]) && spend.uploaded {
+        if !refusal.vtxos.is_empty() || !spend.may_still_run() {
+            return Ok(flow.refused(wallet, id, &spend, &refusal).await);
         }
-        other => {
-            return Err(Error::unavailable(
-                "server_unavailable",
-                format!("the Ark server reports an input as {other:?}: {refusal}"),
-            ));
-        }
+        tracing::warn!(
+            refusal = refusal.message,
+            "server refuses to sign while an earlier request may still run; retrying"
+        );
+        Signing::Cosign(spend)
+    } else if all_are(&[VtxoSpendState::Spendable, VtxoSpendState::Unregistered]) {
+        spend.uploaded = true;
+        Signing::RegisterInputs(spend)
+    } else {
+        let states: Vec<_> = states.iter().map(|(.., state)| state).collect();
+        return Err(Error::unavailable(
+            "server_unavailable",
+            format!(
+                "the Ark server reports the inputs as {states:?}: {}",
+                refusal.message
+            ),
+        ));
     };
     Ok(Signed::Not(Step::commit(
         flow.doubted,

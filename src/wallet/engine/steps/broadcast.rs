@@ -1,5 +1,6 @@
 //! Broadcasting a transaction, following its confirmations, and broadcasting it again when it vanishes.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use bitcoin::{Transaction, Txid};
@@ -16,7 +17,7 @@ const VANISHED_PAUSE: Duration = Duration::from_secs(3);
 pub(in crate::wallet) enum Broadcast {
     /// The transaction is in the mempool or in a block.
     Out,
-    /// A confirmed transaction has spent one of its inputs: it can never confirm.
+    /// A confirmed transaction has spent one of its inputs, or one of an unconfirmed parent: it can never confirm.
     DoubleSpent,
     /// The network does not take it, for a reason that may pass.
     Failed(BroadcastError),
@@ -39,11 +40,38 @@ pub(in crate::wallet) async fn broadcast(
         .await
     {
         Ok(()) => Ok(Broadcast::Out),
-        Err(BroadcastError::MissingOrSpent) if chain.is_double_spent(transaction).await? => {
+        Err(BroadcastError::MissingOrSpent) if coins_are_gone(wallet, transaction).await? => {
             Ok(Broadcast::DoubleSpent)
         }
         Err(error) => Ok(Broadcast::Failed(error)),
     }
+}
+
+/// Whether a transaction can never confirm: another, confirmed transaction spends an input of it, or of a transaction of the on-chain
+/// wallet that it spends from and that the chain backend does not know (H7).
+///
+/// # Errors
+/// `chain_unavailable`.
+pub(in crate::wallet) async fn coins_are_gone(
+    wallet: &Wallet,
+    transaction: &Transaction,
+) -> Result<bool> {
+    let (mut line, mut seen) = (vec![transaction.clone()], HashSet::new());
+    while let Some(transaction) = line.pop() {
+        if wallet.chain.is_double_spent(&transaction).await? {
+            return Ok(true);
+        }
+        for input in &transaction.input {
+            let parent = input.previous_output.txid;
+            if seen.insert(parent)
+                && let Some(parent_tx) = wallet.onchain.transaction(parent)
+                && wallet.chain.status(parent).await? == TxStatus::NotFound
+            {
+                line.push(parent_tx);
+            }
+        }
+    }
+    Ok(false)
 }
 
 /// The error of a step whose transaction could not be broadcast; `what` names the transaction.

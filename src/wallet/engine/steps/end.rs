@@ -76,6 +76,15 @@ pub(in crate::wallet) fn fail_movement(
     finish_movement(tx, id, status, Some(SignedAmount::ZERO))
 }
 
+/// Marks the movement as failed although the balance changed: coins are gone that somebody else has spent.
+pub(in crate::wallet) fn fail_at_a_loss(
+    tx: &WriteTx<'_>,
+    id: &OperationId,
+    loss: SignedAmount,
+) -> Result<()> {
+    finish_movement(tx, id, MovementStatus::Failed, Some(loss))
+}
+
 fn finish_movement(
     tx: &WriteTx<'_>,
     id: &OperationId,

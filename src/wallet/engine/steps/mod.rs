@@ -10,4 +10,5 @@
 pub(in crate::wallet) mod arkoor;
 pub(in crate::wallet) mod broadcast;
 pub(in crate::wallet) mod end;
+pub(in crate::wallet) mod refusal;
 pub(in crate::wallet) mod upload;

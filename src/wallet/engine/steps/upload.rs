@@ -11,8 +11,13 @@ use crate::wallet::{Error, Result, Wallet};
 pub(in crate::wallet) enum Upload {
     /// The server has the chains. Those of these VTXOs were uploaded now.
     Done(Vec<VtxoId>),
-    /// The server refuses a chain, for this reason.
-    Refused(String),
+    /// The server refuses a chain.
+    Refused {
+        /// The reason.
+        message: String,
+        /// The VTXOs that the server names.
+        vtxos: Vec<VtxoId>,
+    },
     /// The upload has failed too often, and the server cannot know of the operation yet.
     GivenUp(Error),
 }
@@ -62,7 +67,7 @@ async fn upload(wallet: &Wallet, ids: Vec<VtxoId>, tries: Tries) -> Result<Uploa
     let vtxos = wallet.full_vtxos(ids.clone()).await?;
     match wallet.server.register_chains(&vtxos).await {
         Ok(()) => Ok(Upload::Done(ids)),
-        Err(ark::Error::Rejected { message, .. }) => Ok(Upload::Refused(message)),
+        Err(ark::Error::Rejected { message, vtxos }) => Ok(Upload::Refused { message, vtxos }),
         Err(error) if tries.exhausted() => Ok(Upload::GivenUp(error.into())),
         Err(error) => Err(error.into()),
     }

@@ -24,13 +24,7 @@ pub(super) async fn broadcast(
     }
     match broadcast::broadcast(wallet, &signed.funding_tx).await? {
         Broadcast::Out => signed.was_broadcast = true,
-        Broadcast::DoubleSpent => {
-            let reason = Error::conflict(
-                "board_double_spent",
-                "the coins of this board were spent by another transaction",
-            );
-            return Ok(write_off(wallet, id, &signed, reason));
-        }
+        Broadcast::DoubleSpent => return Ok(write_off(wallet, id, &signed, double_spent())),
         Broadcast::Failed(error) => {
             let txid = signed.funding_tx.compute_txid();
             return Err(broadcast::not_broadcast("board's funding", txid, &error));
@@ -83,6 +77,14 @@ pub(super) async fn confirm(
     ))
 }
 
+/// The end of a board whose funding transaction can never confirm.
+pub(super) fn double_spent() -> Error {
+    Error::conflict(
+        "board_double_spent",
+        "the coins of this board were spent by another transaction; board what is left on chain",
+    )
+}
+
 /// Whether the server could take the board's output before an exit of the VTXO is claimed, with the margin for slow confirmation of
 /// the funding transaction and of the exit (H53). A transaction that the network has is never too late.
 async fn expires_too_soon(wallet: &Wallet, signed: &SignedBoard) -> Result<bool> {
@@ -104,9 +106,13 @@ fn write_off(
     reason: Error,
 ) -> Step<Board> {
     let (onchain, id, vtxo) = (wallet.onchain.clone(), id.clone(), signed.vtxo);
-    Step::commit(CommitPoint::BoardAborted, Next::Failed(reason), move |tx| {
-        onchain.release(tx, id.as_str())?;
-        vtxo::spend(tx, vtxo)?;
-        end::fail_movement(tx, &id, MovementStatus::Failed)
-    })
+    Step::commit(
+        CommitPoint::BoardWrittenOff,
+        Next::Failed(reason),
+        move |tx| {
+            onchain.release(tx, id.as_str())?;
+            vtxo::spend(tx, vtxo)?;
+            end::fail_movement(tx, &id, MovementStatus::Failed)
+        },
+    )
 }

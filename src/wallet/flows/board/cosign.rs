@@ -1,17 +1,28 @@
 //! The step that makes a board safe: the server signs the exit before anything is broadcast.
 
+use std::time::Duration;
+
 use ark_lib::Vtxo;
 use ark_lib::board::BoardBuilder;
 use ark_lib::vtxo::Full;
 use bitcoin::Transaction;
 
+use super::confirm::double_spent;
 use super::{Board, FundedBoard, SignedBoard};
 use crate::ark;
 use crate::model::{MovementStatus, OperationId, VtxoState};
 use crate::store::{anchor, vtxo};
+use crate::wallet::engine::steps::broadcast::coins_are_gone;
 use crate::wallet::engine::steps::end;
 use crate::wallet::engine::{Next, Step, Tries};
 use crate::wallet::{CommitPoint, Error, Result, Wallet};
+
+/// How the server says that its node does not know a parent of the funding transaction.
+const UNKNOWN_PARENT: &str = "unknown input tx";
+/// Confirmations of a parent after which the server's node must know it.
+const DEEP: u32 = 6;
+/// The pause before the server is asked again whether its node knows the parents, without a block in between.
+const NODE_LAG: Duration = Duration::from_secs(3);
 
 /// Requests the server's half of the exit's signature, and stores the VTXO with the signed funding transaction.
 pub(super) async fn cosign(
@@ -20,14 +31,14 @@ pub(super) async fn cosign(
     funded: FundedBoard,
     tries: Tries,
 ) -> Result<Step<Board>> {
+    let unsigned = funded.psbt.unsigned_tx.clone();
     let signed = match sign(wallet, funded).await {
         Ok(Ok(signed)) => Ok(signed),
         Ok(Err(ark::Error::Rejected { message, .. })) => {
-            let reason = Error::conflict(
-                "server_refused",
-                format!("the Ark server refuses the board: {message}"),
-            );
-            return Ok(abort(wallet, id, reason));
+            if message.contains(UNKNOWN_PARENT) {
+                return wait_for_parents(wallet, id, &unsigned, &message).await;
+            }
+            return Ok(abort(wallet, id, refused(&message)));
         }
         Ok(Err(error)) => Err(error.into()),
         Err(error) => Err(error),
@@ -54,6 +65,34 @@ pub(super) async fn cosign(
             Ok(())
         },
     ))
+}
+
+/// Goes on from a refusal because the server's node does not know a parent of the funding transaction: nodes get transactions at
+/// different times. The server is asked again until all parents are deep, so that its node must have them, or until they can never
+/// confirm.
+async fn wait_for_parents(
+    wallet: &Wallet,
+    id: &OperationId,
+    unsigned: &Transaction,
+    message: &str,
+) -> Result<Step<Board>> {
+    if coins_are_gone(wallet, unsigned).await? {
+        return Ok(abort(wallet, id, double_spent()));
+    }
+    for input in &unsigned.input {
+        let parent = input.previous_output.txid;
+        let confirmations = wallet.chain.confirmations(parent).await?;
+        if confirmations.is_none_or(|confirmations| confirmations < DEEP) {
+            tracing::info!(%parent, message, "the Ark server does not know a parent of the board's funding transaction yet; asking again");
+            return Ok(Step::AwaitRound(NODE_LAG));
+        }
+    }
+    Ok(abort(wallet, id, refused(message)))
+}
+
+fn refused(message: &str) -> Error {
+    let message = format!("the Ark server refuses the board: {message}");
+    Error::conflict("server_refused", message)
 }
 
 /// The signed VTXO and its signed funding transaction, or why the server did not sign.

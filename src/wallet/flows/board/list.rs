@@ -4,7 +4,7 @@ use ark_lib::VtxoId;
 use bitcoin::{Amount, Transaction};
 use rusqlite::Connection;
 
-use crate::model::{MovementId, OperationId, OperationKind, OperationRow};
+use crate::model::{MovementId, OperationId, OperationKind};
 use crate::store::operation;
 use crate::wallet::engine::state_of;
 use crate::wallet::engine::steps::end::movement_of;
@@ -33,10 +33,14 @@ impl Wallet {
     pub async fn pending_boards(&self) -> Result<Vec<PendingBoard>> {
         self.store
             .read(|connection| {
+                // What cannot be read stands in the list of what waits for the operator (H57).
                 let boards = operation::unfinished(connection)?
                     .into_iter()
-                    .filter(|row| row.kind == OperationKind::Board);
-                boards.map(|row| view(connection, &row)).collect()
+                    .filter(|row| row.kind == OperationKind::Board)
+                    .filter_map(|row| state_of(&row).ok().map(|board| (row.id, board)));
+                boards
+                    .map(|(id, board)| view(connection, &id, board))
+                    .collect()
             })
             .await
     }
@@ -46,19 +50,17 @@ impl Wallet {
         let id = id.clone();
         self.store
             .read(move |connection| {
-                let row = operation::get(connection, &id)?;
-                view(
-                    connection,
-                    &row.ok_or_else(|| Error::internal(anyhow::anyhow!("board {id} has no row")))?,
-                )
+                let missing = || Error::internal(anyhow::anyhow!("board {id} has no row"));
+                let row = operation::get(connection, &id)?.ok_or_else(missing)?;
+                view(connection, &id, state_of(&row)?)
             })
             .await
     }
 }
 
-fn view(connection: &Connection, row: &OperationRow) -> Result<PendingBoard> {
-    let movement = movement_of(connection, &row.id)?;
-    Ok(match state_of(row)? {
+fn view(connection: &Connection, id: &OperationId, board: Board) -> Result<PendingBoard> {
+    let movement = movement_of(connection, id)?;
+    Ok(match board {
         Board::Cosign(funded) => PendingBoard {
             funding_tx: funded.psbt.unsigned_tx,
             vtxos: vec![funded.vtxo],

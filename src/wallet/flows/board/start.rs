@@ -11,6 +11,7 @@ use tokio::sync::watch;
 use crate::model::{MovementStatus, NewMovement, OperationId, Subsystem};
 use crate::onchain::{Funding, FundingAmount};
 use crate::store::{key, movement};
+use crate::wallet::account::ceiling::{Charge, check_fee};
 use crate::wallet::account::fees::{board_fee, check_board_amount};
 use crate::wallet::engine::steps::end::signed;
 use crate::wallet::engine::{self, Progress, clock};
@@ -54,7 +55,7 @@ impl Wallet {
         self: &Arc<Wallet>,
         amount: BoardAmount,
     ) -> Result<(OperationId, watch::Receiver<Progress>)> {
-        let info = self.connected_info()?;
+        let info = self.awaited_info().await?;
         let tip = self.recent_tip().await?;
         let key_index = self.store.read(key::next_index).await?;
         let user_pubkey = self.keys.vtxo_key(key_index)?.public_key();
@@ -81,6 +82,7 @@ impl Wallet {
         let (utxo, gross) = funded_output(&funding, &script)?;
         check_board_amount(&info, gross)?;
         let fee = board_fee(&info, gross)?;
+        check_fee(&self.settings.ceilings, Charge::Board, fee, gross)?;
         let net = validate_and_subtract_fee(gross, fee)
             .map_err(|error| Error::bad_request("amount_too_small", error.to_string()))?;
         let builder = builder

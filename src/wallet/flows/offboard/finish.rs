@@ -3,15 +3,15 @@
 use std::time::Duration;
 
 use ark_lib::offboard::OffboardForfeitContext;
+use bitcoin::Transaction;
 use bitcoin::consensus::encode::serialize_hex;
-use bitcoin::{Transaction, Txid};
 
-use super::{Offboard, OffboardOrder, PreparedOrder, SignedOffboard};
+use super::{IN_DOUBT, Offboard, OffboardOrder, PreparedOrder, PriorTx, SignedOffboard};
 use crate::ark;
 use crate::chain::TxStatus;
 use crate::model::OperationId;
 use crate::wallet::engine::steps::end;
-use crate::wallet::engine::{Next, Step, clock};
+use crate::wallet::engine::{Next, Step, attention, clock};
 use crate::wallet::{CommitPoint, Error, Result, Wallet};
 
 /// How long the server gets to broadcast a transaction whose session it reports as lost.
@@ -34,7 +34,7 @@ pub(super) async fn finish(
         .map_err(|error| Error::internal(anyhow::Error::new(error)))?;
     let txid = prepared.transaction.compute_txid();
     let mut candidates = prepared.prior;
-    candidates.push(txid);
+    candidates.push(PriorTx::Full(prepared.transaction));
     let signed = match wallet.server.finish_offboard(txid, &signatures).await {
         Ok(signed) => signed,
         Err(ark::Error::Rejected { message, .. }) => {
@@ -74,10 +74,10 @@ pub(super) async fn finish(
 }
 
 /// The first of these transactions that the chain backend knows.
-pub(super) async fn find(wallet: &Wallet, txids: &[Txid]) -> Result<Option<Transaction>> {
-    for txid in txids {
-        if wallet.chain.status(*txid).await? != TxStatus::NotFound
-            && let Some(found) = wallet.chain.transaction(*txid).await?
+pub(super) async fn find(wallet: &Wallet, prior: &[PriorTx]) -> Result<Option<Transaction>> {
+    for txid in prior.iter().map(PriorTx::txid) {
+        if wallet.chain.status(txid).await? != TxStatus::NotFound
+            && let Some(found) = wallet.chain.transaction(txid).await?
         {
             return Ok(Some(found));
         }
@@ -107,6 +107,9 @@ pub(super) fn accept_signed(
     Step::commit(
         CommitPoint::OffboardSigned,
         Next::State(Offboard::Broadcast(signed)),
-        move |tx| end::note(tx, &id, facts),
+        move |tx| {
+            attention::clear(tx, IN_DOUBT, id.as_str())?;
+            end::note(tx, &id, facts)
+        },
     )
 }

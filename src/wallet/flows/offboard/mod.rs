@@ -18,10 +18,11 @@
 //! | Broadcast | broadcast the transaction | the transaction is broadcast |
 //! | Confirm | count its confirmations | inputs spent, the movement successful |
 //!
-//! The server can use the forfeits only once the transaction confirms, and then it has paid. So from Prepare on, inputs are
-//! released only when the server's refusal proves that it did not take them. When the server has lost the session, its
-//! transaction is searched for on chain, and then requested again (H3, H28-H30). A transaction that vanishes is broadcast
-//! again, and its inputs stay locked however long that takes (H29).
+//! The server can use the forfeits only once the transaction confirms, and then it has paid. So once forfeits were handed out,
+//! inputs are released only when the chain proves that their transaction cannot confirm: others that spend the same coins are deep
+//! in the chain. No sentence of the server proves it (H61). When the server has lost the session, its transaction is searched for
+//! on chain, and then requested again (H3, H28-H30). A transaction that vanishes is broadcast again, and its inputs stay locked
+//! however long that takes (H29).
 
 mod confirm;
 mod finish;
@@ -32,14 +33,16 @@ mod start;
 use ark_lib::VtxoId;
 use ark_lib::musig::PublicNonce;
 use ark_lib::offboard::OffboardRequest;
+use bitcoin::consensus::encode::{self, deserialize_hex, serialize_hex};
 use bitcoin::{Transaction, Txid};
 use serde::{Deserialize, Serialize};
 
 use crate::model::{MovementStatus, OperationId, OperationKind};
+use crate::store::vtxo;
 use crate::wallet::engine::encoding::{Encoded, TransactionHex};
 use crate::wallet::engine::steps::arkoor::Signing;
 use crate::wallet::engine::steps::end;
-use crate::wallet::engine::{Flow, Step, Tries};
+use crate::wallet::engine::{Flow, Next, Step, Tries, attention};
 use crate::wallet::{CommitPoint, Error, Result, Wallet};
 
 pub use start::OffboardOutcome;
@@ -67,7 +70,7 @@ pub(in crate::wallet) enum Offboard {
         /// What goes on chain.
         order: OffboardOrder,
         /// The transactions of earlier sessions that the server has lost; it has the wallet's forfeits for them.
-        prior: Vec<Txid>,
+        prior: Vec<PriorTx>,
     },
     /// The server may have the forfeits; it has to send the signed transaction.
     Finish(PreparedOrder),
@@ -95,7 +98,26 @@ pub(in crate::wallet) struct PreparedOrder {
     /// The server's nonces for the forfeits, one for each input.
     nonces: Vec<Encoded<PublicNonce>>,
     /// As in [`Offboard::Prepare`].
-    prior: Vec<Txid>,
+    prior: Vec<PriorTx>,
+}
+
+/// The transaction of a session that the server has lost.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub(in crate::wallet) enum PriorTx {
+    /// Unsigned.
+    Full(Transaction),
+    /// Its id alone, as releases up to 0.1 stored it. What it spends is not known, so nothing proves that it cannot confirm.
+    Id(Txid),
+}
+
+impl PriorTx {
+    fn txid(&self) -> Txid {
+        match self {
+            PriorTx::Full(transaction) => transaction.compute_txid(),
+            PriorTx::Id(txid) => *txid,
+        }
+    }
 }
 
 /// An offboard whose transaction is signed.
@@ -106,6 +128,27 @@ pub(in crate::wallet) struct SignedOffboard {
     transaction: Transaction,
     /// When the signed transaction was received, unix milliseconds.
     signed_at: i64,
+}
+
+impl From<PriorTx> for String {
+    fn from(prior: PriorTx) -> String {
+        match prior {
+            PriorTx::Full(transaction) => serialize_hex(&transaction),
+            PriorTx::Id(txid) => txid.to_string(),
+        }
+    }
+}
+
+impl TryFrom<String> for PriorTx {
+    type Error = encode::FromHexError;
+
+    fn try_from(text: String) -> Result<PriorTx, encode::FromHexError> {
+        // A transaction is longer than an id.
+        match text.parse() {
+            Ok(txid) => Ok(PriorTx::Id(txid)),
+            Err(_) => deserialize_hex(&text).map(PriorTx::Full),
+        }
+    }
 }
 
 impl Flow for Offboard {
@@ -138,24 +181,58 @@ impl Flow for Offboard {
 }
 
 impl Offboard {
-    /// The transaction, once the server has proposed one.
-    fn transaction(&self) -> Option<&Transaction> {
+    /// The id of the transaction, once the server has proposed one.
+    fn txid(&self) -> Option<Txid> {
         match self {
-            Offboard::Finish(prepared) => Some(&prepared.transaction),
-            Offboard::Broadcast(signed) | Offboard::Confirm(signed) => Some(&signed.transaction),
+            Offboard::Prepare { prior, .. } => prior.last().map(PriorTx::txid),
+            Offboard::Finish(prepared) => Some(prepared.transaction.compute_txid()),
+            Offboard::Broadcast(signed) | Offboard::Confirm(signed) => {
+                Some(signed.transaction.compute_txid())
+            }
             _ => None,
         }
     }
 }
 
 fn abort(id: &OperationId, reason: Error) -> Step<Offboard> {
-    let point = CommitPoint::OffboardAborted;
-    end::abort(point, id, MovementStatus::Failed, reason)
+    let id = id.clone();
+    Step::commit(
+        CommitPoint::OffboardAborted,
+        Next::Failed(reason),
+        move |tx| {
+            attention::clear(tx, IN_DOUBT, id.as_str())?;
+            vtxo::release(tx, &id)?;
+            end::fail_movement(tx, &id, MovementStatus::Failed)
+        },
+    )
 }
+
+/// The fact that an offboard is in doubt: its forfeits are out, and its transaction is neither on chain nor impossible.
+const IN_DOUBT: &str = "offboard_in_doubt";
 
 fn refused(message: &str) -> Error {
     Error::conflict(
         "server_refused",
         format!("the Ark server refuses the offboard, nothing was paid: {message}"),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_prior_transaction_reads_back_and_so_does_the_id_that_older_releases_stored() {
+        let transaction = bitcoin::constants::genesis_block(bitcoin::Network::Regtest)
+            .txdata
+            .remove(0);
+        let txid = transaction.compute_txid();
+        let text = serde_json::to_string(&[PriorTx::Full(transaction)]).unwrap();
+        let read: Vec<PriorTx> = serde_json::from_str(&text).unwrap();
+        assert!(matches!(read[0], PriorTx::Full(_)));
+        let old = serde_json::to_string(&[txid]).unwrap();
+        let read_old: Vec<PriorTx> = serde_json::from_str(&old).unwrap();
+        assert!(matches!(read_old[0], PriorTx::Id(_)));
+        assert_eq!((read[0].txid(), read_old[0].txid()), (txid, txid));
+    }
 }

@@ -1,26 +1,22 @@
 //! The steps up to the offboard transaction that the server proposes.
 
+use ark_lib::VtxoId;
 use ark_lib::attestations::OffboardRequestAttestation;
 use ark_lib::offboard::{OffboardForfeitContext, OffboardForfeitError};
-use bitcoin::Txid;
 
 use super::finish::{accept_signed, find};
-use super::{Offboard, OffboardOrder, PreparedOrder, abort, refused};
+use super::{IN_DOUBT, Offboard, OffboardOrder, PreparedOrder, PriorTx, abort, refused};
 use crate::ark::{self, PreparedOffboard};
-use crate::model::OperationId;
+use crate::model::{Attention, OperationId, VtxoState};
 use crate::store::vtxo;
 use crate::wallet::engine::encoding::Encoded;
-use crate::wallet::engine::steps::end;
 use crate::wallet::engine::steps::upload::{Upload, upload_inputs};
+use crate::wallet::engine::steps::{end, refusal};
 use crate::wallet::engine::{Next, Step, Tries};
 use crate::wallet::{CommitPoint, Error, Result, Wallet};
 
-/// Refusals that the server makes only after it has found every input unspent: they prove that no earlier session took them.
-const PROOFS_OF_UNSPENT: [&str; 3] = [
-    "fee rate is no longer valid",
-    "does not match expected amount",
-    "output address is blocked",
-];
+/// Confirmations of a transaction that spends the same coins after which an offboard transaction cannot confirm any more.
+const FINAL_DEPTH: u32 = 6;
 
 /// Uploads the chains of VTXOs that are offboarded as a whole.
 pub(super) async fn register_whole(
@@ -38,18 +34,20 @@ pub(super) async fn register_whole(
             }),
             move |tx| Ok(vtxo::set_registered(tx, &uploaded, true)?),
         )),
-        Upload::Refused(reason) => Ok(abort(id, refused(&reason))),
+        Upload::Refused { message, vtxos } => {
+            Ok(refuse(wallet, id, &order, &message, &vtxos).await)
+        }
         Upload::GivenUp(error) => Ok(abort(id, error)),
     }
 }
 
-/// Requests the transaction. The request gives nothing up. After an earlier session, for which the server has forfeits, a refusal
-/// alone proves nothing.
+/// Requests the transaction. The request gives nothing up. After an earlier session, for which the server has forfeits, no refusal
+/// proves anything (H61).
 pub(super) async fn prepare(
     wallet: &Wallet,
     id: &OperationId,
     order: OffboardOrder,
-    prior: Vec<Txid>,
+    prior: Vec<PriorTx>,
     tries: Tries,
 ) -> Result<Step<Offboard>> {
     if let Some(found) = find(wallet, &prior).await? {
@@ -66,14 +64,8 @@ pub(super) async fn prepare(
         .await;
     let prepared = match prepared {
         Ok(prepared) => prepared,
-        Err(ark::Error::Rejected { message, .. }) => {
-            let unspent = PROOFS_OF_UNSPENT
-                .iter()
-                .any(|proof| message.contains(proof));
-            if prior.is_empty() || unspent {
-                return Ok(abort(id, refused(&message)));
-            }
-            return Err(lost(&message));
+        Err(ark::Error::Rejected { message, vtxos }) => {
+            return end_or_search(wallet, id, &order, &prior, &message, &vtxos).await;
         }
         Err(error) if prior.is_empty() && tries.exhausted() => {
             return Ok(abort(id, error.into()));
@@ -84,10 +76,7 @@ pub(super) async fn prepare(
     if let Err(reason) = check(&order, &prepared) {
         tracing::error!(%reason, "server proposes an offboard transaction that was not ordered; not signing it");
         let reason = format!("its transaction is not what was ordered: {reason}");
-        if prior.is_empty() {
-            return Ok(abort(id, refused(&reason)));
-        }
-        return Err(lost(&reason));
+        return end_or_search(wallet, id, &order, &prior, &reason, &[]).await;
     }
     let next = PreparedOrder {
         nonces: prepared.nonces.into_iter().map(Encoded).collect(),
@@ -101,6 +90,49 @@ pub(super) async fn prepare(
         Next::State(Offboard::Finish(next)),
         move |tx| end::note(tx, &id, [("offboard_txid", txid.to_string().into())]),
     ))
+}
+
+/// Goes on from a refusal: ends the offboard if the server has no forfeits, or if none of the transactions that they belong to can
+/// confirm any more.
+///
+/// # Errors
+/// `offboard_in_doubt`: one of them may still confirm. The inputs stay locked, and the chain is searched again.
+async fn end_or_search(
+    wallet: &Wallet,
+    id: &OperationId,
+    order: &OffboardOrder,
+    prior: &[PriorTx],
+    reason: &str,
+    named: &[VtxoId],
+) -> Result<Step<Offboard>> {
+    if prior.is_empty() {
+        return Ok(refuse(wallet, id, order, reason, named).await);
+    }
+    if is_spent_otherwise(wallet, order.inputs.clone()).await? {
+        let reason = "a refresh of these coins has just happened; offboard again";
+        return Ok(abort(id, refused(reason)));
+    }
+    for prior in prior {
+        let PriorTx::Full(transaction) = prior else {
+            return Err(in_doubt(wallet, id, reason).await);
+        };
+        if wallet.chain.conflict_depth(transaction).await? < FINAL_DEPTH {
+            return Err(in_doubt(wallet, id, reason).await);
+        }
+    }
+    Ok(abort(id, refused(reason)))
+}
+
+/// Ends an offboard that the server refuses. The inputs that cannot be spent are set aside (H51).
+async fn refuse(
+    wallet: &Wallet,
+    id: &OperationId,
+    order: &OffboardOrder,
+    message: &str,
+    named: &[VtxoId],
+) -> Step<Offboard> {
+    let unusable = refusal::unusable(wallet, &order.inputs, message, named).await;
+    refusal::abort(CommitPoint::OffboardAborted, id, refused(message), unusable)
 }
 
 fn check(order: &OffboardOrder, prepared: &PreparedOffboard) -> Result<(), String> {
@@ -124,13 +156,37 @@ fn check(order: &OffboardOrder, prepared: &PreparedOffboard) -> Result<(), Strin
     Ok(())
 }
 
-/// The error of an offboard whose forfeits the server has, and whose transaction cannot be found. The server may still broadcast
-/// it, so the inputs stay locked.
-fn lost(reason: &str) -> Error {
-    Error::unavailable(
-        "offboard_in_doubt",
-        format!(
-            "the Ark server has lost the offboard's session, and its transaction is not on the chain; the coins stay locked while it is searched for: {reason}"
-        ),
-    )
+/// Shows that an offboard is in doubt: the server has the forfeits, denies the session, and its transaction cannot be found. The
+/// server may still broadcast it, so the inputs stay locked.
+async fn in_doubt(wallet: &Wallet, id: &OperationId, reason: &str) -> Error {
+    let message = format!(
+        "the Ark server has lost the offboard's session, and its transaction is not on the chain; the coins stay locked while it is searched for: {reason}"
+    );
+    let raised = wallet.raise(Attention {
+        code: IN_DOUBT.into(),
+        subject: id.to_string(),
+        message: format!("{message}."),
+        what_to_do: "Do not pay again: the transaction may still come out. Ask the operator of the server for it, or exit the VTXOs before they expire.".into(),
+    });
+    match raised.await {
+        Ok(()) => Error::unavailable(IN_DOUBT, message),
+        Err(error) => error,
+    }
+}
+
+/// Whether an input was forfeited in a round, which is no loss: the new VTXO is there. The server cannot use the forfeit of the
+/// offboard as well.
+async fn is_spent_otherwise(wallet: &Wallet, inputs: Vec<VtxoId>) -> Result<bool> {
+    wallet
+        .store
+        .read(move |connection| {
+            for input in inputs {
+                let record = vtxo::get(connection, input)?;
+                if record.is_some_and(|record| record.state == VtxoState::Spent) {
+                    return Ok(true);
+                }
+            }
+            Ok(false)
+        })
+        .await
 }

@@ -51,7 +51,7 @@ pub(super) async fn split(
         Next::State(next),
         move |tx| {
             for input in &spent {
-                vtxo::spend(tx, *input)?;
+                vtxo::spend_held(tx, *input, &id)?;
             }
             for piece in &outputs.change {
                 vtxo::insert(tx, piece, VtxoState::Spendable)?;

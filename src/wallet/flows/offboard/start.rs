@@ -9,17 +9,20 @@ use bitcoin_ext::BlockHeight;
 use serde_json::Map;
 
 use super::{Offboard, OffboardOrder};
+use crate::config::FeeCeilings;
 use crate::model::{
     MovementId, MovementStatus, NewMovement, OperationId, PaymentMethod, Subsystem, Transfer,
     VtxoRecord,
 };
 use crate::store::{WriteTx, movement, operation, vtxo};
-use crate::wallet::account::fees::{offboard_charge, sum};
+use crate::wallet::account::ceiling::{Charge, check_fee, check_offboard_rate};
+use crate::wallet::account::fees::{max_inputs, offboard_charge, sum};
 use crate::wallet::account::keys;
 use crate::wallet::coins::select::{self, Limits};
 use crate::wallet::engine::encoding::{Encoded, Sats};
 use crate::wallet::engine::steps::arkoor::{ArkoorSpend, Signing};
 use crate::wallet::engine::steps::end::{movement_of, signed};
+use crate::wallet::engine::steps::refusal;
 use crate::wallet::engine::{self, Answer, clock, state_of};
 use crate::wallet::{CommitPoint, Error, PATIENCE, Result, Wallet};
 
@@ -40,6 +43,7 @@ struct Target {
     info: Arc<ArkInfo>,
     rate: FeeRate,
     tip: BlockHeight,
+    ceilings: FeeCeilings,
 }
 
 impl Target {
@@ -76,8 +80,8 @@ impl Wallet {
     /// their amount. Returns when the transaction is broadcast, or after a while when the offboard continues by itself.
     ///
     /// # Errors
-    /// `no_vtxos`, `duplicate_vtxo`, `unknown_vtxo`, `vtxo_not_spendable`, `too_many_inputs`, `amount_too_small`, a bad
-    /// address, a refusal of the server: then nothing was paid.
+    /// `no_vtxos`, `duplicate_vtxo`, `unknown_vtxo`, `vtxo_not_spendable`, `too_many_inputs`, `amount_too_small`,
+    /// `fee_above_ceiling`, a bad address, a refusal of the server: then nothing was paid.
     pub async fn offboard_vtxos(
         self: &Arc<Wallet>,
         vtxos: Vec<VtxoId>,
@@ -85,10 +89,10 @@ impl Wallet {
     ) -> Result<OffboardOutcome> {
         select::check_named(&vtxos, "offboard")?;
         let target = self.offboard_target(address).await?;
-        if vtxos.len() > target.info.max_offboard_inputs {
+        let most = max_inputs(&target.info);
+        if vtxos.len() > most {
             let message = format!(
-                "the Ark server offboards {} VTXOs at once; offboard in several parts, or refresh them into one first",
-                target.info.max_offboard_inputs
+                "an offboard takes at most {most} VTXOs; offboard in several parts, or refresh them into one first"
             );
             return Err(Error::bad_request("too_many_inputs", message));
         }
@@ -105,7 +109,7 @@ impl Wallet {
             .await
     }
 
-    /// Takes every spendable VTXO on chain.
+    /// Takes every spendable VTXO on chain, without those that the server refuses.
     ///
     /// # Errors
     /// As [`offboard_vtxos`](Self::offboard_vtxos); `no_vtxos` when there is none.
@@ -113,10 +117,13 @@ impl Wallet {
         self: &Arc<Wallet>,
         address: Option<&str>,
     ) -> Result<OffboardOutcome> {
-        let live = self.store.live_vtxos();
-        let all = live.iter().filter(|vtxo| select::is_free(vtxo));
-        self.offboard_vtxos(all.map(|vtxo| vtxo.id).collect(), address)
-            .await
+        refusal::without_refused(|| async move {
+            let live = self.store.live_vtxos();
+            let all = live.iter().filter(|vtxo| select::is_free(vtxo));
+            let all = all.map(|vtxo| vtxo.id).collect();
+            self.offboard_vtxos(all, address).await
+        })
+        .await
     }
 
     /// Pays this amount to an on-chain address out of VTXOs; the fee is added to it. Returns when the transaction is broadcast,
@@ -125,6 +132,14 @@ impl Wallet {
     /// # Errors
     /// As [`offboard_vtxos`](Self::offboard_vtxos), and `insufficient_funds`.
     pub async fn send_onchain(
+        self: &Arc<Wallet>,
+        address: &str,
+        amount: Amount,
+    ) -> Result<OffboardOutcome> {
+        refusal::without_refused(|| self.offboard_amount(address, amount)).await
+    }
+
+    async fn offboard_amount(
         self: &Arc<Wallet>,
         address: &str,
         amount: Amount,
@@ -150,13 +165,14 @@ impl Wallet {
                 )
             };
             let (inputs, needed) =
-                select::select_for(tx, limits, target.info.max_offboard_inputs, |vtxos| {
+                select::select_for(tx, limits, max_inputs(&target.info), |vtxos| {
                     amount.checked_add(charge(vtxos)?)
                 })?;
+            let fee = needed - amount;
+            check_fee(&target.ceilings, Charge::Offboard, fee, amount)?;
             for input in &inputs {
                 vtxo::lock(tx, input.id, id)?;
             }
-            let fee = needed - amount;
             let change = sum(inputs.iter().map(|input| input.amount))?
                 .checked_sub(needed)
                 .ok_or_else(|| Error::internal(anyhow::anyhow!("selection is short")))?;
@@ -173,6 +189,7 @@ impl Wallet {
                     .collect(),
                 uploaded: false,
                 doubts: 0,
+                unclear_at: None,
             };
             let movement = NewMovement {
                 operation: Some(id),
@@ -202,9 +219,15 @@ impl Wallet {
         let address = address
             .map(|address| self.bitcoin_address(address))
             .transpose()?;
-        let info = self.connected_info()?;
+        let info = self.awaited_info().await?;
+        let (rate, ceilings) = (
+            self.server.offboard_fee_rate().await?,
+            self.settings.ceilings,
+        );
+        check_offboard_rate(&ceilings, rate)?;
         Ok(Target {
-            rate: self.server.offboard_fee_rate().await?,
+            rate,
+            ceilings,
             tip: self.chain.tip().await?.height,
             info,
             address: match address {
@@ -226,9 +249,7 @@ impl Wallet {
             })
             .await?;
         Ok(OffboardOutcome {
-            txid: offboard
-                .transaction()
-                .map(bitcoin::Transaction::compute_txid),
+            txid: offboard.txid(),
             movement,
             finished: answer == Answer::Complete,
         })
@@ -251,6 +272,9 @@ fn start_whole(
         inputs,
         target.tip,
     );
+    if let Some(fee) = fee {
+        check_fee(&target.ceilings, Charge::Offboard, fee, gross)?;
+    }
     let net = fee.and_then(|fee| gross.checked_sub(fee));
     let (fee, net) = fee.zip(net).ok_or_else(|| {
         let message = format!(

@@ -8,10 +8,11 @@ use ark_lib::Vtxo;
 use ark_lib::vtxo::Full;
 use rusqlite::Connection;
 
-use super::{Exchange, list};
-use crate::model::OperationId;
-use crate::store::{WriteTx, vtxo, vtxo_body};
+use super::{Exchange, Round};
+use crate::model::{OperationId, OperationKind};
+use crate::store::{WriteTx, operation, vtxo, vtxo_body};
 use crate::wallet::Result;
+use crate::wallet::engine::state_of;
 
 /// Stores the bodies of an issued round, whose leaves are not signed. A body that is stored already has the same
 /// transactions, and at least as many of their signatures.
@@ -41,13 +42,15 @@ pub(super) fn delete(tx: &WriteTx<'_>, id: &OperationId, exchange: &Exchange) ->
     Ok(())
 }
 
-/// Whether another unfinished refresh has the same participation.
+/// Whether another unfinished refresh has the same participation. One that cannot be read may have it (H57).
 fn is_shared(connection: &Connection, id: &OperationId, exchange: &Exchange) -> Result<bool> {
     let hash = Some(exchange.unlock_hash);
-    let unfinished = list::unfinished(connection)?;
-    Ok(unfinished
-        .iter()
-        .any(|(row, round)| row.id != *id && round.unlock_hash() == hash))
+    let others = operation::unfinished(connection)?
+        .into_iter()
+        .filter(|row| row.kind == OperationKind::Round && row.id != *id);
+    Ok(others
+        .map(|row| state_of::<Round>(&row))
+        .any(|round| round.map_or(true, |round| round.unlock_hash() == hash)))
 }
 
 #[cfg(test)]
@@ -57,7 +60,6 @@ mod tests {
     use crate::store::Store;
     use crate::wallet::Error;
     use crate::wallet::engine;
-    use crate::wallet::flows::refresh::Round;
     use crate::wallet::flows::refresh::plan::{Mode, Plan};
     use ark_lib::ProtocolEncoding;
     use ark_lib::test_util::dummy::DummyTestVtxoSpec;
@@ -113,6 +115,7 @@ mod tests {
                 fee: Amount::ZERO,
                 last_try: None,
                 failed_attempts: 0,
+                superseded: Vec::new(),
             },
             unlock_hash: UnlockHash::hash(b"preimage"),
             funding_tx,

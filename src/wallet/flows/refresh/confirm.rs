@@ -4,10 +4,12 @@ use ark_lib::tree::signed::LeafVtxoCosignContext;
 use ark_lib::vtxo::Full;
 use ark_lib::{Vtxo, VtxoId};
 use bitcoin::Transaction;
+use rusqlite::Connection;
 
+use super::plan::inputs_gone;
 use super::{Exchange, Round, bodies, expiry};
 use crate::model::{MovementStatus, OperationId, VtxoState};
-use crate::store::{WriteTx, key, vtxo};
+use crate::store::{WriteTx, key, movement, vtxo};
 use crate::wallet::engine::steps::broadcast::{self, Broadcast, Depth, broadcast_again};
 use crate::wallet::engine::steps::end;
 use crate::wallet::engine::{Next, Step};
@@ -40,8 +42,7 @@ pub(super) async fn publish(
     ))
 }
 
-/// Locks an input, whichever operation holds it. An exited VTXO stays exited and a spent one spent; they are forfeited all the
-/// same.
+/// Locks an input, whichever operation holds it. An exited VTXO stays exited and a spent one spent.
 fn seize(tx: &mut WriteTx<'_>, input: VtxoId, id: &OperationId) -> Result<()> {
     match vtxo::get(tx, input)? {
         Some(record) if matches!(record.state, VtxoState::Exited | VtxoState::Spent) => Ok(()),
@@ -65,6 +66,14 @@ pub(super) async fn confirm(
             return Ok(broadcast_again(CommitPoint::RoundSeen, issued));
         }
     }
+    if let Some(input) = spent_otherwise(wallet, id, &exchange).await? {
+        tracing::error!(%input, "the Ark server has used a VTXO in a round that the wallet has spent otherwise; not forfeiting it");
+        let message = format!(
+            "the wallet has spent VTXO {input} otherwise, so no honest server can have used it in this round; nothing was given up"
+        );
+        let reason = Error::conflict("inputs_gone", message);
+        return Ok(abort_issued(id, exchange, reason));
+    }
     let inputs = wallet.full_vtxos(exchange.plan.inputs.clone()).await?;
     wallet.server.register_chains(&inputs).await?;
     let mut outputs = wallet.full_vtxos(exchange.outputs.clone()).await?;
@@ -80,11 +89,46 @@ pub(super) async fn confirm(
         let reason = Error::conflict("round_expires_too_soon", message);
         return Ok(abort_issued(id, exchange, reason));
     }
+    let (id, given) = (id.clone(), exchange.plan.inputs.clone());
     Ok(Step::commit(
         CommitPoint::RoundForfeiting,
         Next::State(Round::Forfeit(exchange)),
-        move |tx| bodies::store_signed(tx, &outputs),
+        move |tx| match given_away(tx, &id, &given)? {
+            None => bodies::store_signed(tx, &outputs),
+            // The next try of the step ends the refresh.
+            Some(_) => Err(inputs_gone()),
+        },
     ))
+}
+
+async fn spent_otherwise(
+    wallet: &Wallet,
+    id: &OperationId,
+    exchange: &Exchange,
+) -> Result<Option<VtxoId>> {
+    let (id, inputs) = (id.clone(), exchange.plan.inputs.clone());
+    wallet
+        .store
+        .read(move |connection| given_away(connection, &id, &inputs))
+        .await
+}
+
+/// The first of these VTXOs that another operation of the wallet has spent. A forfeit would spend it a second time: with it, the
+/// server could take the VTXO from the one whom the wallet has paid.
+pub(super) fn given_away(
+    connection: &Connection,
+    id: &OperationId,
+    inputs: &[VtxoId],
+) -> Result<Option<VtxoId>> {
+    for input in inputs {
+        let record = vtxo::get(connection, *input)?;
+        if record.is_some_and(|record| record.state == VtxoState::Spent)
+            && movement::is_spent_by_another(connection, *input, id)?
+        {
+            return Ok(Some(*input));
+        }
+    }
+    Ok(None)
 }
 
 /// Completes the signature of a new VTXO's last transaction. The server keeps no state for it: each try may use new nonces.
@@ -115,9 +159,13 @@ async fn sign_leaf(
 /// Ends an issued refresh without effect: nothing was forfeited, and the inputs are released.
 fn abort_issued(id: &OperationId, exchange: Exchange, reason: Error) -> Step<Round> {
     let id = id.clone();
-    Step::commit(CommitPoint::RoundAborted, Next::Failed(reason), move |tx| {
-        bodies::delete(tx, &id, &exchange)?;
-        vtxo::release(tx, &id)?;
-        end::fail_movement(tx, &id, MovementStatus::Failed)
-    })
+    Step::commit(
+        CommitPoint::RoundWithdrawn,
+        Next::Failed(reason),
+        move |tx| {
+            bodies::delete(tx, &id, &exchange)?;
+            vtxo::release(tx, &id)?;
+            end::fail_movement(tx, &id, MovementStatus::Failed)
+        },
+    )
 }

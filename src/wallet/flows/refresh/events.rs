@@ -93,7 +93,7 @@ impl Wallet {
     /// # Errors
     /// `server_unavailable`.
     pub async fn next_round(&self) -> Result<u64> {
-        self.connected_info()?;
+        self.awaited_info().await?;
         Ok(self.server.next_round_time().await?)
     }
 

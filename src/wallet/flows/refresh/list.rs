@@ -97,12 +97,26 @@ impl Wallet {
     }
 }
 
-/// The unfinished refreshes with their rows, oldest first.
-pub(super) fn unfinished(connection: &Connection) -> Result<Vec<(OperationRow, Round)>> {
-    let rows = operation::unfinished(connection)?.into_iter();
-    rows.filter(|row| row.kind == OperationKind::Round)
-        .map(|row| state_of(&row).map(|round| (row, round)))
+/// The refreshes that have not succeeded, and the one with this unlock hash, as far as they can be read, oldest first.
+pub(super) fn search(
+    connection: &Connection,
+    unlock_hash: UnlockHash,
+) -> Result<Vec<(OperationRow, Round)>> {
+    let kind = OperationKind::Round;
+    let rows = operation::search(connection, kind, &unlock_hash.to_string())?;
+    Ok(readable(rows))
+}
+
+fn readable(rows: Vec<OperationRow>) -> Vec<(OperationRow, Round)> {
+    rows.into_iter()
+        .filter(|row| row.kind == OperationKind::Round)
+        .filter_map(|row| state_of(&row).ok().map(|round| (row, round)))
         .collect()
+}
+
+/// The unfinished refreshes that can be read, oldest first. The others stand in the list of what waits for the operator (H57).
+pub(super) fn unfinished(connection: &Connection) -> Result<Vec<(OperationRow, Round)>> {
+    Ok(readable(operation::unfinished(connection)?))
 }
 
 fn view(

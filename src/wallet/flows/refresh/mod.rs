@@ -11,7 +11,7 @@
 //!    │                                          ▼
 //!    └▶ Delegate ─▶ Delegated ─────────────▶ Issued ─▶ Confirm ─▶ Forfeit ─▶ RegisterOutputs ─▶ done
 //!          ▲           │                        └─────────┴─▶ failed, inputs released
-//!          └───────────┘ some inputs were spent
+//!          └───────────┘ some inputs were spent, or the server dropped the participation
 //! ```
 //!
 //! | state | the remote call | what its commit stores |
@@ -33,6 +33,10 @@
 //! is safe. From Forfeit on the inputs are never released; the same forfeits are sent until the preimage arrives (W10, W11).
 //! Secret nonces are kept in memory only. An attempt whose nonces are lost is abandoned, never signed with new ones (H1). A
 //! missed event decides nothing: the wallet queries the participation's status (W13), and checks the answer (§4.16).
+//!
+//! The server's word starts no refresh. A tree that the wallet has not signed is taken only for a delegated refresh (H48), and a
+//! round that no refresh waits for only if a delegated refresh has asked for exactly that one (H46); the operator decides about
+//! others.
 
 mod attempt_id;
 mod attempt_keys;
@@ -49,8 +53,9 @@ mod join;
 mod list;
 mod plan;
 mod quote;
-mod recover_unknown;
+mod recover;
 mod register;
+mod reported;
 mod resolve;
 mod sign;
 mod start;
@@ -177,7 +182,7 @@ impl Flow for Round {
         match self {
             Round::RegisterInputs(plan) => register::inputs(wallet, id, plan, tries).await,
             Round::Wait(plan) => join::wait(wallet, id, plan).await,
-            Round::Join { plan, attempt } => join::join(wallet, id, plan, attempt).await,
+            Round::Join { plan, attempt } => join::join(wallet, id, plan, attempt, tries).await,
             Round::Joined(joined) => sign::sign_tree(wallet, id, joined).await,
             Round::Sign {
                 joined,
@@ -185,7 +190,7 @@ impl Flow for Round {
                 signatures,
             } => sign::submit(wallet, joined, tree, signatures).await,
             Round::Signed { joined, tree } => resolve::await_result(wallet, id, joined, tree).await,
-            Round::Delegate(plan) => delegate::submit(wallet, id, plan).await,
+            Round::Delegate(plan) => delegate::submit(wallet, id, plan, tries).await,
             Round::Delegated { plan, unlock_hash } => {
                 delegate::follow(wallet, id, plan, unlock_hash).await
             }

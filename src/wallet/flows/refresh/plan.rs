@@ -1,5 +1,6 @@
 //! What a refresh asks the server for (docs/protocol.md §4.5).
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use ark_lib::{ArkInfo, VtxoId, VtxoPolicy, VtxoRequest};
@@ -9,12 +10,15 @@ use serde::{Deserialize, Serialize};
 
 use super::attempt_id::AttemptId;
 use super::quote::quote;
+use crate::ark::IssuedRound;
+use crate::config::FeeCeilings;
 use crate::model::{OperationId, VtxoRecord, VtxoState};
 use crate::store::{WriteTx, movement, vtxo};
+use crate::wallet::account::ceiling::{ABOVE_CEILING, Charge};
 use crate::wallet::account::keys::WalletKeys;
 use crate::wallet::engine::clock;
 use crate::wallet::engine::steps::end;
-use crate::wallet::{Result, Wallet};
+use crate::wallet::{Error, Result, Wallet};
 
 /// Who started a refresh, and who signs the tree.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -32,6 +36,16 @@ pub(in crate::wallet) enum Mode {
     Recovered,
 }
 
+impl Mode {
+    /// The ceiling that the fee has to respect.
+    pub(super) fn charge(self) -> Charge {
+        match self {
+            Mode::Automatic => Charge::AutoRefresh,
+            Mode::Interactive | Mode::Delegated { .. } | Mode::Recovered => Charge::Refresh,
+        }
+    }
+}
+
 /// Everything that the first remote call of a refresh depends on.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(in crate::wallet) struct Plan {
@@ -44,6 +58,9 @@ pub(in crate::wallet) struct Plan {
     pub(super) last_try: Option<LastTry>,
     /// How many attempts failed.
     pub(super) failed_attempts: u32,
+    /// What was delegated before some inputs were spent otherwise. The server may have carried that out all the same.
+    #[serde(default)]
+    pub(super) superseded: Vec<Plan>,
 }
 
 /// A new VTXO to ask for.
@@ -108,26 +125,67 @@ impl Plan {
         }
     }
 
+    /// What the server may have been asked for: this plan, and those that it supersedes.
+    pub(super) fn submitted(mut self) -> Vec<Plan> {
+        let mut all = std::mem::take(&mut self.superseded);
+        all.push(self);
+        all
+    }
+
+    /// Whether a round takes and gives exactly what this plan asks for: these inputs, and these outputs in this order. Its fee is
+    /// then that of the plan.
+    pub(super) fn is_carried_out_by(&self, round: &IssuedRound, keys: &WalletKeys) -> Result<bool> {
+        let asked: HashSet<&VtxoId> = self.inputs.iter().collect();
+        let taken: HashSet<&VtxoId> = round.inputs.iter().collect();
+        if asked != taken || self.outputs.len() != round.outputs.len() {
+            return Ok(false);
+        }
+        let requests = self.requests(keys)?;
+        let mut pairs = requests.iter().zip(&round.outputs);
+        Ok(pairs.all(|(request, output)| {
+            request.amount == output.amount() && request.policy == *output.policy()
+        }))
+    }
+
     /// Those of these VTXOs that are inputs.
     pub(super) fn only_inputs(&self, mut vtxos: Vec<VtxoId>) -> Vec<VtxoId> {
         vtxos.retain(|vtxo| self.inputs.contains(vtxo));
         vtxos
     }
 
-    /// The plan for a part of the inputs, with the same keys; `None` if that part is too small to be refreshed.
+    /// The plan for a part of the inputs, with the same keys, for at most the fee that was quoted when the refresh was started.
+    ///
+    /// # Errors
+    /// Why that part cannot be refreshed, after which the refresh has to end: `inputs_gone` if it is too small or none,
+    /// `fee_above_quote` and `fee_above_ceiling` if the Ark server charges more than before (H47).
     pub(super) fn shrink(
         &self,
         info: &ArkInfo,
+        ceilings: &FeeCeilings,
         left: &[Arc<VtxoRecord>],
         tip: BlockHeight,
-    ) -> Option<Plan> {
+    ) -> Result<Plan> {
         let height = self.scheduled().map_or(tip, |height| height.max(tip));
-        let quote = quote(info, left, height).ok()?;
+        let quote = quote(info, ceilings, self.mode.charge(), left, height).map_err(|error| {
+            if error.code() == ABOVE_CEILING {
+                error
+            } else {
+                inputs_gone()
+            }
+        })?;
+        if quote.fee > self.fee {
+            let message = format!(
+                "some coins of this refresh were spent, and for the rest the Ark server charges {} sat, more than the {} sat that it quoted at the start; nothing was refreshed. Start it again to accept the fee",
+                quote.fee.to_sat(),
+                self.fee.to_sat()
+            );
+            return Err(Error::conflict("fee_above_quote", message));
+        }
         if quote.pieces.len() > self.outputs.len() {
-            return None;
+            return Err(inputs_gone());
         }
         let outputs = self.outputs.iter().zip(&quote.pieces);
-        Some(Plan {
+        Ok(Plan {
             inputs: left.iter().map(|vtxo| vtxo.id).collect(),
             outputs: outputs
                 .map(|(output, amount)| Output {
@@ -136,6 +194,7 @@ impl Plan {
                 })
                 .collect(),
             fee: quote.fee,
+            superseded: self.clone().submitted(),
             ..self.clone()
         })
     }
@@ -178,6 +237,14 @@ impl Plan {
     }
 }
 
+/// The reason for which a refresh ends whose inputs were spent before a round took them.
+pub(super) fn inputs_gone() -> Error {
+    Error::conflict(
+        "inputs_gone",
+        "the coins of this refresh were spent by another operation before a round took them",
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -190,6 +257,7 @@ mod tests {
             fee: Amount::ZERO,
             last_try,
             failed_attempts: 0,
+            superseded: Vec::new(),
         }
     }
 

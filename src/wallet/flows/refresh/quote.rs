@@ -8,8 +8,13 @@ use ark_lib::vtxo::VTXO_DUST;
 use bitcoin::Amount;
 use bitcoin_ext::BlockHeight;
 
+use crate::config::FeeCeilings;
 use crate::model::VtxoRecord;
+use crate::wallet::account::ceiling::{Charge, check_fee};
 use crate::wallet::{Error, Result};
+
+/// The most new VTXOs that a refresh makes. Each needs a key, and together they stay far below the gap limit of a recovery (H62).
+const MAX_OUTPUTS: u64 = 100;
 
 /// The price and the result of a refresh.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,9 +27,12 @@ pub(super) struct Quote {
 /// Quotes a refresh of these VTXOs in a round at this height.
 ///
 /// # Errors
-/// `no_vtxos` for none, `amount_too_small` if less than a VTXO's minimum is left, `amount_too_large` if the sum overflows.
+/// `no_vtxos` for none, `amount_too_small` if less than a VTXO's minimum is left, `amount_too_large` if the sum overflows,
+/// `too_many_outputs` if it has to be split into too many VTXOs, `fee_above_ceiling`.
 pub(super) fn quote(
     info: &ArkInfo,
+    ceilings: &FeeCeilings,
+    charge: Charge,
     inputs: &[Arc<VtxoRecord>],
     height: BlockHeight,
 ) -> Result<Quote> {
@@ -41,6 +49,7 @@ pub(super) fn quote(
         .ok_or_else(too_much)?;
     let infos = inputs.iter().map(|vtxo| vtxo.fee_info(height));
     let fee = info.fees.refresh.calculate(infos).ok_or_else(too_much)?;
+    check_fee(ceilings, charge, fee, gross)?;
     let net = validate_and_subtract_fee_min_dust(gross, fee, VTXO_DUST).map_err(|_| {
         let message = format!(
             "a refresh of {} sat costs {} sat, which leaves less than {} sat, the minimum of a VTXO; refresh more at once",
@@ -50,20 +59,39 @@ pub(super) fn quote(
         );
         Error::bad_request("amount_too_small", message)
     })?;
-    Ok(Quote {
-        fee,
-        pieces: split(net, info.max_vtxo_amount),
-    })
+    let pieces = split(net, info.max_vtxo_amount)?;
+    Ok(Quote { fee, pieces })
+}
+
+/// How many of these VTXOs, from the first on, a refresh can take without too many new VTXOs.
+pub(super) fn fitting<'v>(
+    info: &ArkInfo,
+    inputs: impl IntoIterator<Item = &'v Arc<VtxoRecord>>,
+) -> usize {
+    let most = info.max_vtxo_amount.unwrap_or(Amount::MAX_MONEY);
+    let mut room = most.checked_mul(MAX_OUTPUTS).unwrap_or(Amount::MAX_MONEY);
+    let fit = inputs.into_iter().take_while(|vtxo| {
+        let left = room.checked_sub(vtxo.amount);
+        room = left.unwrap_or(Amount::ZERO);
+        left.is_some()
+    });
+    fit.count()
 }
 
 /// Splits an amount into the fewest equal parts that do not exceed `most`; the first parts are larger by the remainder's sats.
-fn split(net: Amount, most: Option<Amount>) -> Vec<Amount> {
+fn split(net: Amount, most: Option<Amount>) -> Result<Vec<Amount>> {
     let most = most.unwrap_or(net).max(VTXO_DUST).to_sat();
     let count = net.to_sat().div_ceil(most).max(1);
+    if count > MAX_OUTPUTS {
+        let message = format!(
+            "the Ark server's VTXOs hold at most {most} sat, so this refresh needs {count} new VTXOs; the wallet makes at most {MAX_OUTPUTS} at once, refresh in several parts"
+        );
+        return Err(Error::bad_request("too_many_outputs", message));
+    }
     let (piece, remainder) = (net.to_sat() / count, net.to_sat() % count);
-    (0..count)
+    Ok((0..count)
         .map(|index| Amount::from_sat(piece + u64::from(index < remainder)))
-        .collect()
+        .collect())
 }
 
 #[cfg(test)]
@@ -75,7 +103,7 @@ mod tests {
         #[test]
         fn the_parts_sum_up_and_fit(net in 330..1_000_000_000u64, parts in 1..50u64) {
             let most = (net / parts).max(1_000);
-            let parts = split(Amount::from_sat(net), Some(Amount::from_sat(most)));
+            let parts = split(Amount::from_sat(net), Some(Amount::from_sat(most))).unwrap();
             prop_assert_eq!(parts.iter().map(|part| part.to_sat()).sum::<u64>(), net);
             prop_assert!(parts.iter().all(|part| part.to_sat() <= most && *part >= VTXO_DUST));
         }
@@ -84,6 +112,17 @@ mod tests {
     #[test]
     fn without_a_maximum_there_is_one_part() {
         let net = Amount::from_sat(5_000);
-        assert_eq!(split(net, None), [net]);
+        assert_eq!(split(net, None).unwrap(), [net]);
+    }
+
+    #[test]
+    fn a_tiny_maximum_does_not_make_thousands_of_parts() {
+        // H62.
+        let most = Some(Amount::from_sat(331));
+        let code = split(Amount::from_sat(1_000_000), most).unwrap_err().code();
+        assert_eq!(code, "too_many_outputs");
+        let parts = split(Amount::from_sat(33_100), most).unwrap();
+        assert_eq!(parts.len(), 100);
+        assert!(split(Amount::from_sat(33_101), most).is_err());
     }
 }

@@ -5,6 +5,7 @@ use super::resolve::refused;
 use super::{Exchange, Round, abort};
 use crate::model::{MovementStatus, OperationId};
 use crate::store::vtxo;
+use crate::wallet::engine::steps::refusal;
 use crate::wallet::engine::steps::upload::{Upload, upload_inputs, upload_outputs};
 use crate::wallet::engine::{Next, Step, Tries};
 use crate::wallet::{CommitPoint, Result, Wallet};
@@ -18,9 +19,15 @@ pub(super) async fn inputs(
 ) -> Result<Step<Round>> {
     let uploaded = match upload_inputs(wallet, &plan.inputs, tries).await? {
         Upload::Done(ids) => ids,
-        Upload::Refused(message) => {
+        Upload::Refused { message, vtxos } => {
+            let unusable = refusal::unusable(wallet, &plan.inputs, &message, &vtxos).await;
             let reason = refused(format!("the Ark server refuses the coins: {message}"));
-            return Ok(abort(id, MovementStatus::Failed, reason));
+            return Ok(refusal::abort(
+                CommitPoint::RoundAborted,
+                id,
+                reason,
+                unusable,
+            ));
         }
         Upload::GivenUp(error) => return Ok(abort(id, MovementStatus::Failed, error)),
     };
@@ -38,7 +45,6 @@ pub(super) async fn inputs(
 /// Uploads the new VTXOs' chains, without which the server does not cosign a spend of them.
 pub(super) async fn outputs(wallet: &Wallet, exchange: Exchange) -> Result<Step<Round>> {
     let uploaded = upload_outputs(wallet, &exchange.outputs).await?;
-    wallet.received.notify_one();
     Ok(Step::commit(
         CommitPoint::RoundOutputsRegistered,
         Next::Done,

@@ -1,9 +1,10 @@
 //! The result of a participation: queried from the server, checked and stored; or the attempt is left
 //! (docs/protocol.md §4.5.1).
 
-use ark_lib::Vtxo;
 use ark_lib::tree::signed::UnlockHash;
-use bitcoin_ext::BlockDelta;
+use ark_lib::vtxo::Full;
+use ark_lib::{Vtxo, VtxoRequest};
+use bitcoin_ext::{BlockDelta, BlockHeight};
 
 use super::attempt_id::AttemptId;
 use super::check_issued::{self, ExpectedRound};
@@ -17,7 +18,7 @@ use crate::wallet::engine::{Next, Step};
 use crate::wallet::{CommitPoint, Error, Result, Wallet};
 
 /// Failed attempts after which a refresh is aborted.
-const MAX_FAILED_ATTEMPTS: u32 = 5;
+pub(super) const MAX_FAILED_ATTEMPTS: u32 = 5;
 
 /// Waits for the end of the attempt, then queries its result. The query finds the result also if the event was missed (W13).
 pub(super) async fn await_result(
@@ -32,15 +33,19 @@ pub(super) async fn await_result(
             .server
             .participation_status(joined.unlock_hash)
             .await?;
-        if !matches!(status, ParticipationStatus::Issued(_)) {
-            return Ok(Step::AwaitRound(POLL_INTERVAL));
+        match status {
+            ParticipationStatus::Issued(_) => {}
+            ParticipationStatus::Unsigned => return Err(not_signed()),
+            ParticipationStatus::Pending | ParticipationStatus::Unknown => {
+                return Ok(Step::AwaitRound(POLL_INTERVAL));
+            }
         }
     }
     resolve(wallet, id, joined, Some(tree)).await
 }
 
-/// Queries the result of an attempt that is over, or in which the wallet cannot sign. Nothing was forfeited yet, so a false
-/// answer costs nothing.
+/// Queries the result of an attempt that is over, or in which the wallet cannot sign; `tree` is what it has signed. Nothing was
+/// forfeited yet, so a false answer costs nothing.
 pub(super) async fn resolve(
     wallet: &Wallet,
     id: &OperationId,
@@ -52,22 +57,35 @@ pub(super) async fn resolve(
         attempt,
         unlock_hash,
     } = joined;
-    match wallet.server.participation_status(unlock_hash).await? {
-        ParticipationStatus::Issued(round) => {
-            let step = issue(wallet, id, plan, unlock_hash, round, tree.as_ref()).await?;
+    let (rejoin, reason) = match (wallet.server.participation_status(unlock_hash).await?, tree) {
+        (ParticipationStatus::Issued(round), Some(tree)) => {
+            let step = issue(wallet, id, plan, unlock_hash, round, Some(&tree)).await?;
             wallet.attempt_keys.remove(id);
-            Ok(step)
+            return Ok(step);
         }
-        ParticipationStatus::Pending | ParticipationStatus::Unknown => {
-            // A participant that did not sign is refused in the later attempts of the round.
-            let rejoin = match tree {
-                Some(_) => Rejoin::NextAttempt,
-                None => Rejoin::NextRound,
-            };
-            let reason = "the attempt failed";
-            Ok(leave_attempt(wallet, id, plan, attempt, rejoin, reason))
+        (ParticipationStatus::Unsigned, Some(_)) => return Err(not_signed()),
+        // Our signatures were never sent, so no honest server can have issued our VTXOs in this attempt (H48).
+        (ParticipationStatus::Issued(round), None) => {
+            tracing::error!(%unlock_hash, "the Ark server reports a round as issued that the wallet has not signed; no input is forfeited");
+            wallet.report_round(unlock_hash, round).await?;
+            let reason = "the server reports a tree that the wallet has not signed";
+            (Rejoin::NextRound, reason)
         }
-    }
+        (ParticipationStatus::Pending | ParticipationStatus::Unknown, Some(_)) => {
+            (Rejoin::NextAttempt, "the attempt failed")
+        }
+        // A participant that did not sign is refused in the later attempts of the round.
+        (_, None) => (Rejoin::NextRound, "the attempt failed"),
+    };
+    Ok(leave_attempt(wallet, id, plan, attempt, rejoin, reason))
+}
+
+/// The error of a step that has to wait until the server has signed the transaction of a round that it has issued.
+pub(super) fn not_signed() -> Error {
+    Error::unavailable(
+        "server_unavailable",
+        "the Ark server has not signed the transaction of the round yet; nothing was given up",
+    )
 }
 
 /// Checks a round that the server reports as issued, and stores it.
@@ -82,23 +100,19 @@ pub(super) async fn issue(
     round: IssuedRound,
     signed: Option<&SignedTree>,
 ) -> Result<Step<Round>> {
-    let info = wallet.connected_info()?;
     let inputs = wallet.full_vtxos(plan.inputs.clone()).await?;
     let requests = plan.requests(&wallet.keys)?;
-    let after_schedule = plan
-        .scheduled()
-        .map(|height| height.add_delta(BlockDelta::new(1)));
-    let expected = ExpectedRound {
-        server_pubkey: info.server_pubkey,
-        exit_delta: info.vtxo_exit_delta,
-        least_expiry: expiry::least_for_outputs(wallet, &inputs)
-            .await?
-            .max(after_schedule),
+    let scheduled = plan.scheduled();
+    let checked = check_issue(
+        wallet,
+        &inputs,
+        &requests,
+        scheduled,
+        &round,
         unlock_hash,
-        requests: &requests,
         signed,
-    };
-    check_issued::check(&round, &expected).map_err(|reason| {
+    );
+    checked.await?.map_err(|reason| {
         tracing::error!(%unlock_hash, reason, "the issued round is not what was asked for; no input is forfeited. If this persists, exit the inputs before they expire");
         Error::unavailable(
             "server_unavailable",
@@ -124,6 +138,30 @@ pub(super) async fn issue(
             end::note(tx, &id, [("funding_txid", txid.to_string().into())])
         },
     ))
+}
+
+/// Checks what a round issues for these inputs. The inner error is the first difference from what is asked for.
+pub(super) async fn check_issue(
+    wallet: &Wallet,
+    inputs: &[Vtxo<Full>],
+    requests: &[VtxoRequest],
+    scheduled: Option<BlockHeight>,
+    round: &IssuedRound,
+    unlock_hash: UnlockHash,
+    signed: Option<&SignedTree>,
+) -> Result<Result<(), String>> {
+    let info = wallet.connected_info()?;
+    let after_schedule = scheduled.map(|height| height.add_delta(BlockDelta::new(1)));
+    let least_expiry = expiry::least_for_outputs(wallet, inputs).await?;
+    let expected = ExpectedRound {
+        server_pubkey: info.server_pubkey,
+        exit_delta: info.vtxo_exit_delta,
+        least_expiry: least_expiry.max(after_schedule),
+        unlock_hash,
+        requests,
+        signed,
+    };
+    Ok(check_issued::check(round, &expected))
 }
 
 /// Leaves an attempt: releases the inputs and waits for another one, or aborts after too many failed attempts.
@@ -159,11 +197,4 @@ pub(super) fn leave_attempt(
 
 pub(super) fn refused(message: String) -> Error {
     Error::conflict("server_refused", message)
-}
-
-pub(super) fn inputs_gone() -> Error {
-    Error::conflict(
-        "inputs_gone",
-        "the coins of this refresh were spent by another operation before a round took them",
-    )
 }

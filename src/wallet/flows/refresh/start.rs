@@ -11,7 +11,7 @@ use tokio::sync::watch;
 use super::Round;
 use super::list::PendingRound;
 use super::plan::{Mode, Output, Plan};
-use super::quote::quote;
+use super::quote::{fitting, quote};
 use crate::model::{MovementStatus, NewMovement, OperationId, Subsystem, VtxoRecord};
 use crate::store::{WriteTx, key, movement, vtxo_body};
 use crate::wallet::account::keys;
@@ -24,12 +24,13 @@ use crate::wallet::{CommitPoint, Error, PATIENCE, Result, Wallet};
 pub(super) const MAX_INPUTS: usize = 1000;
 
 impl Wallet {
-    /// Refreshes these VTXOs in the next round. They stay spendable until it starts; if some are spent before, the rest is
-    /// refreshed. If the server refuses one of them, the whole refresh fails.
+    /// Refreshes these VTXOs in the next round. They stay spendable until it starts; if some are spent before, or the
+    /// server refuses some, the rest is refreshed.
     ///
     /// # Errors
     /// `no_vtxos`, `duplicate_vtxo`, `unknown_vtxo`, `vtxo_not_spendable`, `amount_too_small` if the fee leaves less than a
-    /// VTXO's minimum (docs/protocol.md §4.5), or `server_unavailable`; then nothing was started.
+    /// VTXO's minimum (docs/protocol.md §4.5), `too_many_outputs`, `fee_above_ceiling`, or `server_unavailable`; then nothing was
+    /// started.
     pub async fn refresh_vtxos(self: &Arc<Wallet>, vtxos: Vec<VtxoId>) -> Result<PendingRound> {
         let (id, progress) = self.start_refresh(vtxos, Mode::Interactive).await?;
         engine::answer(progress, PATIENCE).await?;
@@ -53,17 +54,16 @@ impl Wallet {
         self.pending_round(&id).await
     }
 
-    /// Refreshes all spendable VTXOs in the next round, those that expire first if there are more than fit.
+    /// Refreshes all spendable VTXOs in the next round, those that expire first if there are more than fit into one refresh.
     ///
     /// # Errors
     /// As [`refresh_vtxos`](Self::refresh_vtxos); `no_vtxos` if there is none.
     pub async fn refresh_all(self: &Arc<Wallet>) -> Result<PendingRound> {
+        let info = self.connected_info()?;
         let live = self.store.live_vtxos();
-        let ids = live
-            .iter()
-            .filter(|vtxo| select::is_free(vtxo))
-            .map(|vtxo| vtxo.id)
-            .take(MAX_INPUTS);
+        let free: Vec<_> = live.iter().filter(|vtxo| select::is_free(vtxo)).collect();
+        let fitting = fitting(&info, free.iter().copied()).clamp(1, MAX_INPUTS);
+        let ids = free.iter().map(|vtxo| vtxo.id).take(fitting);
         self.refresh_vtxos(ids.collect()).await
     }
 
@@ -107,10 +107,10 @@ impl Wallet {
         mode: Mode,
     ) -> Result<(OperationId, watch::Receiver<Progress>)> {
         check_list(&vtxos)?;
-        let info = self.connected_info()?;
+        let info = self.awaited_info().await?;
         let tip = self.chain.tip().await?.height;
         let id = OperationId::random();
-        let keys = self.keys.clone();
+        let (keys, ceilings) = (self.keys.clone(), self.settings.ceilings);
         let progress = self.start(id.clone(), CommitPoint::RoundStarted, move |tx, id| {
             let inputs = vtxos
                 .iter()
@@ -123,10 +123,11 @@ impl Wallet {
                 fee: Amount::ZERO,
                 last_try: None,
                 failed_attempts: 0,
+                superseded: Vec::new(),
             };
             check_schedule(&plan, &inputs)?;
             let height = plan.scheduled().map_or(tip, |height| height.max(tip));
-            let quote = quote(&info, &inputs, height)?;
+            let quote = quote(&info, &ceilings, mode.charge(), &inputs, height)?;
             plan.fee = quote.fee;
             for amount in quote.pieces {
                 let key = keys::reveal_next(tx, &keys)?.index;

@@ -45,7 +45,7 @@ pub(super) async fn sign(
         Next::State(next),
         move |tx| {
             for input in &inputs {
-                vtxo::spend(tx, *input)?;
+                vtxo::spend_held(tx, *input, &id)?;
             }
             for piece in &outputs.change {
                 vtxo::insert(tx, piece, VtxoState::Spendable)?;

@@ -17,6 +17,7 @@ use crate::wallet::coins::select::{self, Limits};
 use crate::wallet::engine::encoding::{Encoded, Sats};
 use crate::wallet::engine::steps::arkoor::{ArkoorSpend, Signing};
 use crate::wallet::engine::steps::end::{movement_of, signed};
+use crate::wallet::engine::steps::refusal;
 use crate::wallet::engine::{self, Answer, clock};
 use crate::wallet::{CommitPoint, Error, PATIENCE, Result, Wallet};
 
@@ -62,7 +63,7 @@ impl Wallet {
                 })?;
                 let server = self.server_keys()?;
                 check_payable(&address, self.network, &server)?;
-                self.send_arkoor(*address, amount).await
+                refusal::without_refused(|| self.send_arkoor(&address, amount)).await
             }
             Destination::Lightning => Err(Error::not_supported(
                 "lightning_not_supported",
@@ -75,13 +76,13 @@ impl Wallet {
         }
     }
 
-    async fn send_arkoor(self: &Arc<Wallet>, to: Address, amount: Amount) -> Result<SendOutcome> {
-        let info = self.connected_info()?;
+    async fn send_arkoor(self: &Arc<Wallet>, to: &Address, amount: Amount) -> Result<SendOutcome> {
+        let info = self.awaited_info().await?;
         let limits = Limits {
             tip: self.recent_tip().await?,
             max_exit_depth: info.max_vtxo_exit_depth,
         };
-        let id = OperationId::random();
+        let (id, to) = (OperationId::random(), to.clone());
         let (keys, pieces) = (self.keys.clone(), self.settings.change_pieces);
         let started = self.start(id.clone(), CommitPoint::SendStarted, move |tx, id| {
             let signing = reserve(tx, &keys, id, &to, amount, limits, pieces)?;
@@ -136,6 +137,7 @@ fn reserve(
             .collect(),
         uploaded: false,
         doubts: 0,
+        unclear_at: None,
     };
     Ok(if inputs.iter().all(|input| input.registered) {
         Signing::Cosign(spend)

@@ -355,17 +355,6 @@ impl Wallet {
         let mut client = self.rpc.client.clone();
         client.cancel_lightning_receive(request).await.map(drop)
     }
-
-    async fn spend_state(&self, id: VtxoId) -> VtxoSpendState {
-        let attestation = ark_lib::attestations::VtxoStatusAttestation::new(id, &self.key);
-        let request = protos::GetVtxoStatusRequest {
-            vtxo_id: id.to_bytes().to_vec(),
-            attestation: attestation.serialize(),
-        };
-        let mut client = self.rpc.client.clone();
-        let status = client.get_vtxo_status(request).await.unwrap().into_inner();
-        status.spend_state()
-    }
 }
 
 /// HTLCs sorted as a claim wants them.

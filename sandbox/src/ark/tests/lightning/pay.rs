@@ -23,16 +23,13 @@ async fn the_world_is_paid_and_the_payer_gets_the_preimage() {
     );
     let input = sandbox.board(&wallet, sat(20_000)).await;
     let htlc = wallet.htlc(&sandbox, &input, hash, 5_100).await;
-    assert_eq!(
-        wallet.spend_state(htlc.id()).await,
-        VtxoSpendState::Spendable
-    );
+    assert_eq!(wallet.spend_state(&htlc).await, VtxoSpendState::Spendable);
     wallet.initiate(&invoice, &[&htlc], 5_000).await.unwrap();
     let ended = wallet.check(hash, true).await.unwrap();
     assert!(matches!(ended, PaymentStatus::Success(_)), "{ended:?}");
     assert!(wallet.is_paid(hash).await);
     assert_eq!(sandbox.state(htlc.id()), "ln-spent");
-    assert_eq!(wallet.spend_state(htlc.id()).await, VtxoSpendState::Spent);
+    assert_eq!(wallet.spend_state(&htlc).await, VtxoSpendState::Spent);
 
     sandbox.jobs().await;
     let told = wallet.told_outcomes().await;
@@ -145,10 +142,10 @@ async fn a_cosign_is_repeated_until_its_expiry_is_too_low() {
     sandbox.mine_blocks(1).await;
     let again = wallet.cosign_htlc(&payment).await;
     refused(again, Code::InvalidArgument, "requested expiry is too low");
-    assert_eq!(wallet.spend_state(input.id()).await, VtxoSpendState::Spent);
+    assert_eq!(wallet.spend_state(&input).await, VtxoSpendState::Spent);
     let htlc = payment.build_unsigned_vtxos().next().unwrap();
     assert_eq!(
-        wallet.spend_state(htlc.id()).await,
+        wallet.spend_state(&htlc).await,
         VtxoSpendState::Unregistered
     );
 }
@@ -205,10 +202,7 @@ async fn an_exited_htlc_neither_pays_nor_is_revoked() {
     sandbox.exit(&htlc).await;
     let paid = wallet.initiate(&invoice, &[&htlc], 1_000).await;
     refused(paid, Code::InvalidArgument, "has exited onchain");
-    assert_eq!(
-        wallet.spend_state(htlc.id()).await,
-        VtxoSpendState::Spendable
-    );
+    assert_eq!(wallet.spend_state(&htlc).await, VtxoSpendState::Spendable);
     let revocation = wallet.claim_of(&[htlc], wallet.key.public_key());
     let revoked = wallet.revoke(&revocation).await;
     refused(revoked, Code::InvalidArgument, "has exited onchain");
@@ -227,7 +221,7 @@ async fn each_fault_of_a_payment_acts_where_it_says() {
     faults.add(refuse).unwrap();
     let refusal = wallet.cosign_htlc(&payment()).await;
     refused(refusal, Code::InvalidArgument, "not spendable");
-    assert_eq!(wallet.spend_state(input.id()).await, VtxoSpendState::Spent);
+    assert_eq!(wallet.spend_state(&input).await, VtxoSpendState::Spent);
     for action in [Action::WrongSignature, Action::MissingSignature] {
         faults.add(fault("lnsend.htlc.response", action)).unwrap();
         let payment = payment();

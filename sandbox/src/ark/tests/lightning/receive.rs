@@ -62,7 +62,7 @@ async fn the_world_pays_and_the_payee_claims() {
     htlc.validate(&anchor.tx).unwrap();
     let policy = htlc.policy().as_server_htlc_recv().unwrap();
     assert_eq!(policy.payment_hash, hash);
-    let state = wallet.spend_state(htlc.id()).await;
+    let state = wallet.spend_state(htlc).await;
     assert_eq!(state, VtxoSpendState::HtlcRecvUnclaimed);
 
     let claim = wallet.claim_of(&htlcs, wallet.key.public_key());
@@ -225,6 +225,22 @@ async fn a_held_payment_that_nobody_prepares_is_given_back_after_three_minutes()
     assert_eq!(wallet.told().await.len(), 1, "nothing is posted for it");
 }
 
+#[tokio::test]
+async fn a_server_whose_clock_is_ahead_gives_a_held_payment_back_early() {
+    let (sandbox, wallet) = start(Params::free()).await;
+    let hash = held(&sandbox, &wallet, 5_000).await.compute_payment_hash();
+    let ahead = Fault {
+        times: None,
+        ..fault("clock", Action::SkewClock { seconds: 11 })
+    };
+    sandbox.server.faults().add(ahead).unwrap();
+    sandbox.advance(170).await;
+    assert_eq!(
+        wallet.receive_status(hash).await,
+        LightningReceiveStatus::Canceled
+    );
+}
+
 /// docs/protocol.md §40.3.
 #[tokio::test]
 async fn prepared_htlcs_end_the_window_and_the_invoices_expiry_ends_the_receive() {
@@ -251,7 +267,7 @@ async fn prepared_htlcs_end_the_window_and_the_invoices_expiry_ends_the_receive(
         Code::InvalidArgument,
         "payment status in incorrect state",
     );
-    let state = wallet.spend_state(htlcs[0].id()).await;
+    let state = wallet.spend_state(&htlcs[0]).await;
     assert_eq!(state, VtxoSpendState::HtlcRecvUnclaimed);
 }
 

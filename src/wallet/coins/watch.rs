@@ -1,0 +1,279 @@
+//! The watch on what the wallet's VTXOs hang from (H32): whoever knows an exit chain can publish it.
+//!
+//! The watch asks about each distinct anchor once per block, and about deeper levels only where an anchor is spent. VTXOs of one
+//! round share their anchor. On Esplora, which has to be asked about each output by itself, a block asks about 200 anchors at
+//! most, and the next block about the next 200.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::ops::Bound;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use ark_lib::vtxo::Full;
+use ark_lib::{Vtxo, VtxoId};
+use bitcoin::OutPoint;
+
+use super::published::{Standing, exposed_to, standings};
+use super::set_aside::{self, CODES, Cause, EXPOSED, REFUSED};
+use crate::chain::Tip;
+use crate::model::{Attention, VtxoRecord, VtxoState};
+use crate::store::{WriteTx, attention as facts, key};
+use crate::wallet::engine::attention;
+use crate::wallet::engine::clock;
+use crate::wallet::{Result, Wallet};
+
+/// How long a VTXO that the server refuses is set aside.
+const REFUSAL_LASTS: Duration = Duration::from_secs(60 * 60);
+
+/// How far the watch is.
+#[derive(Default)]
+pub(in crate::wallet) struct ChainWatch(Mutex<Progress>);
+
+#[derive(Clone, Copy, Default)]
+struct Progress {
+    /// The last tip at which the watch asked.
+    tip: Option<Tip>,
+    /// The last anchor that it asked about, if it has not asked about all.
+    last: Option<OutPoint>,
+}
+
+/// What the watch writes about a VTXO.
+enum Change {
+    SetAside(Cause),
+    Reinstate,
+    Raise(Attention),
+    Clear,
+}
+
+impl Wallet {
+    /// Compares the wallet's VTXOs with the chain, once per block: sets those aside that are on chain or double-spent, raises those
+    /// that soon may be, and takes back what a reorganisation has undone. The result depends on the chain alone, so what a crash
+    /// loses is found again.
+    ///
+    /// # Errors
+    /// `chain_unavailable`, or the database's.
+    pub async fn watch_vtxos(&self) -> Result<()> {
+        let progress = *self.chain_watch.lock();
+        let tip = self.chain.last_tip();
+        if tip.is_none() || tip == progress.tip {
+            return Ok(());
+        }
+        let live = self.store.live_vtxos();
+        let mut by_anchor: BTreeMap<OutPoint, Vec<Arc<VtxoRecord>>> = BTreeMap::new();
+        for record in live.iter() {
+            let hanging = by_anchor.entry(record.chain_anchor).or_default();
+            hanging.push(Arc::clone(record));
+        }
+        let (asked, last) = next_anchors(&by_anchor, progress.last, self.chain.outputs_per_block());
+        let spends = self.chain.spenders(&asked).await?;
+        let raised = self.raised_about_vtxos().await?;
+        let touched: Vec<Arc<VtxoRecord>> = asked
+            .iter()
+            .flat_map(|anchor| by_anchor.get(anchor).into_iter().flatten())
+            .filter(|it| spends.contains_key(&it.chain_anchor) || raised.contains_key(&it.id))
+            .cloned()
+            .collect();
+        self.judge_all(touched, &raised).await?;
+        self.forget_spent(&raised).await?;
+        self.chain_watch.set(Progress { tip, last });
+        Ok(())
+    }
+
+    /// The VTXOs that can be spent off chain, but soon perhaps not on chain any more.
+    pub(in crate::wallet) async fn exposed_vtxos(&self) -> Result<HashSet<VtxoId>> {
+        let raised = self.raised_about_vtxos().await?.into_iter();
+        let exposed = raised.filter(|(_, code)| code == EXPOSED);
+        Ok(exposed.map(|(id, _)| id).collect())
+    }
+
+    /// The codes of what is raised, by VTXO.
+    async fn raised_about_vtxos(&self) -> Result<HashMap<VtxoId, String>> {
+        let raised = self.attention().await?.into_iter();
+        Ok(raised
+            .filter(|it| CODES.contains(&it.code.as_str()))
+            .filter_map(|it| Some((it.subject.parse().ok()?, it.code)))
+            .collect())
+    }
+
+    async fn judge_all(
+        &self,
+        records: Vec<Arc<VtxoRecord>>,
+        raised: &HashMap<VtxoId, String>,
+    ) -> Result<()> {
+        if records.is_empty() {
+            return Ok(());
+        }
+        let ids: Vec<VtxoId> = records.iter().map(|record| record.id).collect();
+        let vtxos = self.full_vtxos(ids).await?;
+        let standings = standings(&self.chain, &vtxos).await?;
+        let refused_long_ago = self.refused_long_ago().await?;
+        let mut changes = Vec::new();
+        for ((record, vtxo), standing) in records.iter().zip(&vtxos).zip(standings) {
+            let code = raised.get(&record.id).map(String::as_str);
+            let over = refused_long_ago.contains(&record.id.to_string());
+            let change = match self.exposure(vtxo, standing).await? {
+                Some(fact) if code.is_none_or(|code| code == EXPOSED) => {
+                    code.is_none().then_some(Change::Raise(fact))
+                }
+                _ => judge(record, standing, code, over),
+            };
+            changes.extend(change.map(|change| (record.id, change)));
+        }
+        self.write_changes(changes).await
+    }
+
+    /// What has to be raised about a VTXO that can be spent off chain, but soon perhaps not on chain any more.
+    async fn exposure(&self, vtxo: &Vtxo<Full>, standing: Standing) -> Result<Option<Attention>> {
+        let id = vtxo.id();
+        let message = match standing {
+            Standing::Contested(txid) => {
+                format!("transaction {txid} in the mempool spends what VTXO {id} hangs from")
+            }
+            Standing::OffChain { confirmed } => {
+                let Some(owner) = exposed_to(vtxo, confirmed) else {
+                    return Ok(None);
+                };
+                let ours = move |connection: &_| key::index_of(connection, &owner);
+                if self.store.read(ours).await?.is_some() {
+                    return Ok(None);
+                }
+                format!(
+                    "an earlier owner of VTXO {id} has put what it hangs from on chain, and can claim it {} blocks after that",
+                    vtxo.exit_delta()
+                )
+            }
+            Standing::Exited | Standing::Claimed(_) | Standing::DoubleSpent(_) => return Ok(None),
+        };
+        let what_to_do = "the next round refreshes this VTXO; if none does soon, use POST /api/v1/wallet/refresh/vtxos: the Ark server still takes it";
+        Ok(Some(set_aside::fact(EXPOSED, id, message, what_to_do)))
+    }
+
+    async fn refused_long_ago(&self) -> Result<Vec<String>> {
+        let before = clock::now_millis()
+            .saturating_sub(REFUSAL_LASTS.as_millis().try_into().unwrap_or(i64::MAX));
+        let refused = move |connection: &_| facts::raised_before(connection, REFUSED, before);
+        Ok(self.store.read(refused).await?)
+    }
+
+    async fn write_changes(&self, changes: Vec<(VtxoId, Change)>) -> Result<()> {
+        if changes.is_empty() {
+            return Ok(());
+        }
+        let write = move |tx: &mut WriteTx<'_>| {
+            changes.iter().try_for_each(|(id, change)| match change {
+                Change::SetAside(cause) => set_aside::set_aside(tx, *id, cause),
+                Change::Reinstate => set_aside::reinstate(tx, *id),
+                Change::Raise(fact) => attention::raise(tx, fact),
+                Change::Clear => set_aside::clear_except(tx, *id, None),
+            })
+        };
+        self.store.write(write).await
+    }
+
+    /// Clears what is raised about VTXOs that the wallet has spent since.
+    async fn forget_spent(&self, raised: &HashMap<VtxoId, String>) -> Result<()> {
+        if raised.is_empty() {
+            return Ok(());
+        }
+        let live = self.store.live_vtxos();
+        let live: HashSet<VtxoId> = live.iter().map(|it| it.id).collect();
+        let spent = raised.keys().filter(|id| !live.contains(id));
+        self.write_changes(spent.map(|id| (*id, Change::Clear)).collect())
+            .await
+    }
+}
+
+impl ChainWatch {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Progress> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn set(&self, progress: Progress) {
+        *self.lock() = progress;
+    }
+}
+
+/// The anchors to ask about: at most `limit`, from the one after `last` on. And the last one of them, if others are left.
+fn next_anchors<T>(
+    anchors: &BTreeMap<OutPoint, T>,
+    last: Option<OutPoint>,
+    limit: usize,
+) -> (Vec<OutPoint>, Option<OutPoint>) {
+    let after = last.map_or(Bound::Unbounded, Bound::Excluded);
+    let rest = anchors.range((after, Bound::Unbounded)).map(|(it, _)| *it);
+    let asked: Vec<OutPoint> = rest.take(limit).collect();
+    let reached = asked.last().copied();
+    let at_end = reached == anchors.keys().next_back().copied();
+    (asked, reached.filter(|_| !at_end))
+}
+
+/// What changes for a VTXO. `code` is what is raised about it, and `over` says that the server's refusal is long ago.
+fn judge(
+    record: &VtxoRecord,
+    standing: Standing,
+    code: Option<&str>,
+    over: bool,
+) -> Option<Change> {
+    let cause = match standing {
+        Standing::Exited | Standing::Claimed(_) => Cause::OnChain,
+        Standing::DoubleSpent(txid) => Cause::DoubleSpent(txid),
+        Standing::Contested(_) => return None,
+        Standing::OffChain { .. } => {
+            return match code {
+                None => None,
+                Some(REFUSED) if !over => None,
+                Some(EXPOSED) => Some(Change::Clear),
+                Some(_) => Some(Change::Reinstate),
+            };
+        }
+    };
+    if code == Some(cause.code()) || matches!(record.state, VtxoState::Locked(Some(_))) {
+        return None;
+    }
+    Some(Change::SetAside(cause))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wallet::coins::testing::vtxo;
+    use bitcoin::Txid;
+    use bitcoin::hashes::Hash as _;
+
+    #[test]
+    fn each_anchor_has_its_turn() {
+        let outpoint = |vout| OutPoint::new(Txid::all_zeros(), vout);
+        let anchors: BTreeMap<OutPoint, ()> = (0..5).map(|n| (outpoint(n), ())).collect();
+        let (first, last) = next_anchors(&anchors, None, 2);
+        assert_eq!(
+            (first, last),
+            (vec![outpoint(0), outpoint(1)], Some(outpoint(1)))
+        );
+        let (second, last) = next_anchors(&anchors, last, 3);
+        assert_eq!((second.len(), last), (3, None));
+        // One that is gone since does not end the turn.
+        let (after_gone, _) = next_anchors(&anchors, Some(outpoint(2)), 2);
+        assert_eq!(after_gone, [outpoint(3), outpoint(4)]);
+        assert_eq!(next_anchors(&anchors, Some(outpoint(9)), 2), (vec![], None));
+    }
+
+    #[test]
+    fn a_refused_vtxo_comes_back_after_a_while_and_an_exited_one_after_a_reorganisation() {
+        let record = vtxo(1, 1_000, 500, 1);
+        let off_chain = Standing::OffChain { confirmed: 0 };
+        let judge = |standing, code, over| judge(&record, standing, code, over);
+        assert!(judge(off_chain, None, false).is_none());
+        assert!(judge(off_chain, Some(REFUSED), false).is_none());
+        for (code, over) in [(REFUSED, true), (set_aside::ON_CHAIN, false)] {
+            let change = judge(off_chain, Some(code), over);
+            assert!(matches!(change, Some(Change::Reinstate)), "{code}");
+        }
+        for code in [None, Some(REFUSED), Some(EXPOSED)] {
+            let change = judge(Standing::Exited, code, false);
+            assert!(matches!(change, Some(Change::SetAside(Cause::OnChain))));
+        }
+        assert!(judge(Standing::Exited, Some(set_aside::ON_CHAIN), false).is_none());
+        let contested = Standing::Contested(Txid::all_zeros());
+        assert!(judge(contested, Some(set_aside::ON_CHAIN), false).is_none());
+    }
+}

@@ -1,0 +1,62 @@
+//! The end of the load: no faults, blocks and rounds until nothing is under way.
+
+use std::time::Duration;
+
+use serde_json::Value;
+use tokio::time::Instant;
+
+use super::Shared;
+use super::daemons::Wallet;
+use crate::support::Daemon;
+
+/// How long it may take until nothing is under way: some back-offs of a minute.
+const LIMIT: Duration = Duration::from_secs(240);
+
+/// Starts all daemons for good, and waits until none has anything under way.
+pub async fn settle(shared: &Shared, wallets: &mut [Wallet]) {
+    shared.world.no_faults();
+    shared.world.no_chain_faults();
+    for wallet in wallets.iter_mut() {
+        wallet.start_for_good().await;
+        wallet.daemon.wait_for_connected(true).await;
+    }
+    let (start, mut quiet) = (Instant::now(), 0);
+    while quiet < 2 {
+        let mut under_way = Vec::new();
+        for (number, wallet) in wallets.iter().enumerate() {
+            wallet.daemon.post_empty("/wallet/sync").await.ok();
+            let of_wallet = under_way_in(&wallet.daemon).await;
+            under_way.extend(of_wallet.into_iter().map(|what| (number, what)));
+        }
+        assert!(start.elapsed() < LIMIT, "still under way: {under_way:#?}");
+        quiet = if under_way.is_empty() { quiet + 1 } else { 0 };
+        if quiet == 0 {
+            shared.world.mine(1).await;
+        }
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
+    println!("settled after {:?}", start.elapsed());
+}
+
+/// What a wallet has under way, as its API and its database have it.
+async fn under_way_in(daemon: &Daemon) -> Vec<Value> {
+    let mut found = daemon.history().await;
+    found.retain(|movement| movement["status"] == "pending");
+    found.extend(daemon.rounds().await);
+    let boards = daemon.get("/boards/pending").await.ok();
+    found.extend(boards.as_array().expect("a list").clone());
+    let database = rusqlite::Connection::open(daemon.folder().join("db.sqlite")).unwrap();
+    let queries = [
+        "SELECT kind || ' ' || id || ': ' || coalesce(last_error, '') FROM operation WHERE outcome IS NULL",
+        "SELECT 'quarantined: ' || reason FROM quarantine",
+        "SELECT 'held: ' || hex(txid) FROM onchain_hold",
+        "SELECT 'locked: ' || hex(id) FROM vtxo WHERE state = 'locked'",
+        "SELECT 'no copy at the server: ' || hex(id) FROM vtxo WHERE state = 'spendable' AND backed_up = 0",
+    ];
+    for query in queries {
+        let mut statement = database.prepare(query).unwrap();
+        let rows = statement.query_map([], |row| row.get::<_, String>(0));
+        found.extend(rows.unwrap().map(|row| Value::from(row.unwrap())));
+    }
+    found
+}

@@ -1,0 +1,103 @@
+//! The judgement after a run: the books of the world, and every single payment.
+
+use std::collections::BTreeMap;
+use std::sync::PoisonError;
+
+use serde_json::Value;
+
+use super::Shared;
+use super::daemons::Wallet;
+use super::load::{Attempt, Way};
+use crate::support::{Books, Daemon, assert_balanced};
+
+/// Asserts that no sat is missing, that each payment that succeeded has arrived exactly once, and that no other has.
+pub async fn judge(shared: &Shared, wallets: &[Wallet]) {
+    let attempts = all_attempts(shared);
+    let daemons: Vec<&Daemon> = wallets.iter().map(|wallet| &wallet.daemon).collect();
+    judge_payments(shared, &daemons, &attempts).await;
+    let outside = attempts.iter().filter(|attempt| attempt.way != Way::Arkoor);
+    let outside: Vec<String> = outside.map(|attempt| attempt.to.clone()).collect();
+    assert_balanced(&shared.world, &daemons, &outside).await;
+}
+
+fn all_attempts(shared: &Shared) -> Vec<Attempt> {
+    let attempts = shared.attempts.lock();
+    attempts.unwrap_or_else(PoisonError::into_inner).clone()
+}
+
+async fn judge_payments(shared: &Shared, daemons: &[&Daemon], attempts: &[Attempt]) {
+    let books = Books::read(&shared.world).await;
+    let (mut sent, mut arrived) = (Vec::new(), BTreeMap::new());
+    for daemon in daemons {
+        let history = daemon.history().await;
+        for movement in &history {
+            for receipt in movement["received_on"].as_array().unwrap() {
+                let to = receipt["destination"]["value"].as_str().unwrap().to_owned();
+                *arrived.entry(to).or_insert(0) += receipt["amount_sat"].as_u64().unwrap();
+            }
+        }
+        sent.push(history);
+    }
+    let (mut wrong, mut outcomes) = (Vec::new(), BTreeMap::new());
+    for attempt in attempts {
+        let movements: Vec<&Value> = sent[attempt.payer]
+            .iter()
+            .filter(|movement| pays(movement, &attempt.to))
+            .collect();
+        let got = match attempt.way {
+            Way::Arkoor => arrived.remove(&attempt.to).into_iter().collect(),
+            Way::Offboard | Way::Onchain => books.received(&attempt.to),
+        };
+        if let Some(reason) = complaint(attempt, &movements, &got) {
+            wrong.push(format!("{reason}: {attempt:?} {movements:#?} {got:?}"));
+        }
+        *outcomes.entry((attempt.way, !got.is_empty())).or_insert(0) += 1;
+    }
+    println!("payments by their way and whether they arrived: {outcomes:?}");
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    assert!(arrived.is_empty(), "nobody sent {arrived:?}");
+}
+
+fn pays(movement: &Value, to: &str) -> bool {
+    let payees = movement["sent_to"].as_array().into_iter().flatten();
+    payees
+        .into_iter()
+        .any(|payee| payee["destination"]["value"] == to)
+}
+
+/// What is wrong with a payment, by the answer, the payer's history and what the payee got.
+fn complaint(attempt: &Attempt, movements: &[&Value], got: &[u64]) -> Option<&'static str> {
+    if got.len() > 1 {
+        return Some("it arrived more than once");
+    }
+    let got = got.first().copied();
+    let accepted = attempt.status.map(|status| status == 200 || status == 202);
+    let amount = match (attempt.way, movements) {
+        // The on-chain wallet keeps no movements.
+        (Way::Onchain, _) => match accepted {
+            Some(true) => attempt.sats,
+            Some(false) => None,
+            None => got.and(attempt.sats),
+        },
+        (_, []) if accepted == Some(true) => {
+            return Some("it was accepted and is not in the history");
+        }
+        (_, []) => None,
+        (_, [movement]) => {
+            let succeeded = movement["status"] == "successful";
+            if accepted == Some(false) && succeeded {
+                return Some("it was refused and has happened");
+            }
+            if attempt.status == Some(200) && !succeeded {
+                return Some("it was answered as done and has failed");
+            }
+            let sats = movement["sent_to"][0]["amount_sat"].as_u64();
+            if attempt.sats.is_some() && attempt.sats != sats {
+                return Some("the history has another amount");
+            }
+            sats.filter(|_| succeeded)
+        }
+        _ => return Some("the history has it more than once"),
+    };
+    (got != amount).then_some("the payee did not get what the history says")
+}
