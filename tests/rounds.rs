@@ -352,3 +352,40 @@ async fn a_small_delegated_refresh_that_is_refused_after_a_lost_answer_is_comple
     daemon.settled().await;
     assert_conserved(&world, &[&daemon]).await;
 }
+
+/// H56: a round has taken the coins for a refresh that counts as failed, and the server's message about it is late. A payment with
+/// them fails, and writes nothing off: the new VTXO comes.
+#[tokio::test]
+async fn coins_that_an_unreported_round_has_taken_are_not_written_off() {
+    let world = World::with(charging_rounds_of(0)).await;
+    let daemon = boarded(&world, &[20_000]).await;
+    let (old, owned) = (daemon.vtxos().await, daemon.balance("spendable_sat").await);
+    let target = "SubmitRoundParticipation";
+    world.fault(json!({"target": target, "times": 1, "action": {"type": "drop_after"}}));
+    let refusal = json!({"type": "status", "code": 3, "message": "no"});
+    world.fault(json!({"target": target, "skip": 1, "action": refusal}));
+    let path = "/wallet/refresh/delegated/vtxos";
+    daemon.post(path, json!({"vtxos": old})).await;
+    daemon.settled().await;
+    assert_eq!(daemon.movement("refresh").await["status"], "failed");
+    let late = json!({"type": "status", "code": 14, "message": "later"});
+    world.fault(json!({"target": "ReadMailbox", "action": late}));
+    assert!(world.round().await);
+    world.mine(1).await;
+
+    let to = daemon.address().await;
+    let reply = daemon.send(&to, 1_000).await;
+    assert_ne!(reply.status, 200, "{:#}", reply.body);
+    daemon.settled().await;
+    let payment = daemon.movement("send").await;
+    assert_eq!(payment["status"], "failed", "{payment:#}");
+    assert_eq!(payment["effective_balance_sat"], 0, "{payment:#}");
+    world.no_faults();
+    daemon.post_empty("/wallet/sync").await.ok();
+    daemon.finish_round(&world).await;
+    let refresh = daemon.movement("refresh").await;
+    assert_eq!(refresh["status"], "successful");
+    let fee = refresh["offchain_fee_sat"].as_u64().unwrap();
+    daemon.wait_for_spendable(owned - fee).await;
+    assert_conserved(&world, &[&daemon]).await;
+}

@@ -203,6 +203,17 @@ pub fn is_spent_by_another(
     )?)
 }
 
+/// Whether a refresh that has not succeeded takes, or took, this VTXO as an input. The server may have carried it out all the same.
+pub fn is_of_unsuccessful_refresh(connection: &Connection, vtxo: VtxoId) -> Result<bool, Error> {
+    let sql = "SELECT EXISTS (
+            SELECT 1 FROM movement_vtxo JOIN movement ON movement.id = movement_vtxo.movement
+            WHERE role = 'input' AND vtxo = ?1 AND subsystem = ?2 AND status <> 'successful')";
+    let params = params![vtxo.to_bytes(), column(Subsystem::Refresh)];
+    Ok(connection
+        .prepare_cached(sql)?
+        .query_row(params, |row| row.get(0))?)
+}
+
 /// The movement with this number.
 pub fn get(connection: &Connection, id: MovementId) -> Result<Option<Movement>, Error> {
     Ok(select(connection, "WHERE id = ?1", [id.0])?.pop())

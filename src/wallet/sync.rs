@@ -20,6 +20,8 @@ const SYNC_PATIENCE: Duration = Duration::from_secs(30);
 const MAX_CLOCK_SKEW: u64 = 5;
 /// The code under which [`Wallet::attention`] lists a larger difference.
 const CLOCK_SKEW: &str = "clock_skew";
+/// The code under which it lists a server whose keys or limits are not safe.
+const SERVER_UNSAFE: &str = "server_unsafe";
 
 impl Wallet {
     /// Runs every off-chain pass once: tip, rounds, fee rates, mailbox, quarantine, the watch on the
@@ -50,7 +52,9 @@ impl Wallet {
     /// `server_unavailable`; `server_unsafe` if its parameters or keys are not acceptable; the database's.
     pub async fn check_server(&self) -> Result<Arc<ArkInfo>> {
         let checked = self.server.check().await;
-        self.note_safety(checked.as_ref().err()).await?;
+        if let Err(failure) = &checked {
+            self.raise_unless_safe(failure).await?;
+        }
         let new = match checked? {
             Contact::Standing(info) => return Ok(info),
             Contact::New(new) => new,
@@ -67,7 +71,10 @@ impl Wallet {
         };
         let (server, mailbox) = pinned;
         let accepted = self.server.accept(*new, PinnedKeys { server, mailbox });
-        self.note_safety(accepted.as_ref().err()).await?;
+        match &accepted {
+            Ok(_) => self.clear(SERVER_UNSAFE, String::new()).await?,
+            Err(failure) => self.raise_unless_safe(failure).await?,
+        }
         Ok(accepted?)
     }
 
@@ -99,23 +106,18 @@ impl Wallet {
         .await
     }
 
-    /// Shows that the server's keys or limits are not safe, until they are.
-    async fn note_safety(&self, failure: Option<&ark::Error>) -> Result<()> {
-        let (code, subject) = ("server_unsafe", String::new());
-        match failure {
-            Some(ark::Error::Unsafe(reason)) => {
-                self.raise(Attention {
-                    code: code.into(),
-                    subject,
-                    message: format!("The Ark server's keys or limits are not safe, and the wallet does not work with it: {reason}."),
-                    what_to_do: "Ask the operator of the server. If the address is right and this does not change, exit the VTXOs before they expire.".into(),
-                })
-                .await
-            }
-            // Without an answer, what was known stays true.
-            Some(_) => Ok(()),
-            None => self.clear(code, subject).await,
-        }
+    /// Shows that the server's keys or limits are not safe, if that is the failure. Another failure proves nothing about them.
+    async fn raise_unless_safe(&self, failure: &ark::Error) -> Result<()> {
+        let ark::Error::Unsafe(reason) = failure else {
+            return Ok(());
+        };
+        self.raise(Attention {
+            code: SERVER_UNSAFE.into(),
+            subject: String::new(),
+            message: format!("The Ark server's keys or limits are not safe, and the wallet does not work with it: {reason}."),
+            what_to_do: "Ask the operator of the server. If the address is right and this does not change, exit the VTXOs before they expire.".into(),
+        })
+        .await
     }
 
     /// Resolves when a call to the server fails in a way that the connection may be the reason of.

@@ -34,7 +34,7 @@ use super::upload::{Upload, upload_inputs, upload_missing_inputs};
 use super::{end, refusal};
 use crate::ark;
 use crate::model::{Attention, MovementStatus, OperationId};
-use crate::store::vtxo;
+use crate::store::{movement, vtxo};
 use crate::wallet::engine::encoding::{Encoded, Sats};
 use crate::wallet::engine::{Next, Step, Tries, attention, back_off, clock};
 use crate::wallet::{CommitPoint, Error, Result, Wallet};
@@ -369,8 +369,16 @@ async fn resolve_doubt<F>(
         }
         if spend.is_spent_elsewhere() {
             let lost = spent.iter().map(|(_, amount)| *amount).sum();
-            let spent = spent.into_iter().map(|(id, _)| id).collect();
-            return flow.spent_elsewhere(id, spent, lost);
+            let spent: Vec<VtxoId> = spent.into_iter().map(|(id, _)| id).collect();
+            if !may_be_refreshed(wallet, spent.clone()).await? {
+                return flow.spent_elsewhere(id, spent, lost);
+            }
+            // The new VTXOs come with the server's message about the round.
+            let refusal = Refusal {
+                message: "a round may have taken these coins for a refresh, of which the server has not told yet".into(),
+                vtxos: spent,
+            };
+            return Ok(flow.refused(wallet, id, &spend, &refusal).await);
         }
         // Spent by this very spend, or by a round that the wallet has not heard of yet.
         wallet.round_events.wake();
@@ -408,6 +416,19 @@ async fn resolve_doubt<F>(
         Next::State(state(next)),
         |_| Ok(()),
     )))
+}
+
+/// Whether one of these VTXOs was to be refreshed, so that a round that the wallet has not heard of yet may have taken it.
+async fn may_be_refreshed(wallet: &Wallet, vtxos: Vec<VtxoId>) -> Result<bool> {
+    let found = wallet.store.read(move |connection| {
+        for vtxo in vtxos {
+            if movement::is_of_unsuccessful_refresh(connection, vtxo)? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    });
+    found.await
 }
 
 /// A spend that waits for the server's signatures.
