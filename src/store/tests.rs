@@ -220,15 +220,20 @@ async fn a_spent_vtxo_never_becomes_spendable_again() {
     assert!(matches!(seized, Err(Error::Conflict(_))), "{seized:?}");
 }
 
-/// Lets `writes` queue up behind a write that waits for all of them, so that they share a commit.
+/// Lets `writes` queue up behind a write that is already running, so that they share a commit.
 async fn together<T>(store: &Store, writes: impl Future<Output = T>) -> T {
+    let (started, running) = tokio::sync::oneshot::channel();
     let (release, gate) = std::sync::mpsc::channel();
     let first = store.write(move |_| {
+        started.send(()).unwrap();
         gate.recv().unwrap();
         Ok::<_, Error>(())
     });
-    let queued = async { release.send(()).unwrap() };
-    let (_, answers, ()) = tokio::join!(first, writes, queued);
+    let queued = async {
+        running.await.unwrap();
+        tokio::join!(writes, async { release.send(()).unwrap() })
+    };
+    let (_, (answers, ())) = tokio::join!(first, queued);
     answers
 }
 
