@@ -184,7 +184,7 @@ impl ChainSource {
         let Some(transaction) = found else {
             return Ok(None);
         };
-        if let TxStatus::Confirmed { .. } = self.status(txid).await? {
+        if self.status(txid).await?.is_confirmed() {
             self.0.confirmed.insert(txid, transaction.clone());
         }
         Ok(Some(transaction))

@@ -19,6 +19,13 @@ pub enum TxStatus {
     },
 }
 
+impl TxStatus {
+    /// Whether it is in the best chain.
+    pub fn is_confirmed(&self) -> bool {
+        matches!(self, TxStatus::Confirmed { .. })
+    }
+}
+
 /// The transaction that spends an output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Spend {

@@ -7,7 +7,7 @@ use ark_lib::{Vtxo, VtxoPolicy};
 use bitcoin::secp256k1::PublicKey;
 use bitcoin::{OutPoint, ScriptBuf, Txid};
 
-use crate::chain::{self, ChainSource, Spend, TxStatus};
+use crate::chain::{self, ChainSource, Spend};
 
 /// What the chain says about a VTXO.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -100,7 +100,7 @@ impl Descent {
         let expected = self.path.get(self.published).map(|next| next.txid);
         if Some(spend.txid) == expected {
             self.published += 1;
-            self.confirmed += usize::from(is_confirmed(spend));
+            self.confirmed += usize::from(spend.status.is_confirmed());
         } else {
             self.foreign = Some(*spend);
             self.ended = true;
@@ -110,19 +110,15 @@ impl Descent {
     fn standing(&self) -> Standing {
         let exited = self.confirmed == self.path.len();
         match self.foreign {
-            Some(spend) if exited && is_confirmed(&spend) => Standing::Claimed(spend.txid),
+            Some(spend) if exited && spend.status.is_confirmed() => Standing::Claimed(spend.txid),
             _ if exited => Standing::Exited,
-            Some(spend) if is_confirmed(&spend) => Standing::DoubleSpent(spend.txid),
+            Some(spend) if spend.status.is_confirmed() => Standing::DoubleSpent(spend.txid),
             Some(spend) => Standing::Contested(spend.txid),
             None => Standing::OffChain {
                 confirmed: self.confirmed,
             },
         }
     }
-}
-
-fn is_confirmed(spend: &Spend) -> bool {
-    matches!(spend.status, TxStatus::Confirmed { .. })
 }
 
 /// The earlier owner who can claim what the VTXO hangs from, once the first `confirmed` transactions of its chain are on chain and
@@ -148,6 +144,7 @@ pub(in crate::wallet) fn exposed_to(vtxo: &Vtxo<Full>, confirmed: usize) -> Opti
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::chain::TxStatus;
     use ark_lib::test_util::VTXO_VECTORS;
     use bitcoin::BlockHash;
     use bitcoin::hashes::Hash as _;

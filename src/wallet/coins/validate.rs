@@ -7,7 +7,7 @@ use bitcoin_ext::{BlockDelta, BlockHeight};
 
 use super::published::{Standing, standings};
 use crate::ark::PinnedKeys;
-use crate::chain::{self, TxStatus};
+use crate::chain;
 use crate::store::anchor;
 use crate::wallet::{Error, Result, Wallet};
 
@@ -116,7 +116,7 @@ impl Wallet {
         if let Err(error) = received.validate(&anchor) {
             return Ok(Verdict::Refuse(error.to_string()));
         }
-        if !is_confirmed(self.chain.status(outpoint.txid).await?) {
+        if !self.chain.status(outpoint.txid).await?.is_confirmed() {
             let reason = format!("its anchor {} is not confirmed", outpoint.txid);
             return Ok(Verdict::Undecided(reason));
         }
@@ -137,8 +137,4 @@ impl Wallet {
             }),
         })
     }
-}
-
-fn is_confirmed(status: TxStatus) -> bool {
-    matches!(status, TxStatus::Confirmed { .. })
 }
