@@ -6,6 +6,7 @@
 use ark_lib::VtxoId;
 use bitcoin::Txid;
 
+use super::published::Standing;
 use crate::model::{Attention, VtxoState};
 use crate::store::{WriteTx, vtxo};
 use crate::wallet::Result;
@@ -35,6 +36,15 @@ pub(in crate::wallet) enum Cause {
 }
 
 impl Cause {
+    /// Why a VTXO with this standing cannot be spent off chain; `None` if it can, or if that is undecided.
+    pub(in crate::wallet) fn of(standing: Standing) -> Option<Cause> {
+        match standing {
+            Standing::Exited | Standing::Claimed(_) => Some(Cause::OnChain),
+            Standing::DoubleSpent(txid) => Some(Cause::DoubleSpent(txid)),
+            Standing::OffChain { .. } | Standing::Contested(_) => None,
+        }
+    }
+
     /// What is raised for it.
     pub(super) fn code(&self) -> &'static str {
         match self {

@@ -214,19 +214,15 @@ fn judge(
     code: Option<&str>,
     over: bool,
 ) -> Option<Change> {
-    let cause = match standing {
-        Standing::Exited | Standing::Claimed(_) => Cause::OnChain,
-        Standing::DoubleSpent(txid) => Cause::DoubleSpent(txid),
-        Standing::Contested(_) => return None,
-        Standing::OffChain { .. } => {
-            return match code {
-                None => None,
-                Some(REFUSED) if !over => None,
-                Some(EXPOSED) => Some(Change::Clear),
-                Some(_) => Some(Change::Reinstate),
-            };
-        }
-    };
+    if let Standing::OffChain { .. } = standing {
+        return match code {
+            None => None,
+            Some(REFUSED) if !over => None,
+            Some(EXPOSED) => Some(Change::Clear),
+            Some(_) => Some(Change::Reinstate),
+        };
+    }
+    let cause = Cause::of(standing)?;
     if code == Some(cause.code()) || matches!(record.state, VtxoState::Locked(Some(_))) {
         return None;
     }

@@ -6,7 +6,7 @@ use ark_lib::VtxoId;
 use super::end;
 use crate::model::{MovementStatus, OperationId};
 use crate::store::{WriteTx, vtxo};
-use crate::wallet::coins::published::{Standing, standings};
+use crate::wallet::coins::published::standings;
 use crate::wallet::coins::set_aside::{Cause, set_aside};
 use crate::wallet::engine::{Next, Step};
 use crate::wallet::{CommitPoint, Error, ErrorKind, Result, Wallet};
@@ -41,11 +41,7 @@ async fn on_chain(wallet: &Wallet, inputs: &[VtxoId]) -> Result<Vec<Unusable>> {
     let standings = standings(&wallet.chain, &vtxos).await?;
     let judged = inputs.iter().zip(standings);
     Ok(judged
-        .filter_map(|(id, standing)| match standing {
-            Standing::Exited | Standing::Claimed(_) => Some((*id, Cause::OnChain)),
-            Standing::DoubleSpent(txid) => Some((*id, Cause::DoubleSpent(txid))),
-            Standing::OffChain { .. } | Standing::Contested(_) => None,
-        })
+        .filter_map(|(id, standing)| Some((*id, Cause::of(standing)?)))
         .collect())
 }
 
