@@ -17,19 +17,28 @@ use crate::store::operation;
 use crate::wallet::engine::resume;
 use crate::wallet::{Result, Wallet};
 
+/// The code of the fact that an operation cannot be read; its subject is the operation's id.
+const UNREADABLE: &str = "unreadable_operation";
+
 impl Wallet {
     /// Drives all operations that a former run of the process left unfinished.
     pub(in crate::wallet) async fn resume_operations(self: &Arc<Wallet>) -> Result<()> {
+        let raised = self.attention().await?;
         for row in self.store.read(operation::unfinished).await? {
-            let (code, subject) = ("unreadable_operation", row.id.to_string());
+            let subject = row.id.to_string();
             // One unreadable row must not keep the wallet from opening (H57).
             let Err(error) = self.resume_operation(&row) else {
-                self.clear(code, subject).await?;
+                if raised
+                    .iter()
+                    .any(|it| it.code == UNREADABLE && it.subject == subject)
+                {
+                    self.clear(UNREADABLE, subject).await?;
+                }
                 continue;
             };
             tracing::warn!(operation = %row.id, ?error, "operation cannot be read");
             self.raise(Attention {
-                code: code.into(),
+                code: UNREADABLE.into(),
                 subject,
                 message: "This operation cannot be read. It is not resumed, and its VTXOs stay locked.".into(),
                 what_to_do: "Start the release of arkwalletd that wrote it, or report this with the log. Keep the database.".into(),
