@@ -134,8 +134,7 @@ async fn lists_of_pending_operations_leave_out_what_cannot_be_read() {
             "{list}: {readable:#}"
         );
     }
-    let wallet = daemon.get("/wallet").await.ok();
-    let facts = wallet["attention"].as_array().unwrap();
+    let facts = daemon.attention().await;
     assert_eq!(facts.len(), 2, "{facts:#?}");
     assert!(
         facts

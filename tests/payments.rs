@@ -364,9 +364,9 @@ async fn one_unreadable_operation_does_not_stop_the_others() {
     world.no_faults();
     payer.restart(None).await;
     payee.wait_for_spendable(18_000).await;
-    let wallet = payer.get("/wallet").await.ok();
-    assert_eq!(wallet["attention"][0]["code"], "unreadable_operation");
-    assert_eq!(wallet["attention"].as_array().unwrap().len(), 1);
+    let facts = payer.attention().await;
+    assert_eq!(facts[0]["code"], "unreadable_operation");
+    assert_eq!(facts.len(), 1);
     assert_eq!(payer.balance("pending_arkoor_send_sat").await, 20_000);
 }
 

@@ -154,22 +154,22 @@ impl Scene {
 
     /// Lets the hour pass after which the victim uses again the VTXOs that the server has refused by their ids.
     pub async fn let_refused_back(&mut self) {
-        self.victim.stop().await;
-        let database = rusqlite::Connection::open(self.victim.folder().join("db.sqlite")).unwrap();
-        database
-            .execute_batch("UPDATE attention SET raised_at = 0 WHERE code = 'vtxo_refused'")
-            .unwrap();
+        self.alter_database("UPDATE attention SET raised_at = 0 WHERE code = 'vtxo_refused'")
+            .await;
         self.victim.restart(None).await;
         self.victim.wait_for_connected(true).await;
         self.victim.post_empty("/wallet/sync").await.ok();
     }
 
     async fn forget_registrations(&mut self) {
+        self.alter_database("UPDATE vtxo SET registered = 0").await;
+    }
+
+    /// Stops the victim and changes its database.
+    async fn alter_database(&mut self, sql: &str) {
         self.victim.stop().await;
         let database = rusqlite::Connection::open(self.victim.folder().join("db.sqlite")).unwrap();
-        database
-            .execute_batch("UPDATE vtxo SET registered = 0")
-            .unwrap();
+        database.execute_batch(sql).unwrap();
     }
 
     fn lose_at_start(&mut self, case: &Case) {

@@ -3,21 +3,15 @@
 use arkwalletd_sandbox::ark::Params;
 use arkwalletd_sandbox::chain::FeeRates;
 use bitcoin::{Amount, FeeRate};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::scene;
 use crate::support::{Daemon, World, assert_conserved, charging_rounds_of, eventually, rounds_of};
 
-/// The facts that wait for the operator.
-async fn attention(daemon: &Daemon) -> Vec<Value> {
-    let wallet = daemon.get("/wallet").await.ok();
-    wallet["attention"].as_array().expect("a list").clone()
-}
-
 /// Waits until a fact with this code waits for the operator; answers its message.
 async fn attention_of(daemon: &Daemon, code: &str) -> String {
     eventually(&format!("attention: {code}"), async || {
-        let facts = attention(daemon).await;
+        let facts = daemon.attention().await;
         let fact = facts.iter().find(|fact| fact["code"] == code)?;
         Some(fact["message"].as_str().expect("a text").to_owned())
     })
@@ -27,7 +21,7 @@ async fn attention_of(daemon: &Daemon, code: &str) -> String {
 /// Waits until nothing waits for the operator.
 async fn no_attention(daemon: &Daemon) {
     eventually("no attention", async || {
-        attention(daemon).await.is_empty().then_some(())
+        daemon.attention().await.is_empty().then_some(())
     })
     .await;
 }

@@ -26,16 +26,16 @@ impl Daemon {
     }
 
     /// What waits for the operator about this VTXO.
-    async fn attention(&self, id: &str) -> Vec<Value> {
-        let wallet = self.get("/wallet").await.ok();
-        let facts = wallet["attention"].as_array().expect("a list").iter();
-        facts.filter(|it| it["subject"] == id).cloned().collect()
+    async fn attention_about(&self, id: &str) -> Vec<Value> {
+        let mut facts = self.attention().await;
+        facts.retain(|it| it["subject"] == id);
+        facts
     }
 
     /// Waits until something about this VTXO waits for the operator; answers its code.
     async fn code(&self, id: &str) -> String {
         eventually("it is raised", async || {
-            let facts = self.attention(id).await;
+            let facts = self.attention_about(id).await;
             let code = facts.first()?["code"].as_str();
             code.map(str::to_owned)
         })
@@ -134,7 +134,7 @@ async fn a_payment_whose_input_is_on_chain_and_not_spent_is_accepted() {
     assert!(!daemon.vtxos().await.contains(&id));
     world.mine(1).await;
     eventually("nothing waits any more", async || {
-        daemon.attention(&id).await.is_empty().then_some(())
+        daemon.attention_about(&id).await.is_empty().then_some(())
     })
     .await;
 }
@@ -173,7 +173,7 @@ async fn a_vtxo_whose_chain_is_double_spent_is_set_aside() {
     daemon.wait_for_spendable(OWN).await;
     let id = vtxos[0].id().to_string();
     eventually("the double spend is raised", async || {
-        let facts = daemon.attention(&id).await;
+        let facts = daemon.attention_about(&id).await;
         let codes: Vec<&str> = facts.iter().filter_map(|it| it["code"].as_str()).collect();
         (codes == ["vtxo_double_spent"]).then_some(())
     })

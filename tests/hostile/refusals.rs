@@ -69,8 +69,8 @@ async fn coins_that_a_copy_of_the_wallet_has_spent_are_written_off() {
         assert_eq!(failed["status"], "failed", "{kind}: {failed:#}");
         assert_eq!(failed["effective_balance_sat"], -50_000, "{failed:#}");
         assert!(daemon.vtxos().await.is_empty(), "{kind}");
-        let facts = daemon.get("/wallet").await.ok();
-        assert_eq!(facts["attention"][0]["code"], "inputs_spent_elsewhere");
+        let facts = daemon.attention().await;
+        assert_eq!(facts[0]["code"], "inputs_spent_elsewhere");
         assert_eq!(payee.balance("spendable_sat").await, 50_000);
         assert_conserved(&world, &[&daemon, &payee]).await;
     }
@@ -95,8 +95,8 @@ async fn a_kill_at_the_write_off_changes_nothing() {
         assert_eq!(failed["status"], "failed", "{failpoint}: {failed:#}");
         assert_eq!(failed["effective_balance_sat"], -50_000, "{failed:#}");
         assert!(daemon.vtxos().await.is_empty(), "{failpoint}");
-        let facts = daemon.get("/wallet").await.ok();
-        assert_eq!(facts["attention"][0]["code"], "inputs_spent_elsewhere");
+        let facts = daemon.attention().await;
+        assert_eq!(facts[0]["code"], "inputs_spent_elsewhere");
         assert_eq!(payee.balance("spendable_sat").await, 50_000);
         assert_conserved(&world, &[&daemon, &payee]).await;
     }
@@ -181,8 +181,8 @@ async fn assert_locked(world: &World, daemon: &Daemon, to: &str) -> Value {
     assert_eq!(daemon.balance("spendable_sat").await, 0);
     assert_eq!(world.faults_fired("FinishOffboard"), 1);
     assert_eq!(world.faults_fired("offboard.persisted"), 1);
-    let facts = daemon.get("/wallet").await.ok();
-    assert_eq!(facts["attention"][0]["code"], "offboard_in_doubt");
+    let facts = daemon.attention().await;
+    assert_eq!(facts[0]["code"], "offboard_in_doubt");
     offboard
 }
 
@@ -205,8 +205,7 @@ async fn an_offboard_that_the_server_denies_is_paid_once() {
     .await;
     let fee = offboard["offchain_fee_sat"].as_u64().unwrap();
     assert_eq!(world.received(&to).await - before, 80_000 - fee);
-    let facts = daemon.get("/wallet").await.ok();
-    assert_eq!(facts["attention"], json!([]));
+    assert_eq!(daemon.attention().await, Vec::<Value>::new());
     assert_conserved(&world, &[&daemon]).await;
 }
 
@@ -236,6 +235,5 @@ async fn an_offboard_whose_transaction_is_double_spent_releases_its_coins_when_t
     })
     .await;
     assert_eq!(daemon.balance("spendable_sat").await, 80_000);
-    let facts = daemon.get("/wallet").await.ok();
-    assert_eq!(facts["attention"], json!([]));
+    assert_eq!(daemon.attention().await, Vec::<Value>::new());
 }

@@ -14,8 +14,7 @@ use crate::support::{
 async fn unknown_round(world: &World, daemon: &Daemon) -> Value {
     let fact = eventually("the operator is asked", async || {
         assert_eq!(world.calls_of("ForfeitVtxos"), 0);
-        let wallet = daemon.get("/wallet").await.ok();
-        let facts = wallet["attention"].as_array().unwrap().clone();
+        let facts = daemon.attention().await;
         assert!(facts.len() < 2, "{facts:#?}");
         facts.into_iter().next()
     })
@@ -119,8 +118,7 @@ async fn an_unknown_round_is_completed_when_a_person_says_so() {
     assert_eq!(daemon.balance("spendable_sat").await, 76_000);
     assert_eq!(refreshes(&daemon).await, ["successful"]);
     assert_eq!(daemon.movement("refresh").await["offchain_fee_sat"], 4_000);
-    let wallet = daemon.get("/wallet").await.ok();
-    assert_eq!(wallet["attention"], json!([]));
+    assert_eq!(daemon.attention().await, Vec::<Value>::new());
     // Once more it changes nothing, also when it is done.
     assert_eq!(recover(0).await.ok()["id"], first["id"]);
     assert_eq!(refreshes(&daemon).await, ["successful"]);
@@ -159,8 +157,7 @@ async fn a_dear_delegated_refresh_whose_answer_is_lost_is_completed() {
     assert_eq!(daemon.balance("spendable_sat").await, 4_700);
     assert_eq!(refreshes(&daemon).await, ["successful"]);
     assert_eq!(daemon.movement("refresh").await["offchain_fee_sat"], 300);
-    let wallet = daemon.get("/wallet").await.ok();
-    assert_eq!(wallet["attention"], json!([]));
+    assert_eq!(daemon.attention().await, Vec::<Value>::new());
     assert_conserved(&world, &[&daemon]).await;
 }
 

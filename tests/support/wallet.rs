@@ -23,6 +23,12 @@ impl Daemon {
         answer["address"].as_str().expect("an address").to_owned()
     }
 
+    /// The facts that wait for the operator, oldest first.
+    pub async fn attention(&self) -> Vec<Value> {
+        let wallet = self.get("/wallet").await.ok();
+        wallet["attention"].as_array().expect("a list").clone()
+    }
+
     /// The history, newest first.
     pub async fn history(&self) -> Vec<Value> {
         self.get("/history")
