@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use ark_lib::lightning::{PaymentHash, Preimage};
 use ark_lib::mailbox::{BlindedMailboxIdentifier, MailboxAuthorization};
 use ark_lib::tree::signed::UnlockHash;
 use ark_lib::vtxo::Full;
@@ -37,6 +38,15 @@ pub enum Payload {
     Arkoor(Vec<Vec<u8>>),
     /// A round has issued new VTXOs to us; the unlock hash identifies the participation.
     RoundCompleted(UnlockHash),
+    /// The server holds the payer's HTLCs of a Lightning payment to us.
+    LightningReceiveAccepted(PaymentHash),
+    /// A Lightning payment of ours has ended.
+    LightningSendFinished {
+        /// The payment hash.
+        hash: PaymentHash,
+        /// The preimage if it succeeded. It may not fit the hash.
+        preimage: Option<Preimage>,
+    },
     /// A message that this release does not use.
     Other,
 }
@@ -48,6 +58,21 @@ impl From<protos::MailboxMessage> for MailboxMessage {
             Some(Message::RoundParticipationCompleted(round)) => {
                 UnlockHash::from_bytes(&round.unlock_hash)
                     .map_or(Payload::Other, Payload::RoundCompleted)
+            }
+            Some(Message::IncomingLightningPayment(incoming)) => {
+                PaymentHash::try_from(incoming.payment_hash.as_slice())
+                    .map_or(Payload::Other, Payload::LightningReceiveAccepted)
+            }
+            Some(Message::LightningSendFinished(sent)) => {
+                match PaymentHash::try_from(sent.payment_hash.as_slice()) {
+                    Ok(hash) => Payload::LightningSendFinished {
+                        hash,
+                        preimage: sent
+                            .preimage
+                            .and_then(|preimage| Preimage::try_from(preimage.as_slice()).ok()),
+                    },
+                    Err(_) => Payload::Other,
+                }
             }
             _ => Payload::Other,
         };

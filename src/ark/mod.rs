@@ -11,6 +11,7 @@ mod chunks;
 mod clock_skew;
 mod connection;
 mod error;
+mod lightning;
 mod mailbox;
 mod offboards;
 mod rounds;

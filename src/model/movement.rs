@@ -63,17 +63,23 @@ pub enum Subsystem {
     Offboard,
     /// An on-chain payment of an exact amount out of VTXOs; the fee comes on top.
     SendOnchain,
+    /// A Lightning payment to somebody else.
+    LightningSend,
+    /// A Lightning payment to the wallet.
+    LightningReceive,
 }
 
 impl Subsystem {
     /// Every subsystem.
-    pub const ALL: [Subsystem; 6] = [
+    pub const ALL: [Subsystem; 8] = [
         Subsystem::ArkoorSend,
         Subsystem::ArkoorReceive,
         Subsystem::Board,
         Subsystem::Refresh,
         Subsystem::Offboard,
         Subsystem::SendOnchain,
+        Subsystem::LightningSend,
+        Subsystem::LightningReceive,
     ];
 
     /// The name of the subsystem in the API.
@@ -83,14 +89,16 @@ impl Subsystem {
             Subsystem::Board => "bark.board",
             Subsystem::Refresh => "bark.round",
             Subsystem::Offboard | Subsystem::SendOnchain => "bark.offboard",
+            Subsystem::LightningSend => "bark.lightning_send",
+            Subsystem::LightningReceive => "bark.lightning_receive",
         }
     }
 
     /// The kind of movement within the subsystem, as the API names it.
     pub fn kind(self) -> &'static str {
         match self {
-            Subsystem::ArkoorSend => "send",
-            Subsystem::ArkoorReceive => "receive",
+            Subsystem::ArkoorSend | Subsystem::LightningSend => "send",
+            Subsystem::ArkoorReceive | Subsystem::LightningReceive => "receive",
             Subsystem::Board => "board",
             Subsystem::Refresh => "refresh",
             Subsystem::Offboard => "offboard",

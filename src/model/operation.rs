@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use ark_lib::lightning::PaymentHash;
 use bitcoin::hex::DisplayHex;
 use serde::{Deserialize, Serialize};
 
@@ -13,6 +14,16 @@ impl OperationId {
     /// A new random id of 128 bits.
     pub fn random() -> OperationId {
         OperationId(rand::random::<[u8; 16]>().to_lower_hex_string())
+    }
+
+    /// The id of the payment of the invoice with this payment hash.
+    pub fn lightning_send(hash: PaymentHash) -> OperationId {
+        OperationId(format!("ln_pay.{hash}"))
+    }
+
+    /// The id of the claim of the payment to the wallet with this payment hash.
+    pub fn lightning_receive(hash: PaymentHash) -> OperationId {
+        OperationId(format!("ln_recv.{hash}"))
     }
 
     /// The id as text.
@@ -44,6 +55,10 @@ pub enum OperationKind {
     Round,
     /// Pays on chain out of VTXOs.
     Offboard,
+    /// Pays a Lightning invoice.
+    LightningSend,
+    /// Claims a Lightning payment to the wallet.
+    LightningReceive,
 }
 
 impl OperationKind {
@@ -54,6 +69,8 @@ impl OperationKind {
             OperationKind::ArkoorSend => "arkoor_send",
             OperationKind::Round => "round",
             OperationKind::Offboard => "offboard",
+            OperationKind::LightningSend => "lightning_send",
+            OperationKind::LightningReceive => "lightning_receive",
         }
     }
 
@@ -64,6 +81,8 @@ impl OperationKind {
             "arkoor_send" => OperationKind::ArkoorSend,
             "round" => OperationKind::Round,
             "offboard" => OperationKind::Offboard,
+            "lightning_send" => OperationKind::LightningSend,
+            "lightning_receive" => OperationKind::LightningReceive,
             _ => return None,
         })
     }

@@ -106,6 +106,8 @@ impl Wallet {
                 OperationKind::ArkoorSend => Some(&mut balance.pending_arkoor_send),
                 OperationKind::Round => Some(&mut balance.pending_in_round),
                 OperationKind::Offboard => Some(&mut balance.pending_offboard),
+                OperationKind::LightningSend => Some(&mut balance.pending_lightning_send),
+                OperationKind::LightningReceive => Some(&mut balance.claimable_lightning_receive),
             },
             VtxoState::Spent => None,
             VtxoState::Exited | VtxoState::Locked(None) => Some(&mut balance.pending_exit),

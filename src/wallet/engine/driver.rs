@@ -134,6 +134,7 @@ enum Then {
     Continue,
     AwaitBlock,
     AwaitRound(Duration),
+    AwaitNudge(Duration),
     End,
 }
 
@@ -151,7 +152,7 @@ impl<F: Flow> Driver<F> {
     async fn run(mut self, wake_at: Option<i64>) {
         let mut tips = self.wallet.chain.subscribe_tips();
         let mut rounds = self.wallet.round_events.subscribe();
-        let mut nudges = self.wallet.operations.nudges();
+        let mut nudges = self.reports.nudges.clone();
         if let Some(wake_at) = wake_at {
             self.rest(clock::until(wake_at), &mut nudges).await;
         }
@@ -186,6 +187,14 @@ impl<F: Flow> Driver<F> {
                         () = tokio::time::sleep(at_most) => {}
                     }
                 }
+                Ok(Then::AwaitNudge(at_most)) => {
+                    self.reports.rested.send_replace(*nudges.borrow());
+                    tokio::select! {
+                        _ = tips.changed() => {}
+                        _ = nudges.changed() => {}
+                        () = tokio::time::sleep(at_most) => {}
+                    }
+                }
                 Ok(Then::End) => break,
                 Err(error) => self.back_off(&error, &mut nudges).await,
             }
@@ -209,6 +218,10 @@ impl<F: Flow> Driver<F> {
             Step::AwaitRound(at_most) => {
                 self.recover().await;
                 Ok(Then::AwaitRound(at_most))
+            }
+            Step::AwaitNudge(at_most) => {
+                self.recover().await;
+                Ok(Then::AwaitNudge(at_most))
             }
         }
     }

@@ -94,6 +94,8 @@ pub(in crate::wallet) enum Step<F> {
     AwaitBlock,
     /// Wait for a round event or a block, at most this long.
     AwaitRound(Duration),
+    /// Wait for a nudge or a block, at most this long.
+    AwaitNudge(Duration),
 }
 
 /// What follows a commit.

@@ -28,21 +28,31 @@ pub(in crate::wallet) enum Progress {
 
 struct Running {
     kind: OperationKind,
+    progress: watch::Receiver<Progress>,
+    /// Counts the nudges.
+    nudges: watch::Sender<u64>,
     /// The last nudge after which it waits again.
     rested: watch::Receiver<u64>,
 }
 
-/// The channels through which a driver reports.
+impl Running {
+    /// Wakes the operation; returns the number of this nudge.
+    fn nudge(&self) -> u64 {
+        self.nudges.send_modify(|nudge| *nudge += 1);
+        *self.nudges.borrow()
+    }
+}
+
+/// The channels between a driver and the rest of the wallet.
 pub(super) struct Reports {
     pub(super) progress: watch::Sender<Progress>,
+    pub(super) nudges: watch::Receiver<u64>,
     pub(super) rested: watch::Sender<u64>,
 }
 
 /// The running operations of one wallet.
 pub(in crate::wallet) struct Registry {
     running: Mutex<HashMap<OperationId, Running>>,
-    /// Counts the nudges.
-    nudges: watch::Sender<u64>,
     pub(super) tasks: TaskTracker,
     pub(super) stopped: CancellationToken,
 }
@@ -51,7 +61,6 @@ impl Registry {
     pub(in crate::wallet) fn new() -> Registry {
         Registry {
             running: Mutex::new(HashMap::new()),
-            nudges: watch::Sender::new(0),
             tasks: TaskTracker::new(),
             stopped: CancellationToken::new(),
         }
@@ -67,14 +76,18 @@ impl Registry {
         if running.contains_key(id) {
             return None;
         }
+        let nudges = watch::Sender::new(0);
         let reports = Reports {
             progress: watch::Sender::new(Progress::Working),
+            nudges: nudges.subscribe(),
             rested: watch::Sender::new(0),
         };
         running.insert(
             id.clone(),
             Running {
                 kind,
+                progress: reports.progress.subscribe(),
+                nudges,
                 rested: reports.rested.subscribe(),
             },
         );
@@ -90,24 +103,34 @@ impl Registry {
         self.running().get(id).map(|running| running.kind)
     }
 
+    /// The progress of a running operation; `None` when it does not run.
+    pub(in crate::wallet) fn progress(
+        &self,
+        id: &OperationId,
+    ) -> Option<watch::Receiver<Progress>> {
+        let running = self.running();
+        running.get(id).map(|running| running.progress.clone())
+    }
+
+    /// Wakes a sleeping operation, whatever its back-off.
+    pub(in crate::wallet) fn nudge(&self, id: &OperationId) {
+        if let Some(running) = self.running().get(id) {
+            running.nudge();
+        }
+    }
+
     /// Wakes every sleeping operation, whatever its back-off, and waits until each one waits again, at most for `patience`.
     pub(in crate::wallet) async fn nudge_all(&self, patience: Duration) {
-        self.nudges.send_modify(|nudge| *nudge += 1);
-        let nudge = *self.nudges.borrow();
         let rests: Vec<_> = self
             .running()
             .values()
-            .map(|running| running.rested.clone())
+            .map(|running| (running.nudge(), running.rested.clone()))
             .collect();
-        let all = rests.into_iter().map(|mut rested| async move {
+        let all = rests.into_iter().map(|(nudge, mut rested)| async move {
             // The sender of an operation that has ended is gone: it counts as waiting.
             let _ = rested.wait_for(|rested| *rested >= nudge).await;
         });
         let _ = tokio::time::timeout(patience, futures::future::join_all(all)).await;
-    }
-
-    pub(super) fn nudges(&self) -> watch::Receiver<u64> {
-        self.nudges.subscribe()
     }
 
     /// Stops all drivers, and waits until they have stopped.

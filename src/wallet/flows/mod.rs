@@ -2,6 +2,7 @@
 //! handed to the flow of its kind.
 
 pub(in crate::wallet) mod board;
+pub(in crate::wallet) mod lightning;
 pub(in crate::wallet) mod offboard;
 pub(in crate::wallet) mod refresh;
 pub(in crate::wallet) mod send;
@@ -9,6 +10,8 @@ pub(in crate::wallet) mod send;
 use std::sync::Arc;
 
 use self::board::Board;
+use self::lightning::pay::LightningSend;
+use self::lightning::receive::LightningReceive;
 use self::offboard::Offboard;
 use self::refresh::Round;
 use self::send::ArkoorSend;
@@ -66,6 +69,8 @@ impl Wallet {
             OperationKind::ArkoorSend => resume::<ArkoorSend>(self, row),
             OperationKind::Round => resume::<Round>(self, row),
             OperationKind::Offboard => resume::<Offboard>(self, row),
+            OperationKind::LightningSend => resume::<LightningSend>(self, row),
+            OperationKind::LightningReceive => resume::<LightningReceive>(self, row),
         }
     }
 }

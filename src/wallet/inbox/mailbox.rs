@@ -1,13 +1,14 @@
 //! The mailbox protocol: the wallet reads or follows its mailbox and processes each message (docs/protocol.md §4.4).
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use futures::{Stream, StreamExt};
 
 use super::receive::{self, Validated};
 use crate::ark::{self, MailboxMessage, Payload};
+use crate::model::OperationId;
 use crate::store::mailbox;
+use crate::wallet::flows::lightning::{pay, receive as receive_lightning};
 use crate::wallet::{CommitPoint, Result, Wallet};
 
 impl Wallet {
@@ -76,6 +77,7 @@ impl Wallet {
         let server = self.server_keys()?;
         let checkpoint = message.checkpoint;
         let (mut received, mut reported_round) = (Validated::default(), None);
+        let (mut accepted, mut finished) = (None, None);
         match message.payload {
             Payload::Arkoor(encoded) => {
                 let vtxos = receive::decode(encoded, checkpoint);
@@ -84,6 +86,8 @@ impl Wallet {
             Payload::RoundCompleted(hash) => {
                 reported_round = self.examine_reported_round(hash).await?;
             }
+            Payload::LightningReceiveAccepted(hash) => accepted = Some(hash),
+            Payload::LightningSendFinished { hash, preimage } => finished = Some((hash, preimage)),
             Payload::Other => {
                 tracing::info!(
                     checkpoint,
@@ -92,22 +96,30 @@ impl Wallet {
             }
         }
         let recorder = self.recorder(server);
-        let taken_up = self
+        let (refresh, claim) = self
             .commit(CommitPoint::ReceiveStored, move |tx| {
                 recorder.quarantine(tx, &received.undecided)?;
                 recorder.record(tx, &received.accepted)?;
                 if !mailbox::advance_cursor(tx, checkpoint)? {
                     tracing::debug!(checkpoint, "the mailbox repeated a message");
                 }
-                let settled =
+                if let Some((hash, Some(preimage))) = finished {
+                    pay::note_preimage(tx, hash, preimage)?;
+                }
+                let claim = accepted.map(|hash| receive_lightning::accept(tx, hash));
+                let refresh =
                     reported_round.map(|round| round.settle(tx, &recorder.keys, recorder.key_gap));
-                Ok(settled.transpose()?.flatten())
+                Ok((refresh.transpose()?.flatten(), claim.transpose()?.flatten()))
             })
             .await?;
-        if let Some(refresh) = taken_up {
-            self.take_up(refresh).await?;
+        for begun in [refresh, claim].into_iter().flatten() {
+            self.take_up(begun.clone()).await?;
             // It may be driven already, and sleep until its next try.
-            self.operations.nudge_all(Duration::ZERO).await;
+            self.operations.nudge(&begun);
+        }
+        if let Some((hash, _)) = finished {
+            // Without a preimage the message is only a reason to ask the server: it is sent once per payment hash, not once per try.
+            self.operations.nudge(&OperationId::lightning_send(hash));
         }
         self.vtxos_arrived.notify_one();
         Ok(())

@@ -1,0 +1,1 @@
+//! The calls about Lightning payments (docs/protocol.md §4.6, §4.7).
