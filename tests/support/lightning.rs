@@ -78,6 +78,13 @@ impl World {
         changed.expect("an invoice of the world");
     }
 
+    /// What happens to payments of an invoice of the world.
+    pub fn outcome(&self, hash: &str) -> Outcome {
+        let invoice = self.lightning().world_invoice(parsed(hash));
+        let invoice = invoice.expect("the network answers");
+        invoice.expect("it is the world's").outcome
+    }
+
     /// Waits until the world holds a payment.
     pub async fn wait_until_held(&self, hash: &str) {
         eventually("the world holds the payment", async || {

@@ -17,7 +17,7 @@ mod world;
 pub use books::{Books, assert_balanced};
 pub use daemon::{Daemon, creation, program};
 pub use http::Reply;
-pub use lightning::{FAIL, Issued, SETTLE, hash_of};
+pub use lightning::{FAIL, SETTLE, hash_of};
 pub use money::{assert_conserved, assert_history_adds_up};
 pub use published::{Sent, complaints};
 pub use rounds::{charging_rounds_of, rounds_of};
