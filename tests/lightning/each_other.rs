@@ -1,10 +1,15 @@
 //! Payments in every direction that succeed.
 
+use std::time::Duration;
+
 use arkwalletd_sandbox::ark::{Params, charging_fees};
 use serde_json::json;
 
 use super::{assert_paid, assert_received, pay};
 use crate::support::{Daemon, SETTLE, World, assert_balanced, assert_conserved, hash_of};
+
+/// In which a payment is claimed after the server has accepted it.
+const SECOND: Duration = Duration::from_secs(1);
 
 #[tokio::test]
 async fn two_wallets_and_the_world_pay_each_other() {
@@ -62,6 +67,8 @@ async fn two_wallets_and_the_world_pay_each_other() {
     world.pays(&invoice).await;
     let received = assert_received(&bob, &hash_of(&invoice)).await;
     assert_eq!(received["effective_balance_sat"], 7_000);
+    let claim = world.claim_time(&hash_of(&invoice));
+    assert!(claim.is_some_and(|time| time < SECOND), "{claim:?}");
 
     alice
         .wait_for_spendable(60_000 - 5_000 + 2_000 - 4_000 - 1_500)

@@ -149,6 +149,12 @@ impl World {
         hold.expect("an invoice of a wallet").status
     }
 
+    /// How long a wallet took to reveal the preimage after the Ark server had accepted the payment, by the server's clock.
+    pub fn claim_time(&self, hash: &str) -> Option<Duration> {
+        let time = self.sandbox.ark.claim_time(parsed(hash));
+        time.expect("the server answers")
+    }
+
     /// The Ark server does what is due: notices payments, settles, and ends what took too long.
     pub async fn lightning_jobs(&self) {
         let jobs = self.sandbox.ark.run_lightning_jobs().await;
