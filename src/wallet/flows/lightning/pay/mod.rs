@@ -1,5 +1,7 @@
 //! The states and steps of the flow.
 
+mod resolve;
+
 use ark_lib::lightning::{PaymentHash, Preimage};
 use serde::{Deserialize, Serialize};
 
@@ -7,6 +9,8 @@ use crate::model::{OperationId, OperationKind};
 use crate::store::WriteTx;
 use crate::wallet::engine::{Flow, Step, Tries};
 use crate::wallet::{Error, Result, Wallet};
+
+pub(in crate::wallet) use resolve::Payable;
 
 /// How far a payment is.
 #[derive(Clone, Debug, Serialize, Deserialize)]
