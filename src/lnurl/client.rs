@@ -198,7 +198,7 @@ mod tests {
     async fn a_redirect_goes_nowhere_that_the_first_request_may_not_go() {
         for (target, code) in [
             ("https://10.0.0.1/x", "lnurl_address_forbidden"),
-            ("http://10.0.0.1/x", "invalid_lnurl"),
+            ("http://10.0.0.1/x", "lnurl_address_forbidden"),
             ("http://example.com/x", "invalid_lnurl"),
             ("file:///etc/passwd", "invalid_lnurl"),
         ] {

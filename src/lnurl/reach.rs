@@ -36,18 +36,21 @@ impl Reach {
         if !url.username().is_empty() || url.password().is_some() {
             return Err(Error::InvalidUrl("it contains a user name or password"));
         }
-        let forbidden = || Err(Error::Forbidden(host.to_string()));
-        match url.scheme() {
-            "https" => {}
-            "http" if is_loopback(&host) => {}
-            "http" => return Err(Error::InvalidUrl("it does not begin with https://")),
-            _ => return Err(Error::InvalidUrl("it is neither http nor https")),
+        let is_local = is_loopback(&host);
+        let is_allowed = match host {
+            _ if is_local => self == Reach::PublicAndLoopback,
+            Host::Ipv4(ip) => self.allows(ip.into()),
+            Host::Ipv6(ip) => self.allows(ip.into()),
+            Host::Domain(_) => true,
+        };
+        if !is_allowed {
+            return Err(Error::Forbidden(host.to_string()));
         }
-        match host {
-            _ if is_loopback(&host) && self == Reach::Public => forbidden(),
-            Host::Ipv4(ip) if !self.allows(ip.into()) => forbidden(),
-            Host::Ipv6(ip) if !self.allows(ip.into()) => forbidden(),
-            _ => Ok(()),
+        match url.scheme() {
+            "https" => Ok(()),
+            "http" if is_local => Ok(()),
+            "http" => Err(Error::InvalidUrl("it does not begin with https://")),
+            _ => Err(Error::InvalidUrl("it is neither http nor https")),
         }
     }
 
@@ -215,7 +218,7 @@ mod tests {
     fn urls_without_tls_and_with_passwords_are_refused() {
         for url in [
             "http://example.com/x",
-            "http://10.0.0.1/x",
+            "http://8.8.8.8/x",
             "ftp://example.com/x",
             "https://user@example.com/x",
             "https://:pass@example.com/x",
