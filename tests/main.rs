@@ -10,6 +10,7 @@ mod chain_faults;
 mod connection;
 mod contract;
 mod crash;
+mod destinations;
 mod disconnect;
 mod disk;
 mod docs;

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::{ark, chain, store};
+use crate::{ark, chain, lnurl, store};
 
 /// A result of a wallet call.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -176,6 +176,12 @@ impl From<ark::Error> for Error {
             | ark::Error::TooLarge(_)
             | ark::Error::Malformed(_) => Error::unavailable("server_unavailable", message),
         }
+    }
+}
+
+impl From<lnurl::Error> for Error {
+    fn from(error: lnurl::Error) -> Error {
+        Error::bad_request(error.code(), error.to_string())
     }
 }
 

@@ -5,6 +5,7 @@
 
 mod account;
 mod coins;
+mod destination;
 mod engine;
 mod error;
 mod flows;
@@ -22,6 +23,7 @@ use bitcoin_ext::BlockDelta;
 use crate::ark::Server;
 use crate::chain::ChainSource;
 use crate::config::FeeCeilings;
+use crate::lnurl;
 use crate::onchain::OnchainWallet;
 use crate::store::Store;
 
@@ -54,6 +56,8 @@ pub struct Wallet {
     server: Server,
     chain: ChainSource,
     onchain: OnchainWallet,
+    /// Asks the servers of Lightning addresses and LNURLs for invoices.
+    lnurl: lnurl::Client,
     settings: Settings,
     operations: engine::Registry,
     balance_cache: account::balance::BalanceCache,

@@ -2,12 +2,25 @@
 
 use ark_lib::lightning::{Invoice, PaymentHash};
 use axum::http::StatusCode;
+use bitcoin::Amount;
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::http::error::ApiError;
 use crate::http::extract::Json;
-use crate::wallet::{Payment, PaymentOutcome, PaymentState};
+use crate::wallet::{Payment, PaymentOutcome, PaymentState, PaymentTerms};
+
+/// The terms of a request to pay over Lightning.
+pub(in crate::http) fn payment_terms(
+    retry_for_secs: Option<u64>,
+    max_fee_sat: Option<u64>,
+) -> PaymentTerms {
+    PaymentTerms {
+        // The server caps it.
+        retry_for: retry_for_secs.map(|secs| u32::try_from(secs).unwrap_or(u32::MAX)),
+        max_fee: max_fee_sat.map(Amount::from_sat),
+    }
+}
 
 /// The answer to a request to pay over Lightning.
 #[derive(Serialize, ToSchema)]

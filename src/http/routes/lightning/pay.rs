@@ -2,7 +2,6 @@
 
 use axum::extract::State;
 use axum::http::StatusCode;
-use bitcoin::Amount;
 use serde::Deserialize;
 use utoipa::ToSchema;
 
@@ -12,8 +11,7 @@ use crate::http::extract::{AmountSat, Json, detached};
 use crate::http::schema::error::{
     BadRequestError, ConflictError, NeedsWallet, ServiceUnavailableError,
 };
-use crate::http::schema::lightning_send::{LightningPayResponse, payment_answer};
-use crate::wallet::PaymentTerms;
+use crate::http::schema::lightning_send::{LightningPayResponse, payment_answer, payment_terms};
 
 #[derive(Deserialize, ToSchema)]
 pub(super) struct LightningPayRequest {
@@ -48,17 +46,12 @@ pub(super) async fn pay(
 ) -> Result<(StatusCode, Json<LightningPayResponse>), ApiError> {
     let wallet = app.wallet()?;
     let amount = request.amount_sat.map(AmountSat::check).transpose()?;
-    let terms = PaymentTerms {
-        retry_for: request
-            .retry_for_secs
-            .map(|secs| u32::try_from(secs).unwrap_or(u32::MAX)),
-        max_fee: request.max_fee_sat.map(Amount::from_sat),
-    };
+    let terms = payment_terms(request.retry_for_secs, request.max_fee_sat);
     let outcome = detached(async move {
-        let payable = wallet
-            .resolve(&request.destination, amount, request.comment)
-            .await?;
-        wallet.pay_lightning(payable, terms).await
+        let comment = request.comment.as_deref();
+        wallet
+            .pay(&request.destination, amount, comment, terms)
+            .await
     })
     .await?;
     Ok(payment_answer(&outcome))

@@ -1,4 +1,4 @@
-//! `POST /wallet/send`: pay an Ark address.
+//! `POST /wallet/send`: pay an Ark address, or somebody over Lightning.
 
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -11,22 +11,21 @@ use crate::http::extract::{AmountSat, Json, detached};
 use crate::http::schema::error::{
     BadRequestError, ConflictError, NeedsWallet, ServiceUnavailableError,
 };
+use crate::http::schema::lightning_send::payment_terms;
 use crate::wallet;
 
 #[derive(Deserialize, ToSchema)]
 pub(super) struct SendRequest {
-    /// The payee: an Ark address.
+    /// The payee: an Ark address, or an invoice, an offer, a Lightning address or an LNURL.
     destination: String,
     /// The amount in satoshis; required unless the destination contains it.
     amount_sat: Option<AmountSat>,
     /// A message to the payee, where the destination supports one.
     comment: Option<String>,
     /// How long the server retries a Lightning payment, in seconds.
-    #[expect(
-        dead_code,
-        reason = "part of the published schema; Lightning payments are not built yet"
-    )]
     retry_for_secs: Option<u64>,
+    /// The highest fee of a Lightning payment, in satoshis; the operator's ceiling holds besides.
+    max_fee_sat: Option<u64>,
 }
 
 #[derive(Serialize, ToSchema)]
@@ -35,11 +34,14 @@ pub(super) struct SendResponse {
     message: String,
     /// The id of its movement in the history.
     movement_id: u32,
+    /// The payment hash of a Lightning payment, hex.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    payment_hash: Option<String>,
 }
 
 /// Send a payment
 ///
-/// Answers when the payment is done. If that takes longer than 20 seconds the answer is 202: the payment is stored and continues in
+/// Answers when the payment is done; a Lightning payment, when the Ark server pays it. If that takes longer than 20 seconds the answer is 202: the payment is stored and continues in
 /// the background, and must not be sent again. Its movement in the history shows the result.
 #[utoipa::path(post, path = "/wallet/send", operation_id = "send", tag = "wallet", request_body = SendRequest, responses(
     (status = 200, description = "The payment was sent", body = SendResponse),
@@ -58,6 +60,7 @@ pub(super) async fn send(
         amount: request.amount_sat.map(AmountSat::check).transpose()?,
         destination: request.destination,
         comment: request.comment,
+        terms: payment_terms(request.retry_for_secs, request.max_fee_sat),
     };
     let outcome = detached(async move { wallet.send(request).await }).await?;
     let (status, message) = if outcome.finished {
@@ -73,6 +76,7 @@ pub(super) async fn send(
         Json(SendResponse {
             message: message.to_owned(),
             movement_id: outcome.movement.0,
+            payment_hash: outcome.payment_hash.map(|hash| hash.to_string()),
         }),
     ))
 }

@@ -12,7 +12,6 @@
 //! | Deliver | upload the new chains, post the VTXOs to the payee's mailbox | the movement successful |
 
 mod deliver;
-mod destination;
 mod sign;
 mod start;
 

@@ -4,21 +4,23 @@
 use std::sync::Arc;
 
 use ark_lib::Address;
+use ark_lib::lightning::PaymentHash;
 use bitcoin::Amount;
 
 use super::ArkoorSend;
-use super::destination::{Destination, check_payable, parse};
 use crate::model::{
     MovementId, MovementStatus, NewMovement, OperationId, PaymentMethod, Subsystem, Transfer,
 };
 use crate::store::{WriteTx, movement, vtxo};
 use crate::wallet::account::keys::{self, WalletKeys};
 use crate::wallet::coins::select::{self, Limits};
+use crate::wallet::destination::{Destination, LightningDestination};
 use crate::wallet::engine::encoding::{Encoded, Sats};
 use crate::wallet::engine::steps::arkoor::{ArkoorSpend, Signing};
 use crate::wallet::engine::steps::end::{movement_of, signed};
 use crate::wallet::engine::steps::refusal;
 use crate::wallet::engine::{self, Answer, clock};
+use crate::wallet::flows::lightning::pay::PaymentTerms;
 use crate::wallet::{CommitPoint, Error, PATIENCE, Result, Wallet};
 
 /// A payment as a caller asks for it.
@@ -30,6 +32,8 @@ pub struct SendRequest {
     pub amount: Option<Amount>,
     /// A comment to the payee, where the destination takes one.
     pub comment: Option<String>,
+    /// How it is paid over Lightning.
+    pub terms: PaymentTerms,
 }
 
 /// A payment that was accepted.
@@ -37,7 +41,9 @@ pub struct SendRequest {
 pub struct SendOutcome {
     /// Its movement.
     pub movement: MovementId,
-    /// Whether the payee has it. Otherwise the payment is stored and continues by itself: it must not be repeated.
+    /// The payment hash of a Lightning payment.
+    pub payment_hash: Option<PaymentHash>,
+    /// Whether the payee has it, or the Ark server pays it over Lightning. Otherwise the payment is stored and continues by itself: it must not be repeated.
     pub finished: bool,
 }
 
@@ -47,33 +53,41 @@ impl Wallet {
     /// # Errors
     /// What is wrong with the request, or why the payment failed; then nothing was paid.
     pub async fn send(self: &Arc<Wallet>, request: SendRequest) -> Result<SendOutcome> {
-        match parse(&request.destination)? {
+        let payee = self.read_destination(&request.destination, request.amount)?;
+        match payee.destination {
             Destination::Ark(address) => {
                 if request.comment.is_some() {
-                    return Err(Error::bad_request(
-                        "comment_not_supported",
-                        "an Ark payment carries no comment; leave it out",
-                    ));
+                    tracing::debug!("an Ark payment carries no comment; it is left out");
                 }
-                let amount = request.amount.ok_or_else(|| {
+                let amount = payee.amount.ok_or_else(|| {
                     Error::bad_request(
                         "missing_amount",
                         "an Ark address does not name an amount; set amount_sat",
                     )
                 })?;
-                let server = self.server_keys()?;
-                check_payable(&address, self.network, &server)?;
                 refusal::without_refused(|| self.send_arkoor(&address, amount)).await
             }
-            Destination::Lightning => Err(Error::not_supported(
-                "lightning_not_supported",
-                "Lightning payments are not supported yet; ask the payee for an Ark address",
-            )),
-            Destination::Bitcoin => Err(Error::bad_request(
+            Destination::Lightning(to) => self.send_lightning(to, payee.amount, &request).await,
+            Destination::Bitcoin(_) => Err(Error::bad_request(
                 "onchain_destination",
-                "this is an on-chain address; pay it from the on-chain wallet with POST /api/v1/onchain/send",
+                "this is an on-chain address; pay it from the on-chain wallet with POST /api/v1/onchain/send, or out of VTXOs with POST /api/v1/wallet/send-onchain",
             )),
         }
+    }
+
+    async fn send_lightning(
+        self: &Arc<Wallet>,
+        to: LightningDestination,
+        amount: Option<Amount>,
+        request: &SendRequest,
+    ) -> Result<SendOutcome> {
+        let payable = self.resolve(to, amount, request.comment.as_deref()).await?;
+        let outcome = self.pay_lightning(payable, request.terms).await?;
+        Ok(SendOutcome {
+            movement: outcome.movement,
+            payment_hash: Some(outcome.payment_hash),
+            finished: outcome.begun,
+        })
     }
 
     async fn send_arkoor(self: &Arc<Wallet>, to: &Address, amount: Amount) -> Result<SendOutcome> {
@@ -100,6 +114,7 @@ impl Wallet {
         let answer = engine::answer(progress, PATIENCE).await?;
         Ok(SendOutcome {
             movement,
+            payment_hash: None,
             finished: answer == Answer::Complete,
         })
     }

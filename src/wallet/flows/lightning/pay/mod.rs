@@ -43,8 +43,9 @@ use crate::wallet::engine::{Flow, Step, Tries};
 use crate::wallet::{Result, Wallet};
 
 pub use outcome::{Payment, PaymentOutcome, PaymentState};
-pub use resolve::Payable;
 pub use start::PaymentTerms;
+
+pub(in crate::wallet) use resolve::Payable;
 
 /// How far a payment is.
 #[derive(Clone, Debug, Serialize, Deserialize)]

@@ -21,6 +21,7 @@ use crate::wallet::account::ceiling::{ABOVE_CEILING, Charge, check_fee};
 use crate::wallet::account::fees::sum;
 use crate::wallet::account::keys::{self, WalletKeys};
 use crate::wallet::coins::select::{self, Limits, MAX_INPUTS};
+use crate::wallet::destination::Destination;
 use crate::wallet::engine::encoding::{Encoded, Sats};
 use crate::wallet::engine::steps::arkoor::{ArkoorSpend, Signing};
 use crate::wallet::engine::steps::end::signed;
@@ -44,12 +45,32 @@ const MOST_LOOKS: usize = 100;
 const OVERTAKEN: &str = "operation_exists";
 
 impl Wallet {
+    /// Pays somebody over Lightning: gets an invoice over the amount, and pays it as [`pay_lightning`](Self::pay_lightning) does.
+    ///
+    /// # Errors
+    /// What is wrong with the destination, the amount or the comment; those of the payment. Nothing was paid.
+    pub async fn pay(
+        self: &Arc<Wallet>,
+        destination: &str,
+        amount: Option<Amount>,
+        comment: Option<&str>,
+        terms: PaymentTerms,
+    ) -> Result<PaymentOutcome> {
+        let payee = self.read_destination(destination, amount)?;
+        let Destination::Lightning(to) = payee.destination else {
+            let message = "this is no Lightning destination; pay it with POST /api/v1/wallet/send";
+            return Err(Error::bad_request("invalid_destination", message));
+        };
+        let payable = self.resolve(to, payee.amount, comment).await?;
+        self.pay_lightning(payable, terms).await
+    }
+
     /// Pays an invoice. Returns when the server pays it, or after a while when the payment continues by itself. An invoice that is
     /// being paid is followed, and one that is paid is not paid again: both answer with the outcome.
     ///
     /// # Errors
     /// `invoice_expired`, `amount_differs`, `insufficient_funds`, `fee_above_ceiling`; why the payment failed: then nothing was paid.
-    pub async fn pay_lightning(
+    pub(in crate::wallet) async fn pay_lightning(
         self: &Arc<Wallet>,
         payable: Payable,
         terms: PaymentTerms,
