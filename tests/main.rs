@@ -19,6 +19,7 @@ mod fees;
 mod hostile;
 mod large_requests;
 mod lifecycle;
+mod lightning_receive;
 mod lists;
 mod load;
 mod mailbox;

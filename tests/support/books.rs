@@ -156,9 +156,12 @@ pub async fn assert_balanced(world: &World, daemons: &[&Daemon], payees: &[Strin
     let payees: Vec<ScriptBuf> = payees.iter().map(|payee| script_of(payee)).collect();
     let (paid_out, miner_fees) = (books.paid_out(&payees), books.miner_fees());
     let found = onchain + offchain + paid_out + miner_fees + server_fees;
+    let lightning = world.sandbox.ark.lightning_ledger();
+    let lightning = lightning.expect("the server has a ledger").network;
+    let from_world = (lightning.received_msat - lightning.sent_msat) / 1_000;
     assert_eq!(
-        books.given(),
-        found,
+        books.given().checked_add_signed(from_world),
+        Some(found),
         "on chain {onchain}, off chain {offchain}, paid out {paid_out}, miner fees {miner_fees}, server fees {server_fees}"
     );
 }

@@ -1,1 +1,5 @@
-//! The calls about Lightning payments (docs/protocol.md §4.6, §4.7).
+//! The Lightning calls (docs/protocol.md §31.6).
+
+mod receive;
+
+pub use receive::{AntiDosProof, InvoiceOrder, ReceiveStatus};

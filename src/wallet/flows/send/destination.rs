@@ -66,7 +66,7 @@ pub(super) fn parse(destination: &str) -> Result<Destination> {
 
 /// Refuses addresses of another network or server, of a kind that cannot be paid out of round, and those that leave no
 /// way to reach the payee. An address without any delivery is fine: its owner chose to look for the coins elsewhere.
-pub(super) fn check_payable(
+pub(in crate::wallet::flows) fn check_payable(
     address: &Address,
     network: Network,
     server: &PinnedKeys,

@@ -24,6 +24,7 @@ use crate::wallet::engine::steps::arkoor::Signing;
 use crate::wallet::engine::{Flow, Step, Tries};
 use crate::wallet::{Result, Wallet};
 
+pub(in crate::wallet::flows) use destination::check_payable;
 pub use start::SendRequest;
 
 /// How far a payment is.
