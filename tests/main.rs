@@ -22,6 +22,7 @@ mod large_requests;
 mod lifecycle;
 mod lightning;
 mod lightning_pay;
+mod lightning_receive;
 mod lists;
 mod load;
 mod mailbox;

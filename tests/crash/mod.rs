@@ -11,6 +11,7 @@
 
 mod aborts;
 mod boards;
+mod lightning_receive;
 mod matrix;
 mod offboards;
 mod onchain;
@@ -91,6 +92,9 @@ stories! {
         Offboard: offboards::offboard, killed_while_offboarding;
         OffboardSessionLost: offboards::offboard_session_lost, killed_while_an_offboard_session_is_lost;
         PayOnchain: onchain::pay_onchain, killed_while_paying_from_the_onchain_wallet;
+        LightningReceive: lightning_receive::receive, killed_while_receiving_over_lightning;
+        LightningForward: lightning_receive::forward, killed_while_forwarding_a_lightning_payment;
+        LightningNoticed: lightning_receive::notice, killed_while_the_poll_finds_a_lightning_payment;
     }
     without_effect {
         PayUploadRefused: aborts::pay_upload_refused, killed_when_the_inputs_of_a_payment_are_refused;
@@ -102,6 +106,8 @@ stories! {
         DelegateForgotten: aborts::delegate_forgotten, killed_when_a_delegated_refresh_is_forgotten;
         RoundDoubleSpent: aborts::round_double_spent, killed_when_a_round_is_double_spent;
         BoardExpired: aborts::board_expired, killed_when_a_board_is_written_off;
+        LightningCanceled: lightning_receive::cancel, killed_when_an_invoice_is_canceled;
+        LightningGivenUp: lightning_receive::give_up, killed_when_a_lightning_payment_is_given_up;
     }
 }
 
@@ -170,6 +176,16 @@ fn stories(point: CommitPoint) -> &'static [Story] {
         | CommitPoint::LightningSendRevoked
         | CommitPoint::LightningSendReturned => &[],
         CommitPoint::OnchainPaid => &[Story::PayOnchain],
+        CommitPoint::LightningReceiveInvoiced
+        | CommitPoint::LightningReceiveRevealing
+        | CommitPoint::LightningReceiveClaimed => {
+            &[Story::LightningReceive, Story::LightningForward]
+        }
+        CommitPoint::LightningReceiveRegistered => &[Story::LightningReceive],
+        CommitPoint::LightningReceiveDelivered => &[Story::LightningForward],
+        CommitPoint::LightningReceiveNoticed => &[Story::LightningNoticed],
+        CommitPoint::LightningReceiveCanceled => &[Story::LightningCanceled],
+        CommitPoint::LightningReceiveGivenUp => &[Story::LightningGivenUp],
     }
 }
 
