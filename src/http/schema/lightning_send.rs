@@ -67,7 +67,7 @@ pub(in crate::http) fn payment_answer(
 pub(in crate::http) struct LightningSendInfo {
     /// The payment hash, hex.
     payment_hash: String,
-    /// `unknown`, `inputs-locked`, `htlc-received`, `payment-initiated`, `revocable-htlcs` or `paid`.
+    /// `unknown`, `inputs-locked`, `htlc-received`, `payment-initiated`, `revocable-htlcs`, `revocation-stuck` or `paid`.
     state: &'static str,
     /// The invoice, if this wallet ever began to pay it.
     invoice: Option<String>,

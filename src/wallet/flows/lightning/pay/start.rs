@@ -146,8 +146,7 @@ fn check_same(payable: &Payable, amount: Amount) -> Result<()> {
         amount.to_sat(),
         payable.amount.to_sat()
     );
-    let hash = payable.invoice.payment_hash();
-    Err(Error::conflict("amount_differs", message).with_resources([hash]))
+    Err(Error::conflict("amount_differs", message))
 }
 
 fn check_not_expired(invoice: &Invoice) -> Result<()> {
