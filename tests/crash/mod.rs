@@ -11,6 +11,7 @@
 
 mod aborts;
 mod boards;
+mod lightning_pay;
 mod matrix;
 mod offboards;
 mod onchain;
@@ -91,6 +92,10 @@ stories! {
         Offboard: offboards::offboard, killed_while_offboarding;
         OffboardSessionLost: offboards::offboard_session_lost, killed_while_an_offboard_session_is_lost;
         PayOnchain: onchain::pay_onchain, killed_while_paying_from_the_onchain_wallet;
+        PayLightning: lightning_pay::pay, killed_while_paying_over_lightning;
+        PayLightningFailed: lightning_pay::pay_failed, killed_while_a_lightning_payment_comes_back;
+        PayLightningRefused: lightning_pay::pay_refused, killed_while_a_lightning_payment_is_refused;
+        PayLightningLost: lightning_pay::pay_lost, killed_while_the_server_forgets_a_lightning_payment;
     }
     without_effect {
         PayUploadRefused: aborts::pay_upload_refused, killed_when_the_inputs_of_a_payment_are_refused;
@@ -159,16 +164,17 @@ fn stories(point: CommitPoint) -> &'static [Story] {
         CommitPoint::LightningSendStarted
         | CommitPoint::LightningSendInputsRegistered
         | CommitPoint::LightningSendCosigned
-        | CommitPoint::LightningSendDoubted
-        | CommitPoint::LightningSendAborted
         | CommitPoint::LightningSendRegistered
         | CommitPoint::LightningSendInitiated
-        | CommitPoint::LightningSendLost
-        | CommitPoint::LightningSendFailed
+        | CommitPoint::LightningSendSettled => &[Story::PayLightning],
+        CommitPoint::LightningSendDoubted | CommitPoint::LightningSendAborted => {
+            &[Story::PayLightningRefused]
+        }
+        CommitPoint::LightningSendFailed
         | CommitPoint::LightningSendResumed
-        | CommitPoint::LightningSendSettled
         | CommitPoint::LightningSendRevoked
-        | CommitPoint::LightningSendReturned => &[],
+        | CommitPoint::LightningSendReturned => &[Story::PayLightningFailed],
+        CommitPoint::LightningSendLost => &[Story::PayLightningLost],
         CommitPoint::OnchainPaid => &[Story::PayOnchain],
     }
 }

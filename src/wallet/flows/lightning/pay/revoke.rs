@@ -27,7 +27,7 @@ pub(super) const FAILURES_BEFORE_STUCK: u32 = 3;
 const OVERDUE: u32 = 6;
 
 /// How long the payment is followed again after the server refused to give the HTLCs back already.
-const NOT_YET: Duration = Duration::from_secs(5);
+const NOT_YET: Duration = Duration::from_secs(2);
 
 /// What the server says while the payment can still succeed.
 const TOO_EARLY: [&str; 2] = ["not eligible", "already committed"];
@@ -191,6 +191,7 @@ pub(super) async fn register_returned(
     reason: String,
     tries: Tries,
 ) -> Result<Step<LightningSend>> {
+    wallet.vtxos_arrived.notify_one();
     let uploaded = match upload::upload_outputs(wallet, &returned).await {
         Ok(uploaded) => uploaded,
         // Whoever spends them uploads their chains again, and so does the next comparison with the server's copy.

@@ -115,7 +115,8 @@ async fn with_later_expiry(
     }
     let later = expiry(&*wallet.connected_info()?, wallet.chain.tip().await?.height)?;
     if later <= order.expiry {
-        let message = "the Ark server knows newer blocks than the chain backend; the payment waits for them";
+        let message =
+            "the Ark server knows newer blocks than the chain backend; the payment waits for them";
         return Err(Error::unavailable("chain_unavailable", message));
     }
     let order = Order {
