@@ -20,6 +20,7 @@ mod fees;
 mod hostile;
 mod large_requests;
 mod lifecycle;
+mod lightning_pay;
 mod lists;
 mod load;
 mod mailbox;

@@ -156,6 +156,19 @@ fn stories(point: CommitPoint) -> &'static [Story] {
         CommitPoint::OffboardDoubted => &[Story::SendOnchainRefused],
         CommitPoint::OffboardAborted => &[Story::SendOnchainRefused, Story::OffboardRefused],
         CommitPoint::OffboardSessionLost => &[Story::OffboardSessionLost],
+        CommitPoint::LightningSendStarted
+        | CommitPoint::LightningSendInputsRegistered
+        | CommitPoint::LightningSendCosigned
+        | CommitPoint::LightningSendDoubted
+        | CommitPoint::LightningSendAborted
+        | CommitPoint::LightningSendRegistered
+        | CommitPoint::LightningSendInitiated
+        | CommitPoint::LightningSendLost
+        | CommitPoint::LightningSendFailed
+        | CommitPoint::LightningSendResumed
+        | CommitPoint::LightningSendSettled
+        | CommitPoint::LightningSendRevoked
+        | CommitPoint::LightningSendReturned => &[],
         CommitPoint::OnchainPaid => &[Story::PayOnchain],
     }
 }

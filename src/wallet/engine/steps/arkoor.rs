@@ -21,15 +21,12 @@
 use std::time::Duration;
 
 use ark_lib::arkoor::ArkoorDestination;
-use ark_lib::arkoor::package::{ArkoorPackageBuilder, ArkoorPackageCosignResponse};
-use ark_lib::arkoor::state::UserGeneratedNonces;
-use ark_lib::vtxo::Full;
-use ark_lib::{Vtxo, VtxoId, VtxoPolicy};
+use ark_lib::{VtxoId, VtxoPolicy};
 use bitcoin::Amount;
-use bitcoin::secp256k1::Keypair;
 use serde::{Deserialize, Serialize};
 use server_rpc::protos::VtxoSpendState;
 
+use super::unsigned::{Outputs, Unsigned};
 use super::upload::{Upload, upload_inputs, upload_missing_inputs};
 use super::{end, refusal};
 use crate::ark;
@@ -103,10 +100,21 @@ pub(in crate::wallet) enum Signing {
     },
 }
 
+/// The server's call that signs a spend.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::wallet) enum CosignCall {
+    /// For VTXOs of a payee, or of the wallet itself.
+    Arkoor,
+    /// For HTLCs that pay a Lightning invoice.
+    LightningSend,
+}
+
 /// What a flow adds to the signing.
 pub(in crate::wallet) struct SigningFlow {
     /// What is signed, for messages: "payment".
     pub(in crate::wallet) what: &'static str,
+    /// The call that signs it.
+    pub(in crate::wallet) call: CosignCall,
     /// The server has the inputs' chains.
     pub(in crate::wallet) registered: CommitPoint,
     /// A refusal is in doubt, or the doubt is resolved.
@@ -127,14 +135,6 @@ pub(in crate::wallet) enum Signed<F> {
         /// The new VTXOs.
         outputs: Outputs,
     },
-}
-
-/// The VTXOs that a spend makes.
-pub(in crate::wallet) struct Outputs {
-    /// Those that the spend is for.
-    pub(in crate::wallet) outgoing: Vec<Vtxo<Full>>,
-    /// Those that come back to the wallet.
-    pub(in crate::wallet) change: Vec<Vtxo<Full>>,
 }
 
 impl Signing {
@@ -294,18 +294,19 @@ async fn cosign<F>(
     mut spend: ArkoorSpend,
     state: impl FnOnce(Signing) -> F,
 ) -> Result<Signed<F>> {
-    let unsigned = Unsigned::build(wallet, &spend).await?;
-    let request = unsigned.package.cosign_request();
-    let refusal = match wallet.server.cosign_arkoor(request).await {
+    let unsigned = unsigned(wallet, &spend).await?;
+    let request = unsigned.request();
+    let answer = match flow.call {
+        CosignCall::Arkoor => wallet.server.cosign_arkoor(request).await,
+        CosignCall::LightningSend => wallet.server.cosign_lightning_send(request).await,
+    };
+    let refusal = match answer {
         // The round of a delegated refresh has taken the inputs: who signs both would give them away twice.
         Ok(_) if !wallet.holds(id, &spend.inputs).await? => {
             return Ok(flow.taken_by_refresh(id));
         }
         Ok(response) => {
-            let outputs = unsigned.finish(response)?;
-            for output in outputs.outgoing.iter().chain(&outputs.change) {
-                wallet.check_own_output(output).await?;
-            }
+            let outputs = unsigned.finish(wallet, response).await?;
             return Ok(Signed::Done {
                 inputs: spend.inputs,
                 outputs,
@@ -431,57 +432,19 @@ async fn may_be_refreshed(wallet: &Wallet, vtxos: Vec<VtxoId>) -> Result<bool> {
     found.await
 }
 
-/// A spend that waits for the server's signatures.
-struct Unsigned {
-    package: ArkoorPackageBuilder<UserGeneratedNonces>,
-    keys: Vec<Keypair>,
-    policy: VtxoPolicy,
-}
-
-impl Unsigned {
-    /// Builds the transactions, with fresh nonces. The transactions are the same each time.
-    async fn build(wallet: &Wallet, spend: &ArkoorSpend) -> Result<Unsigned> {
-        let signers = wallet.signers(spend.inputs.clone()).await?;
-        let (inputs, keys): (Vec<_>, Vec<_>) = signers.into_iter().unzip();
-        let change_key = wallet.keys.vtxo_key(spend.change_key)?.public_key();
-        let policy = spend.policy.0.clone();
-        let mut outputs = vec![ArkoorDestination {
-            total_amount: spend.amount,
-            policy: policy.clone(),
-        }];
-        outputs.extend(spend.change.iter().map(|piece| ArkoorDestination {
-            total_amount: piece.0,
-            policy: VtxoPolicy::new_pubkey(change_key),
-        }));
-        let package = ArkoorPackageBuilder::new_with_checkpoints(inputs, outputs)
-            .map_err(|error| Error::internal(anyhow::Error::new(error)))?
-            .generate_user_nonces(&keys)
-            .map_err(|error| Error::internal(anyhow::Error::new(error)))?;
-        Ok(Unsigned {
-            package,
-            keys,
-            policy,
-        })
-    }
-
-    /// Checks the server's signatures, adds the wallet's, and sorts the new VTXOs by owner.
-    ///
-    /// # Errors
-    /// `server_unavailable`: the signatures are not valid, and can be asked for again.
-    fn finish(self, response: ArkoorPackageCosignResponse) -> Result<Outputs> {
-        let signed = self
-            .package
-            .user_cosign(&self.keys, response)
-            .map_err(|error| {
-                Error::unavailable(
-                    "server_unavailable",
-                    format!("the Ark server's signatures are not valid: {error}"),
-                )
-            })?;
-        let (outgoing, change) = signed
-            .build_signed_vtxos()
-            .into_iter()
-            .partition(|output| *output.policy() == self.policy);
-        Ok(Outputs { outgoing, change })
-    }
+/// The transactions of a spend, which are the same each time.
+async fn unsigned(wallet: &Wallet, spend: &ArkoorSpend) -> Result<Unsigned> {
+    let change_key = wallet.keys.vtxo_key(spend.change_key)?.public_key();
+    let change = spend.change.iter().map(|piece| ArkoorDestination {
+        total_amount: piece.0,
+        policy: VtxoPolicy::new_pubkey(change_key),
+    });
+    Unsigned::build(
+        wallet,
+        &spend.inputs,
+        spend.amount,
+        spend.policy.0.clone(),
+        change,
+    )
+    .await
 }
