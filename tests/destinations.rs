@@ -1,4 +1,4 @@
-//! What `POST /wallet/send` takes, and what it refuses before anything is paid (docs/protocol.md §4.13, §4.14).
+//! What `POST /wallet/send` takes, and what it refuses before anything is paid (docs/protocol.md §4.13, §4.13.1).
 
 use std::time::{Duration, Instant};
 
