@@ -10,6 +10,18 @@ use crate::http::error::ApiError;
 use crate::http::extract::Json;
 use crate::wallet::{Payment, PaymentOutcome, PaymentState, PaymentTerms};
 
+/// The terms of a request to pay over Lightning.
+pub(in crate::http) fn payment_terms(
+    retry_for_secs: Option<u64>,
+    max_fee_sat: Option<u64>,
+) -> PaymentTerms {
+    PaymentTerms {
+        // The server caps it.
+        retry_for: retry_for_secs.map(|secs| u32::try_from(secs).unwrap_or(u32::MAX)),
+        max_fee: max_fee_sat.map(Amount::from_sat),
+    }
+}
+
 /// The answer to a request to pay over Lightning.
 #[derive(Serialize, ToSchema)]
 pub(in crate::http) struct LightningPayResponse {
@@ -24,14 +36,6 @@ pub(in crate::http) struct LightningPayResponse {
     /// The preimage, hex, which proves the payment; missing until it is known.
     #[serde(skip_serializing_if = "Option::is_none")]
     preimage: Option<String>,
-}
-
-/// How a payment is made; `retry_for` in seconds, `max_fee` in satoshis.
-pub(in crate::http) fn payment_terms(retry_for: Option<u64>, max_fee: Option<u64>) -> PaymentTerms {
-    PaymentTerms {
-        retry_for: retry_for.map(|secs| u32::try_from(secs).unwrap_or(u32::MAX)),
-        max_fee: max_fee.map(Amount::from_sat),
-    }
 }
 
 /// 200 when the server pays or has paid, 202 when the payment continues in the background; and what happened.
@@ -68,7 +72,7 @@ pub(in crate::http) fn payment_answer(
 pub(in crate::http) struct LightningSendInfo {
     /// The payment hash, hex.
     payment_hash: String,
-    /// `unknown`, `inputs-locked`, `htlc-received`, `payment-initiated`, `revocable-htlcs` or `paid`.
+    /// `unknown`, `inputs-locked`, `htlc-received`, `payment-initiated`, `revocable-htlcs`, `revocation-stuck` or `paid`.
     state: &'static str,
     /// The invoice, if this wallet ever began to pay it.
     invoice: Option<String>,

@@ -12,7 +12,6 @@ use crate::http::schema::error::{
     BadRequestError, ConflictError, NeedsWallet, ServiceUnavailableError,
 };
 use crate::http::schema::lightning_send::{LightningPayResponse, payment_answer, payment_terms};
-use crate::wallet::SendRequest;
 
 #[derive(Deserialize, ToSchema)]
 pub(super) struct LightningPayRequest {
@@ -46,12 +45,14 @@ pub(super) async fn pay(
     Json(request): Json<LightningPayRequest>,
 ) -> Result<(StatusCode, Json<LightningPayResponse>), ApiError> {
     let wallet = app.wallet()?;
-    let request = SendRequest {
-        amount: request.amount_sat.map(AmountSat::check).transpose()?,
-        destination: request.destination,
-        comment: request.comment,
-        terms: payment_terms(request.retry_for_secs, request.max_fee_sat),
-    };
-    let outcome = detached(async move { wallet.pay(request).await }).await?;
+    let amount = request.amount_sat.map(AmountSat::check).transpose()?;
+    let terms = payment_terms(request.retry_for_secs, request.max_fee_sat);
+    let outcome = detached(async move {
+        let comment = request.comment.as_deref();
+        wallet
+            .pay(&request.destination, amount, comment, terms)
+            .await
+    })
+    .await?;
     Ok(payment_answer(&outcome))
 }

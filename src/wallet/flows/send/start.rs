@@ -80,15 +80,6 @@ impl Wallet {
         }
     }
 
-    /// As [`send`](Self::send), over Lightning only: of a URI, only its invoices and offers count.
-    ///
-    /// # Errors
-    /// As `send`; `not_lightning` if the destination cannot be paid over Lightning.
-    pub async fn pay(self: &Arc<Wallet>, request: SendRequest) -> Result<PaymentOutcome> {
-        let (to, amount) = self.read_lightning_destination(&request.destination, request.amount)?;
-        self.send_lightning(to, amount, &request).await
-    }
-
     async fn send_lightning(
         self: &Arc<Wallet>,
         to: LightningDestination,

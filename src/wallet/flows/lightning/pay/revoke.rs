@@ -21,7 +21,7 @@ use crate::wallet::{CommitPoint, Error, Result, Wallet};
 pub(super) const STUCK: &str = "lightning_payment_stuck";
 
 /// Failures in a row after which the operator learns that HTLCs do not come back.
-const FAILURES_BEFORE_STUCK: u32 = 5;
+pub(super) const FAILURES_BEFORE_STUCK: u32 = 3;
 
 /// Blocks after the expiry of the HTLCs from which the operator learns of it.
 const OVERDUE: u32 = 6;

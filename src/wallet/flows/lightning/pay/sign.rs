@@ -61,7 +61,7 @@ pub(super) async fn sign(
     signing: Signing,
     tries: Tries,
 ) -> Result<Step<LightningSend>> {
-    if let Some(later) = with_later_expiry(wallet, &order, &signing).await? {
+    if let Some(later) = with_later_expiry(wallet, &order, &signing, tries).await? {
         return Ok(later);
     }
     let again = |signing| LightningSend::Sign {
@@ -104,17 +104,20 @@ async fn with_later_expiry(
     wallet: &Wallet,
     order: &Order,
     signing: &Signing,
+    tries: Tries,
 ) -> Result<Option<Step<LightningSend>>> {
     let Signing::Doubted { spend, refusal, .. } = signing else {
         return Ok(None);
     };
     // After an unclear request the server may have signed the former HTLCs.
-    if !refusal.contains(EXPIRY_TOO_LOW) || spend.unclear_at.is_some() {
+    if !refusal.contains(EXPIRY_TOO_LOW) || spend.unclear_at.is_some() || tries.exhausted() {
         return Ok(None);
     }
     let later = expiry(&*wallet.connected_info()?, wallet.chain.tip().await?.height)?;
     if later <= order.expiry {
-        return Ok(None);
+        let message =
+            "the Ark server knows newer blocks than the chain backend; the payment waits for them";
+        return Err(Error::unavailable("chain_unavailable", message));
     }
     let order = Order {
         expiry: later,

@@ -44,6 +44,23 @@ const MOST_LOOKS: usize = 100;
 const OVERTAKEN: &str = "operation_exists";
 
 impl Wallet {
+    /// Pays somebody over Lightning: gets an invoice over the amount, and pays it as [`pay_lightning`](Self::pay_lightning) does. Of a
+    /// URI, only the invoices and offers count.
+    ///
+    /// # Errors
+    /// What is wrong with the destination, the amount or the comment; those of the payment. Nothing was paid.
+    pub async fn pay(
+        self: &Arc<Wallet>,
+        destination: &str,
+        amount: Option<Amount>,
+        comment: Option<&str>,
+        terms: PaymentTerms,
+    ) -> Result<PaymentOutcome> {
+        let (to, amount) = self.read_lightning_destination(destination, amount)?;
+        let payable = self.resolve(to, amount, comment).await?;
+        self.pay_lightning(payable, terms).await
+    }
+
     /// Pays an invoice. Returns when the server pays it, or after a while when the payment continues by itself. An invoice that is
     /// being paid is followed, and one that is paid is not paid again: both answer with the outcome.
     ///
@@ -125,8 +142,7 @@ fn check_same(payable: &Payable, amount: Amount) -> Result<()> {
         amount.to_sat(),
         payable.amount.to_sat()
     );
-    let hash = payable.invoice.payment_hash();
-    Err(Error::conflict("amount_differs", message).with_resources([hash]))
+    Err(Error::conflict("amount_differs", message))
 }
 
 fn check_not_expired(invoice: &Invoice) -> Result<()> {
