@@ -11,6 +11,7 @@ mod cli;
 mod config;
 mod datadir;
 mod http;
+mod lnurl;
 mod logging;
 mod model;
 mod onchain;

@@ -9,14 +9,18 @@ use std::fs;
 use std::path::Path;
 
 /// What each layer may import besides itself.
-const LAYERS: [(&str, &str); 10] = [
+const LAYERS: [(&str, &str); 11] = [
     ("http", "wallet config datadir"),
     ("background", "wallet"),
-    ("wallet", "ark chain onchain store model config datadir"),
+    (
+        "wallet",
+        "ark chain lnurl onchain store model config datadir",
+    ),
     ("onchain", "chain store"),
     ("store", "model"),
     ("ark", ""),
     ("chain", ""),
+    ("lnurl", ""),
     ("model", ""),
     ("config", ""),
     ("datadir", ""),

@@ -1,12 +1,14 @@
 //! The types that both the wallet and the store work with: movements, operations and VTXO records.
 
 mod attention;
+mod lightning;
 mod movement;
 mod operation;
 mod transfer;
 mod vtxo;
 
 pub use attention::Attention;
+pub use lightning::LightningSendRow;
 pub use movement::{HistoryPage, Movement, MovementId, MovementStatus, NewMovement, Subsystem};
 pub use operation::{OperationId, OperationKind, OperationRow, Outcome};
 pub use transfer::{PaymentMethod, Transfer};

@@ -6,7 +6,7 @@ use ark_lib::lightning::PaymentHash;
 use bitcoin::hex::DisplayHex;
 use serde::{Deserialize, Serialize};
 
-/// The id of an operation. It is never used twice; the API shows it as `action_id`.
+/// The id of an operation. It is never used twice, except for a Lightning payment that failed and is made again; the API shows it as `action_id`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct OperationId(String);
 

@@ -183,6 +183,13 @@ pub fn id_of_operation(
         .optional()?)
 }
 
+/// Takes the movement of an operation away from it, which ended without success: its id is given to another one.
+pub fn leave_operation(tx: &WriteTx<'_>, operation: &OperationId) -> Result<(), Error> {
+    tx.prepare_cached("UPDATE movement SET operation = NULL WHERE operation = ?1")?
+        .execute([operation.as_str()])?;
+    Ok(())
+}
+
 /// Whether a movement of another operation has spent this VTXO. A refresh under way, or one that failed, has not.
 pub fn is_spent_by_another(
     connection: &Connection,

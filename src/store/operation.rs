@@ -103,6 +103,13 @@ pub fn finish(
     )
 }
 
+/// Deletes a finished operation, so that another one can have its id.
+pub fn forget(tx: &WriteTx<'_>, id: &OperationId) -> Result<(), Error> {
+    let sql = "DELETE FROM operation WHERE id = ?1 AND finished_at IS NOT NULL";
+    tx.prepare_cached(sql)?.execute([id.as_str()])?;
+    Ok(())
+}
+
 fn expect_one(rows: usize, id: &OperationId) -> Result<(), Error> {
     if rows == 1 {
         Ok(())

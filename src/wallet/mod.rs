@@ -5,6 +5,7 @@
 
 mod account;
 mod coins;
+mod destination;
 mod engine;
 mod error;
 mod flows;
@@ -22,6 +23,7 @@ use bitcoin_ext::BlockDelta;
 use crate::ark::Server;
 use crate::chain::ChainSource;
 use crate::config::FeeCeilings;
+use crate::lnurl;
 use crate::onchain::OnchainWallet;
 use crate::store::Store;
 
@@ -37,9 +39,10 @@ pub(crate) use engine::clock::back_off;
 pub use engine::commit_point::CommitPoint;
 pub use error::{Error, ErrorKind, Result};
 pub use flows::board::{BoardAmount, PendingBoard};
+pub use flows::lightning::pay::{Payment, PaymentOutcome, PaymentState, PaymentTerms};
 pub use flows::offboard::OffboardOutcome;
 pub use flows::refresh::{PendingRound, RoundPhase};
-pub use flows::send::SendRequest;
+pub use flows::send::{SendOutcome, SendRequest};
 pub use open::WalletOptions;
 
 /// How long a request waits for its operation before it answers that the operation goes on by itself.
@@ -53,6 +56,8 @@ pub struct Wallet {
     server: Server,
     chain: ChainSource,
     onchain: OnchainWallet,
+    /// Asks the servers of Lightning addresses and LNURLs for invoices.
+    lnurl: lnurl::Client,
     settings: Settings,
     operations: engine::Registry,
     balance_cache: account::balance::BalanceCache,

@@ -12,6 +12,7 @@ use bitcoin_ext::BlockHeight;
 use crate::ark::{Contact, Margins, PinnedKeys, Server, ServerConfig};
 use crate::chain::{self, BackendConfig, BitcoindAuth, ChainConfig, ChainSource};
 use crate::config::{self, WalletConfig};
+use crate::lnurl;
 use crate::onchain::{OnchainWallet, ScanStart};
 use crate::store::Store;
 use crate::store::wallet::{self as row, WalletRow};
@@ -156,6 +157,7 @@ async fn assemble(
         scan,
     )
     .await?;
+    let lnurl = lnurl::Client::new(&lnurl_config(config, network)).map_err(Error::internal)?;
     let settings = Settings {
         change_pieces: config.change_vtxo_split_factor,
         key_gap: config.vtxo_key_gap_limit,
@@ -175,6 +177,7 @@ async fn assemble(
         server,
         chain,
         onchain,
+        lnurl,
         settings,
         operations: Registry::new(),
         balance_cache: BalanceCache::default(),
@@ -257,6 +260,14 @@ fn chain_config(config: &WalletConfig, network: Network) -> ChainConfig {
     ChainConfig {
         backend,
         fallback_fee_rate: config.fallback_fee_rate(network),
+    }
+}
+
+fn lnurl_config(config: &WalletConfig, network: Network) -> lnurl::ClientConfig {
+    lnurl::ClientConfig {
+        network,
+        user_agent: config.user_agent.clone(),
+        socks5_proxy: config.socks5_proxy.as_ref().map(url::Url::to_string),
     }
 }
 

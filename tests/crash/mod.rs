@@ -11,6 +11,7 @@
 
 mod aborts;
 mod boards;
+mod lightning_pay;
 mod matrix;
 mod offboards;
 mod onchain;
@@ -91,6 +92,10 @@ stories! {
         Offboard: offboards::offboard, killed_while_offboarding;
         OffboardSessionLost: offboards::offboard_session_lost, killed_while_an_offboard_session_is_lost;
         PayOnchain: onchain::pay_onchain, killed_while_paying_from_the_onchain_wallet;
+        PayLightning: lightning_pay::pay, killed_while_paying_over_lightning;
+        PayLightningFailed: lightning_pay::pay_failed, killed_while_a_lightning_payment_comes_back;
+        PayLightningRefused: lightning_pay::pay_refused, killed_while_a_lightning_payment_is_refused;
+        PayLightningLost: lightning_pay::pay_lost, killed_while_the_server_forgets_a_lightning_payment;
     }
     without_effect {
         PayUploadRefused: aborts::pay_upload_refused, killed_when_the_inputs_of_a_payment_are_refused;
@@ -156,6 +161,20 @@ fn stories(point: CommitPoint) -> &'static [Story] {
         CommitPoint::OffboardDoubted => &[Story::SendOnchainRefused],
         CommitPoint::OffboardAborted => &[Story::SendOnchainRefused, Story::OffboardRefused],
         CommitPoint::OffboardSessionLost => &[Story::OffboardSessionLost],
+        CommitPoint::LightningSendStarted
+        | CommitPoint::LightningSendInputsRegistered
+        | CommitPoint::LightningSendCosigned
+        | CommitPoint::LightningSendRegistered
+        | CommitPoint::LightningSendInitiated
+        | CommitPoint::LightningSendSettled => &[Story::PayLightning],
+        CommitPoint::LightningSendDoubted | CommitPoint::LightningSendAborted => {
+            &[Story::PayLightningRefused]
+        }
+        CommitPoint::LightningSendFailed
+        | CommitPoint::LightningSendResumed
+        | CommitPoint::LightningSendRevoked
+        | CommitPoint::LightningSendReturned => &[Story::PayLightningFailed],
+        CommitPoint::LightningSendLost => &[Story::PayLightningLost],
         CommitPoint::OnchainPaid => &[Story::PayOnchain],
     }
 }

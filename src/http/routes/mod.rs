@@ -7,6 +7,7 @@ mod bitcoin;
 mod boards;
 mod fees;
 mod history;
+mod lightning;
 mod onchain;
 mod ping;
 mod wallet;
@@ -24,7 +25,8 @@ pub(super) fn api() -> OpenApiRouter<App> {
         .merge(boards::routes())
         .merge(onchain::routes())
         .merge(fees::routes())
-        .merge(history::routes());
+        .merge(history::routes())
+        .merge(lightning::routes());
     OpenApiRouter::new().nest("/api/v1", v1)
 }
 

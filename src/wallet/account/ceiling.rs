@@ -19,6 +19,8 @@ pub(in crate::wallet) enum Charge {
     Offboard,
     /// On-chain coins that become a VTXO.
     Board,
+    /// A Lightning payment.
+    LightningSend,
 }
 
 /// Checks the fee for an operation over `amount`.
@@ -40,6 +42,11 @@ pub(in crate::wallet) fn check_fee(
         ),
         Charge::Offboard => (ceilings.offboard, "offboard", "max_offboard_fee"),
         Charge::Board => (ceilings.board, "board", "max_board_fee"),
+        Charge::LightningSend => (
+            ceilings.lightning_send,
+            "Lightning payment",
+            "max_lightning_send_fee",
+        ),
     };
     if ceiling.allows(fee, amount) {
         return Ok(());

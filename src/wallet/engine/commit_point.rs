@@ -109,6 +109,32 @@ commit_points! {
     OffboardSettled = "offboard.settled",
     /// An offboard: it certainly did not happen; inputs released.
     OffboardAborted = "offboard.aborted",
+    /// A Lightning payment: inputs locked, keys taken, movement written.
+    LightningSendStarted = "lightning_send.started",
+    /// A Lightning payment: the server has the chains of its inputs.
+    LightningSendInputsRegistered = "lightning_send.inputs_registered",
+    /// A Lightning payment: the HTLCs are signed; inputs spent, change stored.
+    LightningSendCosigned = "lightning_send.cosigned",
+    /// A Lightning payment: the server refused to sign, and is asked for the state of the inputs, or for later HTLCs.
+    LightningSendDoubted = "lightning_send.doubted",
+    /// A Lightning payment: it certainly did not happen; inputs released.
+    LightningSendAborted = "lightning_send.aborted",
+    /// A Lightning payment: the server has the chains of the HTLCs and the change.
+    LightningSendRegistered = "lightning_send.registered",
+    /// A Lightning payment: the server has the order to pay.
+    LightningSendInitiated = "lightning_send.initiated",
+    /// A Lightning payment: the server has forgotten the order; it gets it again.
+    LightningSendLost = "lightning_send.lost",
+    /// A Lightning payment: it failed; its HTLCs have to come back.
+    LightningSendFailed = "lightning_send.failed",
+    /// A Lightning payment: the server keeps the HTLCs for now; the payment is followed again.
+    LightningSendResumed = "lightning_send.resumed",
+    /// A Lightning payment: preimage known; HTLCs spent, movement successful.
+    LightningSendSettled = "lightning_send.settled",
+    /// A Lightning payment: HTLCs spent, what came back spendable.
+    LightningSendRevoked = "lightning_send.revoked",
+    /// A Lightning payment: the server has the chains of what came back; movement failed.
+    LightningSendReturned = "lightning_send.returned",
     /// A receive: VTXOs, movement and mailbox cursor.
     ReceiveStored = "receive.stored",
     /// A receive: VTXOs whose validity was undecided at first.

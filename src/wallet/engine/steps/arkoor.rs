@@ -21,15 +21,12 @@
 use std::time::Duration;
 
 use ark_lib::arkoor::ArkoorDestination;
-use ark_lib::arkoor::package::{ArkoorPackageBuilder, ArkoorPackageCosignResponse};
-use ark_lib::arkoor::state::UserGeneratedNonces;
-use ark_lib::vtxo::Full;
-use ark_lib::{Vtxo, VtxoId, VtxoPolicy};
+use ark_lib::{VtxoId, VtxoPolicy};
 use bitcoin::Amount;
-use bitcoin::secp256k1::Keypair;
 use serde::{Deserialize, Serialize};
 use server_rpc::protos::VtxoSpendState;
 
+use super::unsigned::{Outputs, Unsigned};
 use super::upload::{Upload, upload_inputs, upload_missing_inputs};
 use super::{end, refusal};
 use crate::ark;
@@ -69,6 +66,12 @@ const REQUEST_LIFETIME: Duration = Duration::from_secs(60);
 /// that the wallet has not heard of, becomes known in between.
 const DOUBTS_BEFORE_WRITE_OFF: u32 = 2;
 
+/// Refusals before the operator learns that inputs are spent for something that the server does not sign.
+const DOUBTS_BEFORE_ATTENTION: u32 = 4;
+
+/// The code of that fact.
+const IN_DOUBT: &str = "inputs_in_doubt";
+
 impl ArkoorSpend {
     /// Whether an earlier request may still succeed.
     fn may_still_run(&self) -> bool {
@@ -103,10 +106,21 @@ pub(in crate::wallet) enum Signing {
     },
 }
 
+/// The server's call that signs a spend.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::wallet) enum CosignCall {
+    /// For VTXOs of a payee, or of the wallet itself.
+    Arkoor,
+    /// For HTLCs that pay a Lightning invoice.
+    LightningSend,
+}
+
 /// What a flow adds to the signing.
 pub(in crate::wallet) struct SigningFlow {
     /// What is signed, for messages: "payment".
     pub(in crate::wallet) what: &'static str,
+    /// The call that signs it.
+    pub(in crate::wallet) call: CosignCall,
     /// The server has the inputs' chains.
     pub(in crate::wallet) registered: CommitPoint,
     /// A refusal is in doubt, or the doubt is resolved.
@@ -127,14 +141,6 @@ pub(in crate::wallet) enum Signed<F> {
         /// The new VTXOs.
         outputs: Outputs,
     },
-}
-
-/// The VTXOs that a spend makes.
-pub(in crate::wallet) struct Outputs {
-    /// Those that the spend is for.
-    pub(in crate::wallet) outgoing: Vec<Vtxo<Full>>,
-    /// Those that come back to the wallet.
-    pub(in crate::wallet) change: Vec<Vtxo<Full>>,
 }
 
 impl Signing {
@@ -294,18 +300,21 @@ async fn cosign<F>(
     mut spend: ArkoorSpend,
     state: impl FnOnce(Signing) -> F,
 ) -> Result<Signed<F>> {
-    let unsigned = Unsigned::build(wallet, &spend).await?;
-    let request = unsigned.package.cosign_request();
-    let refusal = match wallet.server.cosign_arkoor(request).await {
+    let unsigned = unsigned(wallet, &spend).await?;
+    let request = unsigned.request();
+    let answer = match flow.call {
+        CosignCall::Arkoor => wallet.server.cosign_arkoor(request).await,
+        CosignCall::LightningSend => wallet.server.cosign_lightning_send(request).await,
+    };
+    let refusal = match answer {
         // The round of a delegated refresh has taken the inputs: who signs both would give them away twice.
         Ok(_) if !wallet.holds(id, &spend.inputs).await? => {
+            clear_doubt(wallet, id, &spend).await?;
             return Ok(flow.taken_by_refresh(id));
         }
         Ok(response) => {
-            let outputs = unsigned.finish(response)?;
-            for output in outputs.outgoing.iter().chain(&outputs.change) {
-                wallet.check_own_output(output).await?;
-            }
+            let outputs = unsigned.finish(wallet, response).await?;
+            clear_doubt(wallet, id, &spend).await?;
             return Ok(Signed::Done {
                 inputs: spend.inputs,
                 outputs,
@@ -365,6 +374,7 @@ async fn resolve_doubt<F>(
         .collect();
     let next = if !spent.is_empty() {
         if !wallet.holds(id, &spend.inputs).await? {
+            clear_doubt(wallet, id, &spend).await?;
             return Ok(flow.taken_by_refresh(id));
         }
         if spend.is_spent_elsewhere() {
@@ -382,6 +392,9 @@ async fn resolve_doubt<F>(
         }
         // Spent by this very spend, or by a round that the wallet has not heard of yet.
         wallet.round_events.wake();
+        if spend.doubts >= DOUBTS_BEFORE_ATTENTION {
+            wallet.raise(in_doubt(flow, id, &refusal)).await?;
+        }
         tracing::warn!(
             refusal = refusal.message,
             "server refuses to sign but reports the inputs spent; retrying"
@@ -418,6 +431,27 @@ async fn resolve_doubt<F>(
     )))
 }
 
+/// The server has taken the inputs for this spend, by all that is known, and refuses to sign it again.
+fn in_doubt(flow: &SigningFlow, id: &OperationId, refusal: &Refusal) -> Attention {
+    Attention {
+        code: IN_DOUBT.into(),
+        subject: id.to_string(),
+        message: format!(
+            "The Ark server reports the coins of a {} as spent, but does not sign it again: {}. They stay locked, and the wallet goes on asking.",
+            flow.what, refusal.message
+        ),
+        what_to_do: "Contact the operator of the Ark server. Keep the database: the coins can still be exited before they expire.".into(),
+    }
+}
+
+/// Removes that fact, which may have been raised.
+async fn clear_doubt(wallet: &Wallet, id: &OperationId, spend: &ArkoorSpend) -> Result<()> {
+    if spend.doubts >= DOUBTS_BEFORE_ATTENTION {
+        wallet.clear(IN_DOUBT, id.to_string()).await?;
+    }
+    Ok(())
+}
+
 /// Whether one of these VTXOs was to be refreshed, so that a round that the wallet has not heard of yet may have taken it.
 async fn may_be_refreshed(wallet: &Wallet, vtxos: Vec<VtxoId>) -> Result<bool> {
     let found = wallet.store.read(move |connection| {
@@ -431,57 +465,19 @@ async fn may_be_refreshed(wallet: &Wallet, vtxos: Vec<VtxoId>) -> Result<bool> {
     found.await
 }
 
-/// A spend that waits for the server's signatures.
-struct Unsigned {
-    package: ArkoorPackageBuilder<UserGeneratedNonces>,
-    keys: Vec<Keypair>,
-    policy: VtxoPolicy,
-}
-
-impl Unsigned {
-    /// Builds the transactions, with fresh nonces. The transactions are the same each time.
-    async fn build(wallet: &Wallet, spend: &ArkoorSpend) -> Result<Unsigned> {
-        let signers = wallet.signers(spend.inputs.clone()).await?;
-        let (inputs, keys): (Vec<_>, Vec<_>) = signers.into_iter().unzip();
-        let change_key = wallet.keys.vtxo_key(spend.change_key)?.public_key();
-        let policy = spend.policy.0.clone();
-        let mut outputs = vec![ArkoorDestination {
-            total_amount: spend.amount,
-            policy: policy.clone(),
-        }];
-        outputs.extend(spend.change.iter().map(|piece| ArkoorDestination {
-            total_amount: piece.0,
-            policy: VtxoPolicy::new_pubkey(change_key),
-        }));
-        let package = ArkoorPackageBuilder::new_with_checkpoints(inputs, outputs)
-            .map_err(|error| Error::internal(anyhow::Error::new(error)))?
-            .generate_user_nonces(&keys)
-            .map_err(|error| Error::internal(anyhow::Error::new(error)))?;
-        Ok(Unsigned {
-            package,
-            keys,
-            policy,
-        })
-    }
-
-    /// Checks the server's signatures, adds the wallet's, and sorts the new VTXOs by owner.
-    ///
-    /// # Errors
-    /// `server_unavailable`: the signatures are not valid, and can be asked for again.
-    fn finish(self, response: ArkoorPackageCosignResponse) -> Result<Outputs> {
-        let signed = self
-            .package
-            .user_cosign(&self.keys, response)
-            .map_err(|error| {
-                Error::unavailable(
-                    "server_unavailable",
-                    format!("the Ark server's signatures are not valid: {error}"),
-                )
-            })?;
-        let (outgoing, change) = signed
-            .build_signed_vtxos()
-            .into_iter()
-            .partition(|output| *output.policy() == self.policy);
-        Ok(Outputs { outgoing, change })
-    }
+/// The transactions of a spend, which are the same each time.
+async fn unsigned(wallet: &Wallet, spend: &ArkoorSpend) -> Result<Unsigned> {
+    let change_key = wallet.keys.vtxo_key(spend.change_key)?.public_key();
+    let change = spend.change.iter().map(|piece| ArkoorDestination {
+        total_amount: piece.0,
+        policy: VtxoPolicy::new_pubkey(change_key),
+    });
+    Unsigned::build(
+        wallet,
+        &spend.inputs,
+        spend.amount,
+        spend.policy.0.clone(),
+        change,
+    )
+    .await
 }

@@ -3,7 +3,8 @@
 //! | file | what the step does |
 //! |---|---|
 //! | [`upload`] | registers signed chains that the server may lack |
-//! | [`arkoor`] | builds and cosigns an out-of-round spend; finds out what became of one that the server refuses |
+//! | [`unsigned`] | builds the transactions of an out-of-round spend, and checks the server's signatures |
+//! | [`arkoor`] | gets an out-of-round spend signed; finds out what became of one that the server refuses |
 //! | [`broadcast`] | broadcasts a transaction and follows its confirmations |
 //! | [`end`] | releases inputs and writes the movement when an operation fails or succeeds |
 
@@ -11,4 +12,5 @@ pub(in crate::wallet) mod arkoor;
 pub(in crate::wallet) mod broadcast;
 pub(in crate::wallet) mod end;
 pub(in crate::wallet) mod refusal;
+pub(in crate::wallet) mod unsigned;
 pub(in crate::wallet) mod upload;

@@ -6,13 +6,14 @@ use ark_lib::{Vtxo, VtxoId};
 use super::{Offboard, OffboardOrder};
 use crate::model::{OperationId, VtxoState};
 use crate::store::vtxo;
-use crate::wallet::engine::steps::arkoor::{Signed, Signing, SigningFlow};
+use crate::wallet::engine::steps::arkoor::{CosignCall, Signed, Signing, SigningFlow};
 use crate::wallet::engine::steps::{end, upload};
 use crate::wallet::engine::{Next, Step, Tries};
 use crate::wallet::{CommitPoint, Result, Wallet};
 
 const ONCHAIN_PAYMENT: SigningFlow = SigningFlow {
     what: "offboard",
+    call: CosignCall::Arkoor,
     registered: CommitPoint::OffboardInputsRegistered,
     doubted: CommitPoint::OffboardDoubted,
     aborted: CommitPoint::OffboardAborted,

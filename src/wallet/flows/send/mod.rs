@@ -12,7 +12,6 @@
 //! | Deliver | upload the new chains, post the VTXOs to the payee's mailbox | the movement successful |
 
 mod deliver;
-mod destination;
 mod sign;
 mod start;
 
@@ -24,7 +23,7 @@ use crate::wallet::engine::steps::arkoor::Signing;
 use crate::wallet::engine::{Flow, Step, Tries};
 use crate::wallet::{Result, Wallet};
 
-pub use start::SendRequest;
+pub use start::{SendOutcome, SendRequest};
 
 /// How far a payment is.
 #[derive(Clone, Debug, Serialize, Deserialize)]

@@ -5,13 +5,14 @@ use ark_lib::{Address, Vtxo, VtxoId};
 use super::ArkoorSend;
 use crate::model::{OperationId, VtxoState};
 use crate::store::{vtxo, vtxo_body};
-use crate::wallet::engine::steps::arkoor::{Signed, Signing, SigningFlow};
+use crate::wallet::engine::steps::arkoor::{CosignCall, Signed, Signing, SigningFlow};
 use crate::wallet::engine::steps::end;
 use crate::wallet::engine::{Next, Step, Tries};
 use crate::wallet::{CommitPoint, Result, Wallet};
 
 const PAYMENT: SigningFlow = SigningFlow {
     what: "payment",
+    call: CosignCall::Arkoor,
     registered: CommitPoint::SendInputsRegistered,
     doubted: CommitPoint::SendDoubted,
     aborted: CommitPoint::SendAborted,

@@ -7,18 +7,19 @@ use ark_lib::Address;
 use bitcoin::Amount;
 
 use super::ArkoorSend;
-use super::destination::{Destination, check_payable, parse};
 use crate::model::{
     MovementId, MovementStatus, NewMovement, OperationId, PaymentMethod, Subsystem, Transfer,
 };
 use crate::store::{WriteTx, movement, vtxo};
 use crate::wallet::account::keys::{self, WalletKeys};
 use crate::wallet::coins::select::{self, Limits};
+use crate::wallet::destination::{Destination, LightningDestination};
 use crate::wallet::engine::encoding::{Encoded, Sats};
 use crate::wallet::engine::steps::arkoor::{ArkoorSpend, Signing};
 use crate::wallet::engine::steps::end::{movement_of, signed};
 use crate::wallet::engine::steps::refusal;
 use crate::wallet::engine::{self, Answer, clock};
+use crate::wallet::flows::lightning::pay::{PaymentOutcome, PaymentTerms};
 use crate::wallet::{CommitPoint, Error, PATIENCE, Result, Wallet};
 
 /// A payment as a caller asks for it.
@@ -30,15 +31,22 @@ pub struct SendRequest {
     pub amount: Option<Amount>,
     /// A comment to the payee, where the destination takes one.
     pub comment: Option<String>,
+    /// How a Lightning payment is made.
+    pub terms: PaymentTerms,
 }
 
 /// A payment that was accepted.
-#[derive(Clone, Copy, Debug)]
-pub struct SendOutcome {
-    /// Its movement.
-    pub movement: MovementId,
-    /// Whether the payee has it. Otherwise the payment is stored and continues by itself: it must not be repeated.
-    pub finished: bool,
+#[derive(Clone, Debug)]
+pub enum SendOutcome {
+    /// A payment to an Ark address.
+    Ark {
+        /// Its movement.
+        movement: MovementId,
+        /// Whether the payee has it. Otherwise the payment is stored and continues by itself: it must not be repeated.
+        finished: bool,
+    },
+    /// A payment over Lightning.
+    Lightning(PaymentOutcome),
 }
 
 impl Wallet {
@@ -47,33 +55,39 @@ impl Wallet {
     /// # Errors
     /// What is wrong with the request, or why the payment failed; then nothing was paid.
     pub async fn send(self: &Arc<Wallet>, request: SendRequest) -> Result<SendOutcome> {
-        match parse(&request.destination)? {
+        let payee = self.read_destination(&request.destination, request.amount)?;
+        match payee.destination {
             Destination::Ark(address) => {
                 if request.comment.is_some() {
-                    return Err(Error::bad_request(
-                        "comment_not_supported",
-                        "an Ark payment carries no comment; leave it out",
-                    ));
+                    tracing::debug!("an Ark payment carries no comment; it is left out");
                 }
-                let amount = request.amount.ok_or_else(|| {
+                let amount = payee.amount.ok_or_else(|| {
                     Error::bad_request(
                         "missing_amount",
                         "an Ark address does not name an amount; set amount_sat",
                     )
                 })?;
-                let server = self.server_keys()?;
-                check_payable(&address, self.network, &server)?;
                 refusal::without_refused(|| self.send_arkoor(&address, amount)).await
             }
-            Destination::Lightning => Err(Error::not_supported(
-                "lightning_not_supported",
-                "Lightning payments are not supported yet; ask the payee for an Ark address",
-            )),
-            Destination::Bitcoin => Err(Error::bad_request(
+            Destination::Lightning(to) => {
+                let paid = self.send_lightning(to, payee.amount, &request).await?;
+                Ok(SendOutcome::Lightning(paid))
+            }
+            Destination::Bitcoin(_) => Err(Error::bad_request(
                 "onchain_destination",
-                "this is an on-chain address; pay it from the on-chain wallet with POST /api/v1/onchain/send",
+                "this is an on-chain address; pay it from the on-chain wallet with POST /api/v1/onchain/send, or out of VTXOs with POST /api/v1/wallet/send-onchain",
             )),
         }
+    }
+
+    async fn send_lightning(
+        self: &Arc<Wallet>,
+        to: LightningDestination,
+        amount: Option<Amount>,
+        request: &SendRequest,
+    ) -> Result<PaymentOutcome> {
+        let payable = self.resolve(to, amount, request.comment.as_deref()).await?;
+        self.pay_lightning(payable, request.terms).await
     }
 
     async fn send_arkoor(self: &Arc<Wallet>, to: &Address, amount: Amount) -> Result<SendOutcome> {
@@ -98,7 +112,7 @@ impl Wallet {
             .read(move |connection| movement_of(connection, &id))
             .await?;
         let answer = engine::answer(progress, PATIENCE).await?;
-        Ok(SendOutcome {
+        Ok(SendOutcome::Ark {
             movement,
             finished: answer == Answer::Complete,
         })
