@@ -1,10 +1,7 @@
-//! The third-party barkd 0.8.0, unchanged, over the sandbox's Lightning: the simulation is genuine.
+//! The third-party barkd 0.8.0, unchanged, over the sandbox's Lightning: the simulation is genuine, and the daemons understand each
+//! other.
 
-use arkwalletd_sandbox::ark::LightningLedger;
-use arkwalletd_sandbox::lightning::{FailureReason, InvoiceRequest, Outcome};
-use serde_json::json;
-
-use crate::support::{Daemon, World, eventually};
+use crate::support::{Daemon, FAIL, SETTLE, World, assert_conserved, eventually, hash_of};
 
 /// Waits until barkd has this much to spend.
 async fn has(daemon: &Daemon, sats: u64) {
@@ -13,21 +10,6 @@ async fn has(daemon: &Daemon, sats: u64) {
         (daemon.balance("spendable_sat").await == sats).then_some(())
     })
     .await;
-}
-
-async fn pay(daemon: &Daemon, destination: &str, amount: Option<u64>) {
-    let body = json!({"destination": destination, "amount_sat": amount});
-    daemon.post("/lightning/pay", body).await.ok();
-}
-
-fn ledger(world: &World) -> LightningLedger {
-    world.sandbox.ark.lightning_ledger().expect("a ledger")
-}
-
-async fn invoice_of(daemon: &Daemon, sats: u64) -> String {
-    let body = json!({"amount_sat": sats});
-    let made = daemon.post("/lightning/receives/invoice", body).await.ok();
-    made["invoice"].as_str().expect("an invoice").to_owned()
 }
 
 #[tokio::test]
@@ -43,38 +25,31 @@ async fn two_barkds_pay_each_other_and_the_world() {
     for daemon in [&payer, &payee] {
         has(daemon, 60_000).await;
     }
-    let network = world.sandbox.ark.lightning();
-
-    let bolt11 = invoice_of(&payee, 5_000).await;
-    pay(&payer, &bolt11, None).await;
+    let bolt11 = payee.invoice(5_000).await;
+    payer.pay(&bolt11, None).await.ok();
     has(&payer, 55_000).await;
     has(&payee, 65_000).await;
 
-    let request = InvoiceRequest {
-        amount_msat: Some(4_000_000),
-        ..InvoiceRequest::default()
-    };
-    let bolt11 = network.issue(request).expect("an invoice").to_string();
-    pay(&payer, &bolt11, None).await;
+    payer
+        .pay(&world.issue(4_000, SETTLE).bolt11, None)
+        .await
+        .ok();
     has(&payer, 51_000).await;
 
-    let offer = network.issue_offer(None, "tea", Outcome::default());
-    pay(&payer, &offer.expect("an offer").to_string(), Some(3_000)).await;
+    payer
+        .pay(&world.issue_offer(None, SETTLE), 3_000)
+        .await
+        .ok();
     has(&payer, 48_000).await;
 
-    let bolt11 = invoice_of(&payee, 7_000).await;
-    let bolt11 = bolt11.parse().expect("a BOLT11 invoice");
-    let height = world.height().await;
-    let paid = network.world_pays(&bolt11, None, 0, height);
-    paid.expect("the payment is held");
+    world.pays(&payee.invoice(7_000).await).await;
     has(&payee, 72_000).await;
 
     for daemon in [&payer, &payee] {
         daemon.settled().await;
     }
-    let jobs = world.sandbox.ark.run_lightning_jobs().await;
-    jobs.expect("everything is settled");
-    let ledger = ledger(&world);
+    world.lightning_jobs().await;
+    let ledger = world.lightning_ledger();
     assert_eq!(ledger.taken_sat, 12_000, "5000, 4000 and 3000 sat");
     assert_eq!(ledger.granted_sat, 12_000, "5000 and 7000 sat");
     assert_eq!(ledger.granted_open_sat, 0);
@@ -89,22 +64,48 @@ async fn a_barkd_gets_its_money_back_when_the_world_refuses_it() {
     let payer = Daemon::barkd(&world).await;
     payer.fund_and_board(&world, 60_000).await;
     has(&payer, 60_000).await;
-    let network = world.sandbox.ark.lightning();
-    let request = InvoiceRequest {
-        amount_msat: Some(4_000_000),
-        outcome: Outcome::Fail {
-            reason: FailureReason::NoRoute,
-            delay_ms: 0,
-        },
-        ..InvoiceRequest::default()
-    };
-    let bolt11 = network.issue(request).expect("an invoice").to_string();
-    pay(&payer, &bolt11, None).await;
+    payer.pay(&world.issue(4_000, FAIL).bolt11, None).await.ok();
     has(&payer, 60_000).await;
     let ark = &world.sandbox.ark;
     assert_eq!(
         ark.faults().calls_of("RequestLightningPayHtlcRevocation"),
         1
     );
-    assert_eq!(ledger(&world).earned_msat, 0);
+    assert_eq!(world.lightning_ledger().earned_msat, 0);
+}
+
+#[tokio::test]
+async fn a_barkd_and_an_arkwalletd_pay_each_other() {
+    let world = World::new().await;
+    let (barkd, ours) = (
+        Daemon::barkd(&world).await,
+        Daemon::with_wallet(&world).await,
+    );
+    for daemon in [&barkd, &ours] {
+        daemon.fund_and_board(&world, 60_000).await;
+    }
+    has(&barkd, 60_000).await;
+
+    let bolt11 = ours.invoice(5_000).await;
+    let hash = hash_of(&bolt11);
+    barkd.pay(&bolt11, None).await.ok();
+    let info = ours.wait_for_receive_state(&hash, "settled").await;
+    assert_eq!(info["invoice"], bolt11);
+    ours.wait_for_spendable(65_000).await;
+    has(&barkd, 55_000).await;
+
+    let bolt11 = barkd.invoice(2_000).await;
+    let hash = hash_of(&bolt11);
+    let reply = ours.pay(&bolt11, None).await;
+    assert!(matches!(reply.status, 200 | 202), "{reply:?}");
+    has(&barkd, 57_000).await;
+    ours.wait_for_send_state(&hash, "paid").await;
+    ours.wait_for_spendable(63_000).await;
+
+    for daemon in [&barkd, &ours] {
+        daemon.settled().await;
+    }
+    assert_conserved(&world, &[&barkd, &ours]).await;
+    let network = world.lightning_ledger().network;
+    assert_eq!([network.sent_msat, network.received_msat], [0, 0]);
 }

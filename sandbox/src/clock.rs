@@ -18,10 +18,14 @@ impl Default for Clock {
 impl Clock {
     /// Time since 1970.
     pub fn now(&self) -> Duration {
-        let machine = SystemTime::now()
+        Clock::machine() + *self.0.borrow()
+    }
+
+    /// Time since 1970 by the machine's clock, which wallets have.
+    pub fn machine() -> Duration {
+        SystemTime::now()
             .duration_since(SystemTime::UNIX_EPOCH)
-            .unwrap_or_default();
-        machine + *self.0.borrow()
+            .unwrap_or_default()
     }
 
     /// Lets time pass at once.
@@ -45,5 +49,6 @@ mod tests {
         let before = clock.clone().now();
         clock.advance(Duration::from_secs(3600));
         assert!(clock.clone().now() >= before + Duration::from_secs(3600));
+        assert!(Clock::machine() < before + Duration::from_secs(3600));
     }
 }

@@ -20,6 +20,7 @@ mod vtxos;
 
 pub use connection::{Contact, Server, ServerConfig};
 pub use error::Error;
+pub use lightning::{AntiDosProof, InvoiceOrder, ReceiveStatus};
 pub use lightning::{NoInvoice, PaymentOrder, PaymentStatus};
 pub use mailbox::{MailboxMessage, Payload};
 pub use offboards::PreparedOffboard;

@@ -38,6 +38,9 @@ pub struct FeeCeilings {
     /// Of a Lightning payment. Keys `max_lightning_send_fee_sat`, default 5,000 sat, and `max_lightning_send_fee_ppm`, default
     /// 20,000.
     pub lightning_send: FeeCeiling,
+    /// Of a Lightning payment to the wallet. Keys `max_lightning_receive_fee_sat`, default 2,000 sat, and
+    /// `max_lightning_receive_fee_ppm`, default 20,000.
+    pub lightning_receive: FeeCeiling,
     /// Of the fee rate that the server quotes for offboards. Key `max_offboard_fee_rate`, in sat/kWU, default 25,000 (100 sat/vB).
     pub offboard_rate: FeeRate,
 }
@@ -79,6 +82,12 @@ impl FeeCeilings {
                 file.max_lightning_send_fee_ppm,
                 20_000,
             ),
+            lightning_receive: ceiling(
+                file.max_lightning_receive_fee_sat,
+                2_000,
+                file.max_lightning_receive_fee_ppm,
+                20_000,
+            ),
             offboard_rate: FeeRate::from_sat_per_kwu(file.max_offboard_fee_rate.unwrap_or(25_000)),
         }
     }
@@ -113,7 +122,8 @@ mod tests {
         let text = "max_refresh_fee_sat = 1\nmax_refresh_fee_ppm = 2\nmax_auto_refresh_fee_sat = 3\n\
                     max_auto_refresh_fee_ppm = 4\nmax_offboard_fee_sat = 5\nmax_offboard_fee_ppm = 6\n\
                     max_board_fee_sat = 7\nmax_board_fee_ppm = 8\nmax_offboard_fee_rate = 9\n\
-                    max_lightning_send_fee_sat = 10\nmax_lightning_send_fee_ppm = 11";
+                    max_lightning_send_fee_sat = 10\nmax_lightning_send_fee_ppm = 11\n\
+                    max_lightning_receive_fee_sat = 12\nmax_lightning_receive_fee_ppm = 13";
         let ceilings = FeeCeilings::of(&text.parse().unwrap());
         let FeeCeilings {
             refresh,
@@ -121,11 +131,19 @@ mod tests {
             offboard,
             board,
             lightning_send,
+            lightning_receive,
             offboard_rate,
         } = ceilings;
-        let parts = [refresh, auto_refresh, offboard, board, lightning_send]
-            .map(|it| (it.most.to_sat(), it.ppm));
-        assert_eq!(parts, [(1, 2), (3, 4), (5, 6), (7, 8), (10, 11)]);
+        let parts = [
+            refresh,
+            auto_refresh,
+            offboard,
+            board,
+            lightning_send,
+            lightning_receive,
+        ];
+        let parts = parts.map(|it| (it.most.to_sat(), it.ppm));
+        assert_eq!(parts, [(1, 2), (3, 4), (5, 6), (7, 8), (10, 11), (12, 13)]);
         assert_eq!(offboard_rate.to_sat_per_kwu(), 9);
     }
 }

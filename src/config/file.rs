@@ -46,6 +46,8 @@ pub struct ConfigFile {
     pub max_board_fee_ppm: Option<u32>,
     pub max_lightning_send_fee_sat: Option<u64>,
     pub max_lightning_send_fee_ppm: Option<u32>,
+    pub max_lightning_receive_fee_sat: Option<u64>,
+    pub max_lightning_receive_fee_ppm: Option<u32>,
 }
 
 /// The type of a key's value.
@@ -57,7 +59,7 @@ enum Kind {
 }
 
 /// Every key with its type; the variable of a key is `BARK_` and the key in upper case.
-const KEYS: [(&str, Kind); 33] = [
+const KEYS: [(&str, Kind); 35] = [
     ("server_address", Kind::Text),
     ("server_access_token", Kind::Text),
     ("user_agent", Kind::Text),
@@ -91,6 +93,8 @@ const KEYS: [(&str, Kind); 33] = [
     ("max_board_fee_ppm", Kind::Integer),
     ("max_lightning_send_fee_sat", Kind::Integer),
     ("max_lightning_send_fee_ppm", Kind::Integer),
+    ("max_lightning_receive_fee_sat", Kind::Integer),
+    ("max_lightning_receive_fee_ppm", Kind::Integer),
 ];
 
 /// Whether environment variables override `config.toml`.

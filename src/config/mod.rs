@@ -43,6 +43,12 @@ pub struct WalletConfig {
     /// Safety margin between the end of a unilateral exit and the VTXO's expiry, in blocks. Key `vtxo_exit_margin`,
     /// variable `BARK_VTXO_EXIT_MARGIN`, default 12.
     pub vtxo_exit_margin: BlockDelta,
+    /// Blocks that the claim of a Lightning payment on chain may take. Key `htlc_recv_claim_delta`, variable
+    /// `BARK_HTLC_RECV_CLAIM_DELTA`, default 18.
+    pub htlc_recv_claim_delta: BlockDelta,
+    /// Failed claims of a Lightning payment after which the operator is told; the wallet goes on claiming. Key
+    /// `lightning_receive_claim_retries`, variable `BARK_LIGHTNING_RECEIVE_CLAIM_RETRIES`, default 5.
+    pub lightning_receive_claim_retries: u8,
     /// SOCKS5 proxy for the Ark server, the chain source and LNURL servers, `socks5h://host:port`; not used for loopback addresses. Key
     /// `socks5_proxy`, variable `BARK_SOCKS5_PROXY`, default none.
     pub socks5_proxy: Option<Url>,
@@ -189,6 +195,8 @@ impl WalletConfig {
             user_agent,
             chain_source,
             vtxo_exit_margin: BlockDelta::new(file.vtxo_exit_margin.unwrap_or(12)),
+            htlc_recv_claim_delta: BlockDelta::new(file.htlc_recv_claim_delta.unwrap_or(18)),
+            lightning_receive_claim_retries: file.lightning_receive_claim_retries.unwrap_or(5),
             socks5_proxy,
             round_tx_required_confirmations: file.round_tx_required_confirmations.unwrap_or(1),
             offboard_lost_tx_grace_period: Duration::from_secs(

@@ -1,6 +1,7 @@
-//! The types that both the wallet and the store work with: movements, operations and VTXO records.
+//! The types that both the wallet and the store work with: movements, operations, invoices and VTXO records.
 
 mod attention;
+mod invoice;
 mod lightning;
 mod movement;
 mod operation;
@@ -8,6 +9,7 @@ mod transfer;
 mod vtxo;
 
 pub use attention::Attention;
+pub use invoice::{Invoice, InvoiceEnd, InvoiceOutcome};
 pub use lightning::LightningSendRow;
 pub use movement::{HistoryPage, Movement, MovementId, MovementStatus, NewMovement, Subsystem};
 pub use operation::{OperationId, OperationKind, OperationRow, Outcome};

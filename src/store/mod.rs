@@ -8,6 +8,7 @@ pub mod anchor;
 pub mod attention;
 pub mod error;
 pub mod key;
+pub mod lightning_receive;
 pub mod lightning_send;
 pub mod mailbox;
 pub mod movement;

@@ -116,7 +116,8 @@ pub fn walk_spendable(
 }
 
 /// At most `limit` VTXOs, by id and after `after`, whose signed chain the server lacks or whose id is not in the recovery mailbox.
-/// Boards that are not registered are left out: the server does not know them yet.
+/// Boards that are not registered are left out: the server does not know them yet. So are the HTLCs of Lightning receives, which the
+/// server has made, and what they become, which the receive registers.
 pub fn to_catch_up(
     connection: &Connection,
     after: Option<VtxoId>,
@@ -125,7 +126,7 @@ pub fn to_catch_up(
     records(
         connection,
         "(registered = 0 OR backed_up = 0) AND state IN ('spendable', 'locked') AND id > ?1
-         AND (holder IS NULL OR holder NOT LIKE 'board.%') ORDER BY id LIMIT ?2",
+         AND (holder IS NULL OR (holder NOT LIKE 'board.%' AND holder NOT LIKE 'ln_recv.%')) ORDER BY id LIMIT ?2",
         params![
             after.map_or_else(Vec::new, |id| id.to_bytes().to_vec()),
             i64::try_from(limit).unwrap_or(i64::MAX)

@@ -40,6 +40,7 @@ pub use engine::commit_point::CommitPoint;
 pub use error::{Error, ErrorKind, Result};
 pub use flows::board::{BoardAmount, PendingBoard};
 pub use flows::lightning::pay::{Payment, PaymentOutcome, PaymentState, PaymentTerms};
+pub use flows::lightning::receive::{InvoiceRequest, ReceiveInfo};
 pub use flows::offboard::OffboardOutcome;
 pub use flows::refresh::{PendingRound, RoundPhase};
 pub use flows::send::{SendOutcome, SendRequest};
@@ -67,6 +68,8 @@ pub struct Wallet {
     attempt_keys: flows::refresh::AttemptKeyring,
     /// Messages of the mailbox are worked off one at a time.
     mailbox_turn: tokio::sync::Mutex<()>,
+    /// When the Ark server was last asked about each open invoice.
+    invoice_poll: flows::lightning::receive::InvoicePoll,
     /// The watch on what the VTXOs hang from.
     chain_watch: coins::watch::ChainWatch,
     /// The wallet may have got VTXOs that the server's copy lacks.
@@ -82,6 +85,10 @@ struct Settings {
     sync_interval: Duration,
     /// Blocks that an exit may take.
     exit_margin: BlockDelta,
+    /// Blocks that the claim of a Lightning payment on chain may take.
+    claim_delta: BlockDelta,
+    /// Failed claims of a Lightning payment after which the operator is told.
+    claim_retries: u8,
     /// Confirmations that a round's transaction needs; 0 takes it from the mempool.
     round_confirmations: u16,
     /// Blocks before expiry from which a refresh is urgent.

@@ -20,6 +20,7 @@ use crate::wallet::account::balance::BalanceCache;
 use crate::wallet::account::keys::WalletKeys;
 use crate::wallet::coins::watch::ChainWatch;
 use crate::wallet::engine::Registry;
+use crate::wallet::flows::lightning::receive::InvoicePoll;
 use crate::wallet::flows::refresh::{AttemptKeyring, RoundEvents};
 use crate::wallet::{Error, Result, Settings, Wallet};
 
@@ -163,6 +164,8 @@ async fn assemble(
         key_gap: config.vtxo_key_gap_limit,
         sync_interval: config.daemon_sync_interval,
         exit_margin: config.vtxo_exit_margin,
+        claim_delta: config.htlc_recv_claim_delta,
+        claim_retries: config.lightning_receive_claim_retries,
         round_confirmations: config.round_tx_required_confirmations,
         refresh_threshold: config.vtxo_refresh_expiry_threshold(network),
         offboard_confirmations: config.offboard_required_confirmations(network),
@@ -184,6 +187,7 @@ async fn assemble(
         round_events: RoundEvents::new(),
         attempt_keys: AttemptKeyring::default(),
         mailbox_turn: tokio::sync::Mutex::new(()),
+        invoice_poll: InvoicePoll::default(),
         chain_watch: ChainWatch::default(),
         vtxos_arrived: tokio::sync::Notify::new(),
     });

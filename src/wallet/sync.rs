@@ -24,22 +24,24 @@ const CLOCK_SKEW: &str = "clock_skew";
 const SERVER_UNSAFE: &str = "server_unsafe";
 
 impl Wallet {
-    /// Runs every off-chain pass once: tip, rounds, fee rates, mailbox, quarantine, the watch on the
+    /// Runs every off-chain pass once: tip, rounds, fee rates, mailbox, open invoices, quarantine, the watch on the
     /// chain, operations, the server's copy. Logs the
     /// passes that fail; the background loops run them again.
     pub async fn sync(self: &Arc<Wallet>) {
         // Boards and the quarantine depend on the tip, so it comes first.
         log_failure("tip", self.tip().await);
         log_failure("rounds", self.ask_for_rounds().await);
-        let (fees, mailbox, quarantine, watch, ()) = tokio::join!(
+        let (fees, mailbox, invoices, quarantine, watch, ()) = tokio::join!(
             self.refresh_fee_rates(),
             self.sync_mailbox(),
+            self.poll_invoices(),
             self.review_quarantine(),
             self.watch_vtxos(),
             self.operations.nudge_all(SYNC_PATIENCE),
         );
         log_failure("fee rates", fees);
         log_failure("mailbox", mailbox);
+        log_failure("invoices", invoices);
         log_failure("quarantine", quarantine);
         log_failure("watch on the chain", watch);
         log_failure("server copy", self.catch_up().await);

@@ -9,11 +9,13 @@ mod fan_out;
 mod faults;
 mod fill;
 mod large;
+mod lightning;
 mod process;
 mod proxy;
 mod rate;
 mod sends;
 mod table;
+mod times;
 #[path = "../support/world.rs"]
 #[allow(dead_code, reason = "the tests need more of it")]
 mod world;
@@ -79,12 +81,19 @@ impl Figures {
 
 #[tokio::main]
 async fn main() {
+    if std::env::args().any(|argument| argument == "lightning") {
+        let mut table = Table::new();
+        lightning_rows(&mut table).await;
+        println!("{table}");
+        return;
+    }
     let world = World::new().await;
     let proxy = Proxy::open(&world.sandbox.ark_url);
     let to = payee(&world).await;
 
-    let mut ours = wallet(&world, &proxy, Product::Ours).await;
-    let mut barkd = wallet(&world, &proxy, Product::Barkd).await;
+    let boards = (BOARDS, BOARD);
+    let mut ours = wallet(&world, &proxy.url, Product::Ours, boards).await;
+    let mut barkd = wallet(&world, &proxy.url, Product::Barkd, boards).await;
     let mut sizes = vec![(BOARDS, figures(&mut ours), Some(figures(&mut barkd)))];
     let costs = (
         cost(&mut ours, &proxy, &to).await,
@@ -95,7 +104,19 @@ async fn main() {
         sizes.push((size, figures(&mut ours), None));
     }
     let large = large::measure(payee).await;
-    println!("{}", report(&sizes, &costs.0, &costs.1, &large));
+    let mut table = report(&sizes, &costs.0, &costs.1, &large);
+    lightning_rows(&mut table).await;
+    println!("{table}");
+}
+
+/// Adds the figures of Lightning, ours beside barkd's.
+async fn lightning_rows(table: &mut Table) {
+    let ours = lightning::measure(Product::Ours).await;
+    let theirs = lightning::measure(Product::Barkd).await;
+    for (name, figure) in ours {
+        let beside = theirs.iter().find(|(other, _)| *other == name);
+        table.row(&name, figure, beside.map(|(_, figure)| *figure));
+    }
 }
 
 /// An address whose owner is away, so that nobody's receiving takes time from the payer.
@@ -109,26 +130,31 @@ async fn payee(world: &World) -> String {
     answer["address"].as_str().expect("an address").to_owned()
 }
 
-/// A stopped daemon whose wallet has its boards.
-async fn wallet(world: &World, proxy: &Proxy, product: Product) -> Daemon {
+/// A stopped daemon whose wallet has as many boards of one amount in sat. It reaches the Ark server at `url`.
+async fn wallet(
+    world: &World,
+    url: &str,
+    product: Product,
+    (boards, amount): (u32, u64),
+) -> Daemon {
     let mut daemon = Daemon::new(product);
     daemon.start("/ping", &[("BARK_DAEMON_SYNC_INTERVAL_SECS", "1")]);
-    let request = creation(world, &proxy.url);
+    let request = creation(world, url);
     daemon.post("/wallet/create", Some(request)).await;
-    for _ in 0..BOARDS {
+    for _ in 0..boards {
         let address = daemon.post("/onchain/addresses/next", None).await;
         let address = address["address"].as_str().expect("an address");
-        world.pay(address, BOARD + 10_000).await;
+        world.pay(address, amount + 10_000).await;
     }
     world.mine(1).await;
     daemon.post("/onchain/sync", None).await;
-    for _ in 0..BOARDS {
-        let request = json!({"amount_sat": BOARD});
+    for _ in 0..boards {
+        let request = json!({"amount_sat": amount});
         daemon.post("/boards/board-amount", Some(request)).await;
         world.mine(1).await;
         daemon.post("/onchain/sync", None).await;
     }
-    let all = u64::from(BOARDS) * BOARD;
+    let all = u64::from(boards) * amount;
     while daemon.get("/wallet/balance").await["spendable_sat"] != all {
         tokio::time::sleep(Duration::from_millis(100)).await;
     }

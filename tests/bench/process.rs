@@ -121,17 +121,37 @@ impl Daemon {
         self.request(reqwest::Method::POST, path, body).await
     }
 
+    /// POST below `/api/v1`; an error is the answer if its status is not 200.
+    pub async fn try_post(&self, path: &str, body: Value) -> Result<Value, String> {
+        let post = reqwest::Method::POST;
+        let (status, text) = self.answer(post, path, Some(body)).await;
+        if status == 200 {
+            Ok(serde_json::from_str(&text).unwrap_or(Value::Null))
+        } else {
+            Err(format!("{status} {text}"))
+        }
+    }
+
     async fn request(&self, method: reqwest::Method, path: &str, body: Option<Value>) -> Value {
+        let (status, text) = self.answer(method, path, body).await;
+        assert!(status == 200, "{:?} {path}: {status} {text}", self.product);
+        serde_json::from_str(&text).unwrap_or(Value::Null)
+    }
+
+    async fn answer(
+        &self,
+        method: reqwest::Method,
+        path: &str,
+        body: Option<Value>,
+    ) -> (u16, String) {
         let url = format!("http://127.0.0.1:{}/api/v1{path}", self.port);
         let mut request = self.http.request(method, url).bearer_auth(TOKEN);
         if let Some(body) = body {
             request = request.json(&body);
         }
         let answer = request.send().await.expect("an answer");
-        let status = answer.status();
-        let text = answer.text().await.expect("a body");
-        assert!(status == 200, "{:?} {path}: {status} {text}", self.product);
-        serde_json::from_str(&text).unwrap_or(Value::Null)
+        let status = answer.status().as_u16();
+        (status, answer.text().await.expect("a body"))
     }
 
     /// Memory in RAM, in KiB.

@@ -9,6 +9,7 @@ use serde_json::json;
 
 use crate::process::Daemon;
 use crate::proxy::Proxy;
+use crate::times::Times;
 
 /// Payments whose time is taken.
 const TIMED: usize = 200;
@@ -18,23 +19,6 @@ const TRACED: u32 = 50;
 const LAST_CALL: &str = "PostRecoveryVtxoIds";
 /// What each pays, in sat: an amount that leaves change each time, whose id is posted then.
 const AMOUNT: u64 = 1_003;
-
-/// Times in milliseconds: the median, and what 99 of 100 stay below.
-struct Times {
-    p50: f64,
-    p99: f64,
-}
-
-impl Times {
-    fn of(mut times: Vec<Duration>) -> Times {
-        times.sort();
-        let rank = |share: usize| times[(times.len() - 1) * share / 100].as_secs_f64() * 1_000.0;
-        Times {
-            p50: rank(50),
-            p99: rank(99),
-        }
-    }
-}
 
 /// What a payment costs.
 pub struct Cost {

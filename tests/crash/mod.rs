@@ -12,6 +12,7 @@
 mod aborts;
 mod boards;
 mod lightning_pay;
+mod lightning_receive;
 mod matrix;
 mod offboards;
 mod onchain;
@@ -96,6 +97,9 @@ stories! {
         PayLightningFailed: lightning_pay::pay_failed, killed_while_a_lightning_payment_comes_back;
         PayLightningRefused: lightning_pay::pay_refused, killed_while_a_lightning_payment_is_refused;
         PayLightningLost: lightning_pay::pay_lost, killed_while_the_server_forgets_a_lightning_payment;
+        LightningReceive: lightning_receive::receive, killed_while_receiving_over_lightning;
+        LightningForward: lightning_receive::forward, killed_while_forwarding_a_lightning_payment;
+        LightningNoticed: lightning_receive::notice, killed_while_the_poll_finds_a_lightning_payment;
     }
     without_effect {
         PayUploadRefused: aborts::pay_upload_refused, killed_when_the_inputs_of_a_payment_are_refused;
@@ -107,6 +111,8 @@ stories! {
         DelegateForgotten: aborts::delegate_forgotten, killed_when_a_delegated_refresh_is_forgotten;
         RoundDoubleSpent: aborts::round_double_spent, killed_when_a_round_is_double_spent;
         BoardExpired: aborts::board_expired, killed_when_a_board_is_written_off;
+        LightningCanceled: lightning_receive::cancel, killed_when_an_invoice_is_canceled;
+        LightningGivenUp: lightning_receive::give_up, killed_when_a_lightning_payment_is_given_up;
     }
 }
 
@@ -176,6 +182,16 @@ fn stories(point: CommitPoint) -> &'static [Story] {
         | CommitPoint::LightningSendReturned => &[Story::PayLightningFailed],
         CommitPoint::LightningSendLost => &[Story::PayLightningLost],
         CommitPoint::OnchainPaid => &[Story::PayOnchain],
+        CommitPoint::LightningReceiveInvoiced
+        | CommitPoint::LightningReceiveRevealing
+        | CommitPoint::LightningReceiveClaimed => {
+            &[Story::LightningReceive, Story::LightningForward]
+        }
+        CommitPoint::LightningReceiveRegistered => &[Story::LightningReceive],
+        CommitPoint::LightningReceiveDelivered => &[Story::LightningForward],
+        CommitPoint::LightningReceiveNoticed => &[Story::LightningNoticed],
+        CommitPoint::LightningReceiveCanceled => &[Story::LightningCanceled],
+        CommitPoint::LightningReceiveGivenUp => &[Story::LightningGivenUp],
     }
 }
 

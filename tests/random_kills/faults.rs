@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::Shared;
 
 /// Hooks inside the server's handlers at which it crashes.
-const HOOKS: [&str; 8] = [
+const HOOKS: [&str; 24] = [
     "board.register",
     "register",
     "arkoor.persisted",
@@ -18,6 +18,22 @@ const HOOKS: [&str; 8] = [
     "round.forfeit.persisted",
     "offboard.prepared",
     "offboard.persisted",
+    "lnsend.htlc.persisted",
+    "lnsend.attempt",
+    "lnsend.initiated",
+    "lnsend.intra.accepted",
+    "lnsend.intra.cancel",
+    "lnsend.outcome",
+    "lnsend.preimage",
+    "lnsend.finished",
+    "lnsend.check",
+    "lnsend.revoke.persisted",
+    "lnrecv.injected",
+    "lnrecv.accepted",
+    "lnrecv.granted",
+    "lnrecv.preimage_seen",
+    "lnrecv.claim.persisted",
+    "lnrecv.settle",
 ];
 
 /// Requests to the chain that change something, or that every sync makes.

@@ -38,19 +38,23 @@ pub enum Way {
     Offboard,
     /// From the on-chain wallet.
     Onchain,
+    /// Over Lightning, to an invoice of the world.
+    World,
+    /// Over Lightning, to an invoice of a wallet.
+    Invoice,
 }
 
 /// Sends one request after the other until its daemon is dead.
 pub struct Client<'a> {
-    shared: &'a Shared,
+    pub(super) shared: &'a Shared,
     daemon: &'a Daemon,
-    number: usize,
+    pub(super) number: usize,
     death: &'a Death,
-    random: StdRng,
+    pub(super) random: StdRng,
 }
 
 /// The daemon is dead.
-struct Dead;
+pub(super) struct Dead;
 
 impl<'a> Client<'a> {
     pub fn new(
@@ -85,8 +89,11 @@ impl<'a> Client<'a> {
             return Err(Dead);
         }
         match self.random.random_range(0..100) {
-            0..36 => self.pay().await,
-            36..48 => self.offer_address().await,
+            0..18 => self.pay().await,
+            18..26 => self.pay_world().await,
+            26..34 => self.pay_invoice().await,
+            34..40 => self.offer_invoice().await,
+            40..48 => self.offer_address().await,
             48..56 => self.board().await,
             56..64 => self.refresh("refresh", "/wallet/refresh/vtxos").await,
             64..70 => {
@@ -114,7 +121,7 @@ impl<'a> Client<'a> {
     }
 
     /// The status of the answer to a request, and its body.
-    async fn answer(
+    pub(super) async fn answer(
         &self,
         kind: &str,
         method: &str,
@@ -160,7 +167,7 @@ impl<'a> Client<'a> {
     }
 
     /// Requests a payment, and records what was answered.
-    async fn attempt(
+    pub(super) async fn attempt(
         &mut self,
         kind: &str,
         path: &str,
@@ -181,7 +188,7 @@ impl<'a> Client<'a> {
         answer.map(drop)
     }
 
-    fn to(&self, way: Way, to: &str, sats: impl Into<Option<u64>>) -> Attempt {
+    pub(super) fn to(&self, way: Way, to: &str, sats: impl Into<Option<u64>>) -> Attempt {
         Attempt {
             payer: self.number,
             way,

@@ -6,6 +6,7 @@
 
 mod daemons;
 mod faults;
+mod lightning;
 mod load;
 mod settle;
 mod verdict;
@@ -15,6 +16,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use arkwalletd_sandbox::ark::{Params, charging_fees};
+use bitcoin::Amount;
 use bitcoin_ext::BlockDelta;
 use futures::future::join_all;
 use rand::rngs::StdRng;
@@ -66,6 +68,10 @@ struct Shared {
     end: Instant,
     /// Addresses that have not been paid yet, by the number of their wallet.
     addresses: Mutex<Vec<Vec<String>>>,
+    /// Invoices that have not been paid yet, with their amounts in sat, by the number of their wallet.
+    invoices: Mutex<Vec<Vec<(String, u64)>>>,
+    /// Invoices of wallets that the world has paid.
+    paid_by_world: Mutex<Vec<String>>,
     /// Every payment that was requested.
     attempts: Mutex<Vec<Attempt>>,
     /// How often what happened, for the report.
@@ -101,6 +107,7 @@ fn params() -> Params {
         round_interval: Duration::from_secs(4),
         round_submit_time: Duration::from_millis(700),
         round_sign_time: Duration::from_millis(1500),
+        ln_pool: vec![(20, Amount::from_sat(50_000))],
         fees: charging_fees(),
         ..Params::free()
     }
@@ -118,6 +125,8 @@ async fn run(seed: u64, length: Duration) {
         world,
         end: Instant::now() + length,
         addresses: Mutex::new(vec![Vec::new(); WALLETS]),
+        invoices: Mutex::new(vec![Vec::new(); WALLETS]),
+        paid_by_world: Mutex::default(),
         attempts: Mutex::default(),
         counts: Mutex::default(),
     };
@@ -130,6 +139,7 @@ async fn run(seed: u64, length: Duration) {
         join_all(faults_of_the_server),
         faults::of_the_chain(&shared, StdRng::seed_from_u64(random.random())),
         mine(&shared, StdRng::seed_from_u64(random.random())),
+        lightning::resolve_held(&shared, StdRng::seed_from_u64(random.random())),
     );
     settle::settle(&shared, &mut wallets).await;
     report(&shared);
@@ -142,6 +152,9 @@ async fn run(seed: u64, length: Duration) {
         "pay ",
         "board ",
         "refresh ",
+        "ln pay world",
+        "ln pay invoice",
+        "ln paid by the world",
     ] {
         assert!(shared.counted(needed) > 0, "{needed} never happened");
     }

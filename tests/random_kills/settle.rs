@@ -7,10 +7,15 @@ use tokio::time::Instant;
 
 use super::Shared;
 use super::daemons::Wallet;
+use super::lightning;
 use crate::support::Daemon;
 
 /// How long it may take until nothing is under way: some back-offs of a minute.
 const LIMIT: Duration = Duration::from_secs(240);
+
+/// How often it is looked until time passes that ends what the server and its node wait for, and how much time.
+const LOOKS: u32 = 8;
+const SKIPPED_SECONDS: u64 = 100;
 
 /// Starts all daemons for good, and waits until none has anything under way.
 pub async fn settle(shared: &Shared, wallets: &mut [Wallet]) {
@@ -20,8 +25,13 @@ pub async fn settle(shared: &Shared, wallets: &mut [Wallet]) {
         wallet.start_for_good().await;
         wallet.daemon.wait_for_connected(true).await;
     }
-    let (start, mut quiet) = (Instant::now(), 0);
+    let (start, mut quiet, mut looks) = (Instant::now(), 0, 0);
     while quiet < 2 {
+        lightning::resolve_all(shared).await;
+        looks += 1;
+        if looks % LOOKS == 0 {
+            shared.world.advance_clock(SKIPPED_SECONDS).await;
+        }
         let mut under_way = Vec::new();
         for (number, wallet) in wallets.iter().enumerate() {
             wallet.daemon.post_empty("/wallet/sync").await.ok();

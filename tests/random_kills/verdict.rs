@@ -3,19 +3,23 @@
 use std::collections::BTreeMap;
 use std::sync::PoisonError;
 
+use arkwalletd_sandbox::lightning::HoldStatus;
 use serde_json::Value;
 
 use super::Shared;
 use super::daemons::Wallet;
+use super::lightning;
 use super::load::{Attempt, Way};
-use crate::support::{Books, Daemon, assert_balanced};
+use crate::support::{Books, Daemon, assert_balanced, hash_of};
 
 /// Asserts that no sat is missing, that each payment that succeeded has arrived exactly once, and that no other has.
 pub async fn judge(shared: &Shared, wallets: &[Wallet]) {
     let attempts = all_attempts(shared);
     let daemons: Vec<&Daemon> = wallets.iter().map(|wallet| &wallet.daemon).collect();
     judge_payments(shared, &daemons, &attempts).await;
-    let outside = attempts.iter().filter(|attempt| attempt.way != Way::Arkoor);
+    let outside = attempts
+        .iter()
+        .filter(|attempt| matches!(attempt.way, Way::Offboard | Way::Onchain));
     let outside: Vec<String> = outside.map(|attempt| attempt.to.clone()).collect();
     assert_balanced(&shared.world, &daemons, &outside).await;
 }
@@ -27,10 +31,14 @@ fn all_attempts(shared: &Shared) -> Vec<Attempt> {
 
 async fn judge_payments(shared: &Shared, daemons: &[&Daemon], attempts: &[Attempt]) {
     let books = Books::read(&shared.world).await;
-    let (mut sent, mut arrived) = (Vec::new(), BTreeMap::new());
+    let (mut sent, mut arrived, mut claimed) = (Vec::new(), BTreeMap::new(), BTreeMap::new());
     for daemon in daemons {
         let history = daemon.history().await;
         for movement in &history {
+            if movement["subsystem"]["name"] == "bark.lightning_receive" {
+                note_claim(movement, &mut claimed);
+                continue;
+            }
             for receipt in movement["received_on"].as_array().unwrap() {
                 let to = receipt["destination"]["value"].as_str().unwrap().to_owned();
                 *arrived.entry(to).or_insert(0) += receipt["amount_sat"].as_u64().unwrap();
@@ -47,15 +55,48 @@ async fn judge_payments(shared: &Shared, daemons: &[&Daemon], attempts: &[Attemp
         let got = match attempt.way {
             Way::Arkoor => arrived.remove(&attempt.to).into_iter().collect(),
             Way::Offboard | Way::Onchain => books.received(&attempt.to),
+            Way::World => lightning::got_by_world(shared, attempt),
+            Way::Invoice => claimed.remove(&hash_of(&attempt.to)).unwrap_or_default(),
         };
         if let Some(reason) = complaint(attempt, &movements, &got) {
             wrong.push(format!("{reason}: {attempt:?} {movements:#?} {got:?}"));
         }
         *outcomes.entry((attempt.way, !got.is_empty())).or_insert(0) += 1;
     }
+    judge_receives(shared, &mut claimed, &mut wrong);
     println!("payments by their way and whether they arrived: {outcomes:?}");
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     assert!(arrived.is_empty(), "nobody sent {arrived:?}");
+    assert!(claimed.is_empty(), "nobody paid {claimed:?}");
+}
+
+/// Adds the amount of a successful Lightning receive in sat, before the fee, to those of its hash.
+fn note_claim(movement: &Value, claimed: &mut BTreeMap<String, Vec<u64>>) {
+    if movement["status"] != "successful" {
+        return;
+    }
+    let hash = movement["metadata"]["payment_hash"].as_str().unwrap();
+    let sats = movement["intended_balance_sat"].as_u64().unwrap();
+    claimed.entry(hash.to_owned()).or_default().push(sats);
+}
+
+/// Compares what the world paid with what the wallets claimed.
+fn judge_receives(
+    shared: &Shared,
+    claimed: &mut BTreeMap<String, Vec<u64>>,
+    wrong: &mut Vec<String>,
+) {
+    let paid = shared.paid_by_world.lock();
+    for invoice in paid.unwrap_or_else(PoisonError::into_inner).iter() {
+        let hash = hash_of(invoice);
+        let claims = claimed.remove(&hash).unwrap_or_default().len();
+        let settled = shared.world.hold(&hash) == HoldStatus::Settled;
+        if claims != usize::from(settled) {
+            wrong.push(format!(
+                "the world paid {invoice}: settled {settled}, claimed {claims} times"
+            ));
+        }
+    }
 }
 
 fn pays(movement: &Value, to: &str) -> bool {
@@ -88,7 +129,9 @@ fn complaint(attempt: &Attempt, movements: &[&Value], got: &[u64]) -> Option<&'s
             if accepted == Some(false) && succeeded {
                 return Some("it was refused and has happened");
             }
-            if attempt.status == Some(200) && !succeeded {
+            // A Lightning payment is answered before its outcome is known.
+            let is_final = !matches!(attempt.way, Way::World | Way::Invoice);
+            if is_final && attempt.status == Some(200) && !succeeded {
                 return Some("it was answered as done and has failed");
             }
             let sats = movement["sent_to"][0]["amount_sat"].as_u64();

@@ -9,7 +9,7 @@ use bitcoin::{Address, OutPoint, Script, ScriptBuf, Transaction, TxOut};
 use serde_json::Value;
 
 use super::daemon::Daemon;
-use super::money::{assert_history_adds_up, total};
+use super::money::{assert_history_adds_up, assert_lightning_conserved, total};
 use super::world::World;
 
 /// Every confirmed transaction but those that mine coins.
@@ -135,9 +135,10 @@ impl Books {
     }
 }
 
-/// Asserts that no sat is missing: what the faucet gave is in the on-chain wallets, off chain, paid to one of these addresses or to
-/// the faucet, or a fee of a miner or of the Ark server. Coins are counted as the chain and the server's ledger have them, and the
-/// wallets have to agree. No operation may be under way.
+/// Asserts that no sat is missing: what the faucet gave and the world paid over Lightning is in the on-chain wallets, off chain, paid
+/// to one of these addresses, to the faucet or over Lightning to the world, or a fee of a miner or of the Ark server. Coins are counted
+/// as the chain and the server's ledger have them, Lightning payments as the nodes have them, and the wallets have to agree. No
+/// operation may be under way.
 pub async fn assert_balanced(world: &World, daemons: &[&Daemon], payees: &[String]) {
     let books = Books::read(world).await;
     let (mut onchain, mut offchain, mut server_fees) = (0, 0, 0);
@@ -155,11 +156,16 @@ pub async fn assert_balanced(world: &World, daemons: &[&Daemon], payees: &[Strin
     assert_eq!(elsewhere, [0, 0], "{ledger:?}");
     let payees: Vec<ScriptBuf> = payees.iter().map(|payee| script_of(payee)).collect();
     let (paid_out, miner_fees) = (books.paid_out(&payees), books.miner_fees());
-    let found = onchain + offchain + paid_out + miner_fees + server_fees;
+    assert_lightning_conserved(world, daemons).await;
+    let lightning = world.lightning_ledger().network;
+    let sats = |msat: i64| u64::try_from(msat / 1_000).expect("it is not negative");
+    let (received, sent) = (sats(lightning.received_msat), sats(lightning.sent_msat));
+    let found = onchain + offchain + paid_out + miner_fees + server_fees + sent;
     assert_eq!(
-        books.given(),
+        books.given() + received,
         found,
-        "on chain {onchain}, off chain {offchain}, paid out {paid_out}, miner fees {miner_fees}, server fees {server_fees}"
+        "on chain {onchain}, off chain {offchain}, paid out {paid_out}, miner fees {miner_fees}, server fees {server_fees}, \
+         over Lightning: in {received}, out {sent}"
     );
 }
 

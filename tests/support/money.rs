@@ -45,8 +45,8 @@ pub async fn assert_history_adds_up(daemon: &Daemon) {
     assert_eq!(booked, total(daemon).await, "{:#}", Value::from(history));
 }
 
-/// Asserts that each wallet's movements add up, and that together the wallets own exactly what the server owes. No operation may
-/// be under way.
+/// Asserts that each wallet's movements add up, that together the wallets own exactly what the server owes, and that they have paid
+/// and received over Lightning what the server's node has. No operation may be under way.
 pub async fn assert_conserved(world: &World, daemons: &[&Daemon]) {
     let mut owned = 0;
     for daemon in daemons {
@@ -56,4 +56,38 @@ pub async fn assert_conserved(world: &World, daemons: &[&Daemon]) {
     let ledger = world.sandbox.ark.ledger().expect("the server has a ledger");
     let owed = ledger.spendable.amount.to_sat() + ledger.unregistered.amount.to_sat();
     assert_eq!(owned, i64::try_from(owed).expect("an amount"), "{ledger:?}");
+    assert_lightning_conserved(world, daemons).await;
+}
+
+/// Asserts that the wallets' successful Lightning movements add up to what the server's ledger and the world's say: what the wallets
+/// gave is what the world got, or another wallet, or a fee of the server; the same for what they got. Nothing may be held.
+pub(super) async fn assert_lightning_conserved(world: &World, daemons: &[&Daemon]) {
+    world.lightning_jobs().await;
+    let ledger = world.lightning_ledger();
+    let (mut given, mut taken, mut fees) = (0, 0, 0);
+    for daemon in daemons {
+        for movement in daemon.history().await {
+            let number = |field: &str| movement[field].as_i64().expect("a number");
+            let (intended, fee) = (number("intended_balance_sat"), number("offchain_fee_sat"));
+            let succeeded = movement["status"] == "successful";
+            match movement["subsystem"]["name"].as_str() {
+                Some("bark.lightning_send") if succeeded => given += fee - intended,
+                Some("bark.lightning_receive") if succeeded => taken += intended - fee,
+                _ => continue,
+            }
+            fees += fee;
+        }
+    }
+    let network = ledger.network;
+    assert_eq!(
+        [network.sending_msat, network.held_msat],
+        [0, 0],
+        "{ledger:?}"
+    );
+    assert_eq!(
+        [given, taken],
+        [ledger.taken_sat, ledger.granted_sat],
+        "{ledger:?}"
+    );
+    assert_eq!(fees * 1_000, ledger.earned_msat, "{ledger:?}");
 }

@@ -22,6 +22,11 @@ static CORRECTIONS: LazyLock<Vec<(&str, Value)>> = LazyLock::new(|| {
             "/components/schemas/ArkInfo/properties/max_vtxo_amount/type",
             json!(["integer", "null"]),
         ),
+        // Nullable since 0.8.0. A preimage that is secret is served as null (docs/protocol.md §24.3).
+        (
+            "/components/schemas/LightningReceiveInfo/properties/payment_preimage/type",
+            json!(["string", "null"]),
+        ),
     ]
 });
 

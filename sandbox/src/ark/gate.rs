@@ -124,7 +124,7 @@ impl Service<Request<Body>> for Gate {
                 () = alive.cancelled() => Err(Status::unavailable("server restarted")),
             };
             let mut answer = passed.unwrap_or_else(Status::into_http);
-            let now = DateTime::UNIX_EPOCH + ark.now();
+            let now = DateTime::UNIX_EPOCH + ark.now_for_clients();
             let date = now.format("%a, %d %b %Y %H:%M:%S GMT").to_string();
             if let Ok(date) = HeaderValue::from_str(&date) {
                 answer.headers_mut().insert(DATE, date);

@@ -177,7 +177,7 @@ impl Ark {
         if authorization.mailbox() != mailbox {
             return Err(RpcError::bad("authorization is for another mailbox"));
         }
-        if authorization.expiry() < DateTime::UNIX_EPOCH + self.now() - LEEWAY {
+        if authorization.expiry() < DateTime::UNIX_EPOCH + self.now_for_clients() - LEEWAY {
             return Err(RpcError::bad("mailbox authorization has expired"));
         }
         if !authorization.verify() {

@@ -36,6 +36,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use ark_lib::VtxoId;
+use ark_lib::lightning::PaymentHash;
 use axum::Router;
 use bitcoin::Address;
 use bitcoin::secp256k1::PublicKey;
@@ -199,6 +200,12 @@ impl ArkServer {
     /// What Lightning payments moved.
     pub fn lightning_ledger(&self) -> anyhow::Result<LightningLedger> {
         self.runs.current().lightning_ledger()
+    }
+
+    /// The time that a client took to claim a payment: from the moment when the server noticed that its node holds it to that when the
+    /// server stored the preimage. `None` if it did not claim.
+    pub fn claim_time(&self, hash: PaymentHash) -> anyhow::Result<Option<Duration>> {
+        self.runs.current().store.claim_time(hash)
     }
 
     /// Does at once what is due: notices payments, settles, ends what took too long. The server does the same by itself soon after

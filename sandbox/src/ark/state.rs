@@ -21,6 +21,7 @@ use super::round::{RoundConfig, Rounds};
 use super::status::RpcError;
 use super::store::{Store, VtxoRecord};
 use crate::chain::Chain;
+use crate::clock::Clock;
 use crate::coin_wallet::CoinWallet;
 
 /// One run of the server. A restart builds the next one from the same store.
@@ -144,11 +145,20 @@ impl Ark {
 
     /// Time since 1970 by the server's clock, which is the sandbox's clock unless a fault makes it wrong.
     pub(super) fn now(&self) -> Duration {
+        self.skewed(self.lightning.network.clock().now())
+    }
+
+    /// The server's clock as clients see it. Time that a test let pass has passed for them, too, although the machine's clock does not
+    /// show it; only a fault makes the clocks differ.
+    pub(super) fn now_for_clients(&self) -> Duration {
+        self.skewed(Clock::machine())
+    }
+
+    fn skewed(&self, now: Duration) -> Duration {
         let skew = match self.faults.on_hook(Hook::Clock) {
             Some(Action::SkewClock { seconds }) => seconds,
             _ => 0,
         };
-        let now = self.lightning.network.clock().now();
         let by = Duration::from_secs(skew.unsigned_abs());
         if skew < 0 {
             now.saturating_sub(by)

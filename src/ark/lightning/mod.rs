@@ -1,7 +1,9 @@
-//! The calls about Lightning payments (docs/protocol.md §4.6, §4.7).
+//! The Lightning calls (docs/protocol.md §31.6).
 
 mod offers;
+mod receive;
 mod send;
 
 pub use offers::NoInvoice;
+pub use receive::{AntiDosProof, InvoiceOrder, ReceiveStatus};
 pub use send::{PaymentOrder, PaymentStatus};

@@ -21,6 +21,8 @@ pub(in crate::wallet) enum Charge {
     Board,
     /// A Lightning payment.
     LightningSend,
+    /// A Lightning payment to the wallet.
+    LightningReceive,
 }
 
 /// Checks the fee for an operation over `amount`.
@@ -46,6 +48,11 @@ pub(in crate::wallet) fn check_fee(
             ceilings.lightning_send,
             "Lightning payment",
             "max_lightning_send_fee",
+        ),
+        Charge::LightningReceive => (
+            ceilings.lightning_receive,
+            "Lightning receive",
+            "max_lightning_receive_fee",
         ),
     };
     if ceiling.allows(fee, amount) {

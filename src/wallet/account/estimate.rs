@@ -9,7 +9,10 @@ use ark_lib::fees::VtxoFeeInfo;
 use ark_lib::{ArkInfo, VtxoId};
 use bitcoin::Amount;
 
-use super::fees::{board_fee, check_board_amount, max_inputs, offboard_charge, overflow, sum};
+use super::fees::{
+    board_fee, check_board_amount, lightning_receive_fee, max_inputs, offboard_charge, overflow,
+    sum,
+};
 use crate::model::VtxoRecord;
 use crate::wallet::coins::select::{self, Limits};
 use crate::wallet::{Error, Result, Wallet};
@@ -145,12 +148,8 @@ impl Wallet {
                 "the amount is larger than the Ark server's largest VTXO; receive in several parts";
             return Err(Error::bad_request("amount_too_large", message));
         }
-        let fee = info.fees.lightning_receive.calculate(amount);
-        Ok(FeeEstimate::out_of(
-            amount,
-            fee.ok_or_else(overflow)?,
-            Vec::new(),
-        ))
+        let fee = lightning_receive_fee(&info, amount)?;
+        Ok(FeeEstimate::out_of(amount, fee, Vec::new()))
     }
 
     /// Estimates a payment with the fee on top; the highest possible fee if the wallet cannot pay it now.

@@ -46,6 +46,15 @@ pub(in crate::wallet) fn check_board_amount(info: &ArkInfo, amount: Amount) -> R
     }
 }
 
+/// The Ark server's fee for a Lightning payment of `amount` to the wallet, which reduces what the wallet gets.
+///
+/// # Errors
+/// `amount_too_large` if it overflows.
+pub(in crate::wallet) fn lightning_receive_fee(info: &ArkInfo, amount: Amount) -> Result<Amount> {
+    let fee = info.fees.lightning_receive.calculate(amount);
+    fee.ok_or_else(overflow)
+}
+
 /// The Ark server's fee for an on-chain payment out of `vtxos` at height `tip`; `None` if it overflows.
 ///
 /// `amount` is the gross amount if the fee comes out of it, and the net amount if the fee comes on top.

@@ -61,19 +61,27 @@ impl Wallet {
         }
     }
 
-    /// Checks the signatures of a VTXO of this wallet that the server has just cosigned.
+    /// The on-chain transaction that a VTXO hangs from; it may be unconfirmed.
     ///
     /// # Errors
-    /// `server_unavailable` if the VTXO is invalid, `chain_unavailable` if its anchor cannot be fetched.
-    pub(in crate::wallet) async fn check_own_output(&self, output: &Vtxo<Full>) -> Result<()> {
-        let txid = output.chain_anchor().txid;
+    /// `chain_unavailable` if it cannot be fetched.
+    pub(in crate::wallet) async fn anchor_of(&self, vtxo: &Vtxo<Full>) -> Result<Transaction> {
+        let txid = vtxo.chain_anchor().txid;
         let missing = || {
             Error::unavailable(
                 "chain_unavailable",
                 format!("the chain backend does not know transaction {txid}"),
             )
         };
-        let anchor = self.anchor(txid).await?.ok_or_else(missing)?;
+        self.anchor(txid).await?.ok_or_else(missing)
+    }
+
+    /// Checks the signatures of a VTXO of this wallet that the server has just cosigned.
+    ///
+    /// # Errors
+    /// `server_unavailable` if the VTXO is invalid, `chain_unavailable` if its anchor cannot be fetched.
+    pub(in crate::wallet) async fn check_own_output(&self, output: &Vtxo<Full>) -> Result<()> {
+        let anchor = self.anchor_of(output).await?;
         output.validate(&anchor).map_err(|error| {
             Error::unavailable(
                 "server_unavailable",

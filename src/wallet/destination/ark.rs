@@ -34,7 +34,11 @@ pub(super) fn parse(text: &str) -> Result<Option<Address>> {
 
 /// Refuses addresses of another network or server, of a kind that cannot be paid out of round, and those that leave no
 /// way to reach the payee. An address without any delivery is fine: its owner chose to look for the coins elsewhere.
-pub(super) fn check(address: &Address, network: Network, server: &PinnedKeys) -> Result<()> {
+pub(in crate::wallet) fn check(
+    address: &Address,
+    network: Network,
+    server: &PinnedKeys,
+) -> Result<()> {
     let refuse = |code, message: &str| Err(Error::bad_request(code, message));
     if address.is_testnet() != (network != Network::Bitcoin) {
         return refuse(

@@ -10,6 +10,7 @@ use bitcoin::{Amount, Network};
 use crate::ark::PinnedKeys;
 use crate::wallet::{Error, Result, Wallet};
 
+pub(in crate::wallet) use ark::check as check_payable;
 pub(in crate::wallet) use lightning::{LightningDestination, LightningPayee};
 
 /// Somewhere money can go.

@@ -139,6 +139,22 @@ commit_points! {
     ReceiveStored = "receive.stored",
     /// A receive: VTXOs whose validity was undecided at first.
     ReceiveReleased = "receive.released",
+    /// A Lightning receive: the preimage of an invoice, before anybody sees the invoice.
+    LightningReceiveInvoiced = "lightning_receive.invoiced",
+    /// A Lightning receive: canceled before it was paid.
+    LightningReceiveCanceled = "lightning_receive.canceled",
+    /// A Lightning receive: the poll found that the server holds a payment.
+    LightningReceiveNoticed = "lightning_receive.noticed",
+    /// A Lightning receive: HTLCs locked, movement written; the server may get the preimage from here on.
+    LightningReceiveRevealing = "lightning_receive.revealing",
+    /// A Lightning receive: the claim is signed; HTLCs spent, the new VTXOs stored.
+    LightningReceiveClaimed = "lightning_receive.claimed",
+    /// A Lightning receive: the server has the chains of the new VTXOs, which are spendable.
+    LightningReceiveRegistered = "lightning_receive.registered",
+    /// A Lightning receive: the mailbox of an Ark address has the new VTXOs.
+    LightningReceiveDelivered = "lightning_receive.delivered",
+    /// A Lightning receive: given up while the preimage was secret.
+    LightningReceiveGivenUp = "lightning_receive.given_up",
     /// A payment from the on-chain wallet: the signed transaction, which is broadcast until it is confirmed.
     OnchainPaid = "onchain.paid",
 }

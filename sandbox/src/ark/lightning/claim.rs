@@ -49,8 +49,9 @@ impl Ark {
         }
         let htlcs = self.known(&ids)?;
         let package = build(cosign, &htlcs)?;
+        let now = self.now();
         self.store
-            .write(|db| attempt::insert_settlement(db, preimage))?;
+            .write(|db| attempt::insert_settlement(db, preimage, now))?;
         self.lightning.wake();
         self.refuse_inputs_at(Hook::LnPreimageSeen)?;
         let lock = lock?;

@@ -182,13 +182,16 @@ async fn show_hold(
     State(runs): State<Arc<Runs>>,
     Path(hash): Path<String>,
 ) -> Result<Json<Value>, Failure> {
-    let hold = network(&runs).hold(parse_hash(&hash)?)?;
+    let hash = parse_hash(&hash)?;
+    let hold = network(&runs).hold(hash)?;
     let hold = hold.ok_or(Failure::NotFound)?;
+    let claim = runs.current().store.claim_time(hash)?;
     Ok(Json(json!({
         "status": hold.status,
         "paid_msat": hold.paid_msat,
         "lowest_expiry": hold.lowest_expiry,
         "preimage": hold.preimage.map(|preimage| preimage.to_string()),
+        "claim_ms": claim.map(|claim| claim.as_millis()),
     })))
 }
 

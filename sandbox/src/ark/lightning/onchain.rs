@@ -19,8 +19,9 @@ impl Ark {
             }
             for id in receive.htlcs {
                 if let Some(preimage) = self.revealed(id, hash).await? {
+                    let now = self.now();
                     self.store
-                        .write(|db| attempt::insert_settlement(db, preimage))?;
+                        .write(|db| attempt::insert_settlement(db, preimage, now))?;
                     break;
                 }
             }

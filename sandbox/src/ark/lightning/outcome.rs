@@ -20,8 +20,9 @@ const INCOMING: &str = "incoming";
 impl Ark {
     /// The payment of this hash succeeded. The commits, in order: the preimage; the attempt and all HTLCs of the hash; the post.
     pub(super) fn succeed(&self, hash: PaymentHash, preimage: Preimage) -> Result<(), RpcError> {
+        let now = self.now();
         self.store
-            .write(|db| attempt::insert_settlement(db, preimage))?;
+            .write(|db| attempt::insert_settlement(db, preimage, now))?;
         self.hook(Hook::LnPreimage)?;
         self.take_htlcs(hash)?;
         self.push_finished(hash, Some(preimage), None)

@@ -146,11 +146,19 @@ pub fn mark_failed(
     Ok(changed == 1)
 }
 
-/// Stores a preimage.
-pub fn insert_settlement(tx: &Transaction<'_>, preimage: Preimage) -> anyhow::Result<()> {
+/// Stores a preimage that the server learns now.
+pub fn insert_settlement(
+    tx: &Transaction<'_>,
+    preimage: Preimage,
+    now: Duration,
+) -> anyhow::Result<()> {
     tx.execute(
-        "INSERT OR IGNORE INTO ln_settlement (hash, preimage) VALUES (?1, ?2)",
-        params![preimage.compute_payment_hash().to_vec(), preimage.to_vec()],
+        "INSERT OR IGNORE INTO ln_settlement (hash, preimage, learnt_ms) VALUES (?1, ?2, ?3)",
+        params![
+            preimage.compute_payment_hash().to_vec(),
+            preimage.to_vec(),
+            millis(now)?,
+        ],
     )?;
     Ok(())
 }

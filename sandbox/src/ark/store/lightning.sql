@@ -24,7 +24,8 @@ CREATE TABLE IF NOT EXISTS ln_attempt_htlc (
 CREATE TABLE IF NOT EXISTS ln_settlement (
     number INTEGER PRIMARY KEY AUTOINCREMENT,
     hash BLOB NOT NULL UNIQUE,
-    preimage BLOB NOT NULL
+    preimage BLOB NOT NULL,
+    learnt_ms INTEGER NOT NULL
 ) STRICT;
 
 CREATE TABLE IF NOT EXISTS ln_receive (

@@ -76,6 +76,19 @@ impl Store {
         find(&self.lock(), hash)
     }
 
+    /// The time from the moment when a payment was noticed to that when its payee revealed the preimage; `None` if it did not.
+    pub fn claim_time(&self, hash: PaymentHash) -> anyhow::Result<Option<Duration>> {
+        let millis = self
+            .lock()
+            .query_row(
+                "SELECT MAX(learnt_ms - accepted_ms, 0) FROM ln_receive JOIN ln_settlement USING (hash) WHERE hash = ?1",
+                [hash.to_vec()],
+                |row| row.get::<_, Option<u64>>(0),
+            )
+            .optional()?;
+        Ok(millis.flatten().map(Duration::from_millis))
+    }
+
     /// The receives that may still change.
     pub fn unfinished_receives(&self) -> anyhow::Result<Vec<Receive>> {
         let connection = self.lock();

@@ -2,6 +2,7 @@
 
 mod get_send_status;
 mod pay;
+mod receives;
 
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -12,4 +13,5 @@ pub(super) fn routes() -> OpenApiRouter<App> {
     OpenApiRouter::new()
         .routes(routes!(pay::pay))
         .routes(routes!(get_send_status::get_send_status))
+        .merge(receives::routes())
 }

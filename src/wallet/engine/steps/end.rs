@@ -5,7 +5,7 @@ use bitcoin::{Amount, SignedAmount};
 use rusqlite::Connection;
 use serde_json::{Map, Value};
 
-use crate::model::{MovementId, MovementStatus, OperationId, VtxoState};
+use crate::model::{Movement, MovementId, MovementStatus, OperationId, VtxoState};
 use crate::store::{WriteTx, movement, vtxo};
 use crate::wallet::engine::{Next, Step, clock};
 use crate::wallet::{CommitPoint, Error, Result};
@@ -65,6 +65,16 @@ pub(in crate::wallet) fn spend_forfeited(tx: &mut WriteTx<'_>, inputs: &[VtxoId]
 /// Marks the movement as successful.
 pub(in crate::wallet) fn succeed(tx: &WriteTx<'_>, id: &OperationId) -> Result<()> {
     finish_movement(tx, id, MovementStatus::Successful, None)
+}
+
+/// Marks the movement as successful although the balance did not change: what came in, less the fee, went on to somebody else.
+pub(in crate::wallet) fn pass_on(tx: &WriteTx<'_>, id: &OperationId) -> Result<()> {
+    let movement = movement_of(tx, id)?;
+    if let Some(Movement { offchain_fee, .. }) = movement::get(tx, movement)? {
+        let now = clock::now_millis();
+        movement::revise(tx, movement, &[], SignedAmount::ZERO, offchain_fee, now)?;
+    }
+    succeed(tx, id)
 }
 
 /// Marks the movement as failed or canceled: the balance did not change.

@@ -6,10 +6,12 @@
 //! | [`unsigned`] | builds the transactions of an out-of-round spend, and checks the server's signatures |
 //! | [`arkoor`] | gets an out-of-round spend signed; finds out what became of one that the server refuses |
 //! | [`broadcast`] | broadcasts a transaction and follows its confirmations |
+//! | [`deliver`] | posts VTXOs to the mailbox of a payee |
 //! | [`end`] | releases inputs and writes the movement when an operation fails or succeeds |
 
 pub(in crate::wallet) mod arkoor;
 pub(in crate::wallet) mod broadcast;
+pub(in crate::wallet) mod deliver;
 pub(in crate::wallet) mod end;
 pub(in crate::wallet) mod refusal;
 pub(in crate::wallet) mod unsigned;

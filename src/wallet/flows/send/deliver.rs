@@ -1,12 +1,11 @@
 //! The step that hands the payment over.
 
-use ark_lib::address::VtxoDelivery;
 use ark_lib::{Address, VtxoId};
 
 use super::ArkoorSend;
 use crate::model::OperationId;
 use crate::store::{vtxo, vtxo_body};
-use crate::wallet::engine::steps::{end, upload};
+use crate::wallet::engine::steps::{deliver, end, upload};
 use crate::wallet::engine::{Next, Step};
 use crate::wallet::{CommitPoint, Result, Wallet};
 
@@ -20,7 +19,7 @@ pub(super) async fn deliver(
 ) -> Result<Step<ArkoorSend>> {
     let all: Vec<VtxoId> = outgoing.iter().chain(&change).copied().collect();
     let uploaded = upload::upload_outputs(wallet, &all).await?;
-    post(wallet, destination, &outgoing).await?;
+    deliver::post(wallet, destination, &outgoing).await?;
     let id = id.clone();
     Ok(Step::commit(
         CommitPoint::SendDelivered,
@@ -33,20 +32,4 @@ pub(super) async fn deliver(
             end::succeed(tx, &id)
         },
     ))
-}
-
-/// Posts to the payee's mailboxes until one takes the VTXOs.
-async fn post(wallet: &Wallet, destination: &Address, outgoing: &[VtxoId]) -> Result<()> {
-    let vtxos = wallet.full_vtxos(outgoing.to_vec()).await?;
-    let mut failure = None;
-    for delivery in destination.delivery() {
-        let VtxoDelivery::ServerMailbox { blinded_id } = delivery else {
-            continue;
-        };
-        match wallet.server.post_arkoor(blinded_id, &vtxos).await {
-            Ok(()) => return Ok(()),
-            Err(error) => failure = Some(error),
-        }
-    }
-    failure.map_or(Ok(()), |error| Err(error.into()))
 }

@@ -266,3 +266,18 @@ async fn a_preimage_is_read_from_the_confirmed_spend_of_an_exited_htlc() {
     assert_eq!(hold.preimage, Some(preimage));
     assert_eq!(sandbox.earned(), 0);
 }
+
+#[tokio::test]
+async fn the_time_that_a_claim_takes_is_noted() {
+    let (sandbox, wallet) = start(Params::free()).await;
+    let (preimage, htlcs) = prepared(&sandbox, &wallet, 5_000).await;
+    let hash = preimage.compute_payment_hash();
+    let claim_time = || sandbox.server.claim_time(hash).unwrap();
+    assert_eq!(claim_time(), None);
+    let waited = std::time::Duration::from_secs(7);
+    sandbox.server.lightning().clock().advance(waited);
+    let claim = wallet.claim_of(&sorted(htlcs), wallet.key.public_key());
+    wallet.claim_receive(preimage, &claim).await.unwrap();
+    let took = claim_time().unwrap();
+    assert!(took >= waited && took < 2 * waited, "{took:?}");
+}
