@@ -243,7 +243,15 @@ impl Story {
                 is_round || matches!(self, Story::Receive | Story::ReceiveUnconfirmed)
             }
             // It takes the only VTXO, so that nothing is left to post, unless that was posted before.
-            "PostRecoveryVtxoIds" => !matches!(self, Story::Offboard | Story::OffboardSessionLost),
+            // The victim that forwards a payment owns nothing; its peer posts.
+            "PostRecoveryVtxoIds" => !matches!(
+                self,
+                Story::Offboard | Story::OffboardSessionLost | Story::LightningForward
+            ),
+            // The poll is only the safety net where the mailbox tells of the payment.
+            "CheckLightningReceive" => {
+                !matches!(self, Story::LightningReceive | Story::LightningForward)
+            }
             _ => true,
         }
     }
