@@ -49,7 +49,7 @@ pub struct WalletConfig {
     /// Failed claims of a Lightning payment after which the operator is told; the wallet goes on claiming. Key
     /// `lightning_receive_claim_retries`, variable `BARK_LIGHTNING_RECEIVE_CLAIM_RETRIES`, default 5.
     pub lightning_receive_claim_retries: u8,
-    /// SOCKS5 proxy for the Ark server and the chain source, `socks5h://host:port`; not used for loopback addresses. Key
+    /// SOCKS5 proxy for the Ark server, the chain source and LNURL servers, `socks5h://host:port`; not used for loopback addresses. Key
     /// `socks5_proxy`, variable `BARK_SOCKS5_PROXY`, default none.
     pub socks5_proxy: Option<Url>,
     /// Confirmations after which a round's funding transaction counts. Key `round_tx_required_confirmations`, variable

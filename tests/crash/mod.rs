@@ -11,6 +11,7 @@
 
 mod aborts;
 mod boards;
+mod lightning_pay;
 mod lightning_receive;
 mod matrix;
 mod offboards;
@@ -92,6 +93,10 @@ stories! {
         Offboard: offboards::offboard, killed_while_offboarding;
         OffboardSessionLost: offboards::offboard_session_lost, killed_while_an_offboard_session_is_lost;
         PayOnchain: onchain::pay_onchain, killed_while_paying_from_the_onchain_wallet;
+        PayLightning: lightning_pay::pay, killed_while_paying_over_lightning;
+        PayLightningFailed: lightning_pay::pay_failed, killed_while_a_lightning_payment_comes_back;
+        PayLightningRefused: lightning_pay::pay_refused, killed_while_a_lightning_payment_is_refused;
+        PayLightningLost: lightning_pay::pay_lost, killed_while_the_server_forgets_a_lightning_payment;
         LightningReceive: lightning_receive::receive, killed_while_receiving_over_lightning;
         LightningForward: lightning_receive::forward, killed_while_forwarding_a_lightning_payment;
         LightningNoticed: lightning_receive::notice, killed_while_the_poll_finds_a_lightning_payment;
@@ -165,16 +170,17 @@ fn stories(point: CommitPoint) -> &'static [Story] {
         CommitPoint::LightningSendStarted
         | CommitPoint::LightningSendInputsRegistered
         | CommitPoint::LightningSendCosigned
-        | CommitPoint::LightningSendDoubted
-        | CommitPoint::LightningSendAborted
         | CommitPoint::LightningSendRegistered
         | CommitPoint::LightningSendInitiated
-        | CommitPoint::LightningSendLost
-        | CommitPoint::LightningSendFailed
+        | CommitPoint::LightningSendSettled => &[Story::PayLightning],
+        CommitPoint::LightningSendDoubted | CommitPoint::LightningSendAborted => {
+            &[Story::PayLightningRefused]
+        }
+        CommitPoint::LightningSendFailed
         | CommitPoint::LightningSendResumed
-        | CommitPoint::LightningSendSettled
         | CommitPoint::LightningSendRevoked
-        | CommitPoint::LightningSendReturned => &[],
+        | CommitPoint::LightningSendReturned => &[Story::PayLightningFailed],
+        CommitPoint::LightningSendLost => &[Story::PayLightningLost],
         CommitPoint::OnchainPaid => &[Story::PayOnchain],
         CommitPoint::LightningReceiveInvoiced
         | CommitPoint::LightningReceiveRevealing
@@ -237,7 +243,15 @@ impl Story {
                 is_round || matches!(self, Story::Receive | Story::ReceiveUnconfirmed)
             }
             // It takes the only VTXO, so that nothing is left to post, unless that was posted before.
-            "PostRecoveryVtxoIds" => !matches!(self, Story::Offboard | Story::OffboardSessionLost),
+            // The victim that forwards a payment owns nothing; its peer posts.
+            "PostRecoveryVtxoIds" => !matches!(
+                self,
+                Story::Offboard | Story::OffboardSessionLost | Story::LightningForward
+            ),
+            // The poll is only the safety net where the mailbox tells of the payment.
+            "CheckLightningReceive" => {
+                !matches!(self, Story::LightningReceive | Story::LightningForward)
+            }
             _ => true,
         }
     }

@@ -34,6 +34,7 @@ static CORRECTIONS: LazyLock<Vec<(&str, Value)>> = LazyLock::new(|| {
 const STATUSES: &[(&str, &str, &str)] = &[
     // The payment is stored and goes on by itself; barkd waits without end.
     ("/api/v1/wallet/send", "202", "200"),
+    ("/api/v1/lightning/pay", "202", "200"),
 ];
 
 /// Routes that no document declares.

@@ -66,6 +66,12 @@ const REQUEST_LIFETIME: Duration = Duration::from_secs(60);
 /// that the wallet has not heard of, becomes known in between.
 const DOUBTS_BEFORE_WRITE_OFF: u32 = 2;
 
+/// Refusals before the operator learns that inputs are spent for something that the server does not sign.
+const DOUBTS_BEFORE_ATTENTION: u32 = 4;
+
+/// The code of that fact.
+const IN_DOUBT: &str = "inputs_in_doubt";
+
 impl ArkoorSpend {
     /// Whether an earlier request may still succeed.
     fn may_still_run(&self) -> bool {
@@ -303,10 +309,12 @@ async fn cosign<F>(
     let refusal = match answer {
         // The round of a delegated refresh has taken the inputs: who signs both would give them away twice.
         Ok(_) if !wallet.holds(id, &spend.inputs).await? => {
+            clear_doubt(wallet, id, &spend).await?;
             return Ok(flow.taken_by_refresh(id));
         }
         Ok(response) => {
             let outputs = unsigned.finish(wallet, response).await?;
+            clear_doubt(wallet, id, &spend).await?;
             return Ok(Signed::Done {
                 inputs: spend.inputs,
                 outputs,
@@ -366,6 +374,7 @@ async fn resolve_doubt<F>(
         .collect();
     let next = if !spent.is_empty() {
         if !wallet.holds(id, &spend.inputs).await? {
+            clear_doubt(wallet, id, &spend).await?;
             return Ok(flow.taken_by_refresh(id));
         }
         if spend.is_spent_elsewhere() {
@@ -383,6 +392,9 @@ async fn resolve_doubt<F>(
         }
         // Spent by this very spend, or by a round that the wallet has not heard of yet.
         wallet.round_events.wake();
+        if spend.doubts >= DOUBTS_BEFORE_ATTENTION {
+            wallet.raise(in_doubt(flow, id, &refusal)).await?;
+        }
         tracing::warn!(
             refusal = refusal.message,
             "server refuses to sign but reports the inputs spent; retrying"
@@ -417,6 +429,27 @@ async fn resolve_doubt<F>(
         Next::State(state(next)),
         |_| Ok(()),
     )))
+}
+
+/// The server has taken the inputs for this spend, by all that is known, and refuses to sign it again.
+fn in_doubt(flow: &SigningFlow, id: &OperationId, refusal: &Refusal) -> Attention {
+    Attention {
+        code: IN_DOUBT.into(),
+        subject: id.to_string(),
+        message: format!(
+            "The Ark server reports the coins of a {} as spent, but does not sign it again: {}. They stay locked, and the wallet goes on asking.",
+            flow.what, refusal.message
+        ),
+        what_to_do: "Contact the operator of the Ark server. Keep the database: the coins can still be exited before they expire.".into(),
+    }
+}
+
+/// Removes that fact, which may have been raised.
+async fn clear_doubt(wallet: &Wallet, id: &OperationId, spend: &ArkoorSpend) -> Result<()> {
+    if spend.doubts >= DOUBTS_BEFORE_ATTENTION {
+        wallet.clear(IN_DOUBT, id.to_string()).await?;
+    }
+    Ok(())
 }
 
 /// Whether one of these VTXOs was to be refreshed, so that a round that the wallet has not heard of yet may have taken it.

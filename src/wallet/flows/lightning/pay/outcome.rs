@@ -4,6 +4,7 @@ use ark_lib::lightning::{Invoice, PaymentHash, Preimage};
 use bitcoin::Amount;
 
 use super::LightningSend;
+use super::revoke::FAILURES_BEFORE_STUCK;
 use crate::model::{MovementId, OperationId, Outcome};
 use crate::store::{lightning_send, movement, operation};
 use crate::wallet::engine::{Answer, state_of};
@@ -20,6 +21,8 @@ pub enum PaymentState {
     PaymentInitiated,
     /// The payment failed; the HTLCs come back.
     RevocableHtlcs,
+    /// The payment failed, and the server does not give the HTLCs back.
+    RevocationStuck,
     /// The preimage is known.
     Paid,
     /// The payment failed, and nothing is locked for it.
@@ -34,18 +37,22 @@ impl PaymentState {
             PaymentState::HtlcReceived => "htlc-received",
             PaymentState::PaymentInitiated => "payment-initiated",
             PaymentState::RevocableHtlcs => "revocable-htlcs",
+            PaymentState::RevocationStuck => "revocation-stuck",
             PaymentState::Paid => "paid",
             PaymentState::Failed => "unknown",
         }
     }
 
-    fn of(state: &LightningSend) -> PaymentState {
+    fn of(state: &LightningSend, failures: u32) -> PaymentState {
         match state {
             LightningSend::Sign { .. } => PaymentState::InputsLocked,
             LightningSend::Register { .. } | LightningSend::Initiate { .. } => {
                 PaymentState::HtlcReceived
             }
             LightningSend::Await { .. } => PaymentState::PaymentInitiated,
+            LightningSend::Revoke { .. } if failures >= FAILURES_BEFORE_STUCK => {
+                PaymentState::RevocationStuck
+            }
             LightningSend::Revoke { .. } | LightningSend::Return { .. } => {
                 PaymentState::RevocableHtlcs
             }
@@ -115,7 +122,9 @@ impl Wallet {
             let movement = movement::id_of_operation(connection, &id)?;
             let state = match &operation {
                 _ if row.preimage.is_some() => PaymentState::Paid,
-                Some(running) if running.outcome.is_none() => PaymentState::of(&state_of(running)?),
+                Some(running) if running.outcome.is_none() => {
+                    PaymentState::of(&state_of(running)?, running.attempts)
+                }
                 Some(done) if done.outcome == Some(Outcome::Done) => PaymentState::Paid,
                 _ => PaymentState::Failed,
             };

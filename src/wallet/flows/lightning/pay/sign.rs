@@ -1,11 +1,12 @@
 //! The step that gets the HTLCs signed.
 
-use ark_lib::{Vtxo, VtxoId, VtxoPolicy};
+use ark_lib::{ArkInfo, Vtxo, VtxoId, VtxoPolicy};
 use bitcoin_ext::BlockHeight;
 
 use super::{Htlcs, LightningSend, Order};
 use crate::model::{OperationId, VtxoState};
 use crate::store::vtxo;
+use crate::wallet::account::keys::WalletKeys;
 use crate::wallet::engine::encoding::Encoded;
 use crate::wallet::engine::steps::arkoor::{CosignCall, Signed, Signing, SigningFlow};
 use crate::wallet::engine::steps::end;
@@ -29,11 +30,8 @@ const EXPIRY_SLACK: u32 = 20;
 
 impl Order {
     /// The policy of the HTLCs.
-    pub(super) fn policy(
-        &self,
-        wallet_keys: &crate::wallet::account::keys::WalletKeys,
-    ) -> Result<VtxoPolicy> {
-        let key = wallet_keys.vtxo_key(self.htlc_key)?.public_key();
+    pub(super) fn policy(&self, keys: &WalletKeys) -> Result<VtxoPolicy> {
+        let key = keys.vtxo_key(self.htlc_key)?.public_key();
         Ok(VtxoPolicy::new_server_htlc_send(
             key,
             self.hash(),
@@ -46,7 +44,7 @@ impl Order {
 ///
 /// # Errors
 /// `internal` when it overflows.
-pub(super) fn expiry(info: &ark_lib::ArkInfo, tip: BlockHeight) -> Result<BlockHeight> {
+pub(super) fn expiry(info: &ArkInfo, tip: BlockHeight) -> Result<BlockHeight> {
     tip.checked_add(info.htlc_send_expiry_delta)
         .and_then(|height| height.to_u32().checked_add(EXPIRY_SLACK))
         .map(BlockHeight::new)
@@ -61,7 +59,7 @@ pub(super) async fn sign(
     signing: Signing,
     tries: Tries,
 ) -> Result<Step<LightningSend>> {
-    if let Some(later) = with_later_expiry(wallet, &order, &signing).await? {
+    if let Some(later) = with_later_expiry(wallet, &order, &signing, tries).await? {
         return Ok(later);
     }
     let again = |signing| LightningSend::Sign {
@@ -104,17 +102,20 @@ async fn with_later_expiry(
     wallet: &Wallet,
     order: &Order,
     signing: &Signing,
+    tries: Tries,
 ) -> Result<Option<Step<LightningSend>>> {
     let Signing::Doubted { spend, refusal, .. } = signing else {
         return Ok(None);
     };
     // After an unclear request the server may have signed the former HTLCs.
-    if !refusal.contains(EXPIRY_TOO_LOW) || spend.unclear_at.is_some() {
+    if !refusal.contains(EXPIRY_TOO_LOW) || spend.unclear_at.is_some() || tries.exhausted() {
         return Ok(None);
     }
-    let later = expiry(&*wallet.connected_info()?, wallet.chain.tip().await?.height)?;
+    let later = expiry(&wallet.connected_info()?, wallet.chain.tip().await?.height)?;
     if later <= order.expiry {
-        return Ok(None);
+        let message =
+            "the Ark server knows newer blocks than the chain backend; the payment waits for them";
+        return Err(Error::unavailable("chain_unavailable", message));
     }
     let order = Order {
         expiry: later,
