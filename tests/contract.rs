@@ -165,7 +165,7 @@ async fn the_generated_client_reads_every_answer() {
     )));
     daemon.wait_for_send_state(&issued.hash, "paid").await;
     let sent = call!(lightning_api::get_send_status(&issued.hash));
-    assert_eq!(sent.payment_hash, issued.hash);
+    assert_eq!(sent.payment_hash.to_string(), issued.hash);
     daemon.settled().await;
 
     daemon.fund(&world, 10_000).await;

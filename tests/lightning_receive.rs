@@ -4,7 +4,7 @@ use arkwalletd_sandbox::ark::{LightningLedger, Params, charging_fees};
 use lightning_invoice::Bolt11Invoice;
 use serde_json::{Value, json};
 
-use crate::support::{Daemon, World, assert_balanced};
+use crate::support::{Daemon, World, assert_balanced, eventually};
 
 const INVOICE: &str = "/lightning/receives/invoice";
 
