@@ -4,7 +4,7 @@ use arkwalletd_sandbox::ark::{LightningLedger, Params, charging_fees};
 use lightning_invoice::Bolt11Invoice;
 use serde_json::{Value, json};
 
-use crate::support::{Daemon, World, assert_balanced};
+use crate::support::{Daemon, World, assert_balanced, eventually};
 
 const INVOICE: &str = "/lightning/receives/invoice";
 
@@ -355,6 +355,32 @@ async fn a_payment_whose_htlcs_expire_too_soon_is_given_back() {
     assert_eq!(paid_msat(&world, &invoice), None);
     assert_eq!(daemon.history().await.len(), 0);
     assert_balanced(&world, &[&daemon], &[]).await;
+}
+
+#[tokio::test]
+async fn a_preimage_that_would_go_out_too_late_stays_secret() {
+    // H9
+    let world = charging_world().await;
+    let mut daemon = Daemon::with_wallet(&world).await;
+    daemon.stop().await;
+    daemon
+        .restart(Some("lightning_receive.revealing.after"))
+        .await;
+    daemon.wait_for_connected(true).await;
+    let invoice = invoice_of(&daemon, 10_000).await;
+    world_pays(&world, &invoice).await;
+    daemon.wait_for_exit().await;
+    world.mine(40).await;
+    daemon.restart(None).await;
+    let log = "its preimage stays secret";
+    eventually("it is too late", async || {
+        daemon.log().contains(log).then_some(())
+    })
+    .await;
+    let hash = hash_of(&invoice);
+    assert_eq!(info(&daemon, &hash).await["state"], "htlcs-ready");
+    assert_eq!(world.calls_of("ClaimLightningReceive"), 0);
+    assert_eq!(paid_msat(&world, &invoice), None);
 }
 
 #[tokio::test]

@@ -111,7 +111,8 @@ async fn with_later_expiry(
     if !refusal.contains(EXPIRY_TOO_LOW) || spend.unclear_at.is_some() || tries.exhausted() {
         return Ok(None);
     }
-    let later = expiry(&wallet.connected_info()?, wallet.chain.tip().await?.height)?;
+    let info = wallet.connected_info()?;
+    let later = expiry(&info, wallet.chain.tip().await?.height)?;
     if later <= order.expiry {
         let message =
             "the Ark server knows newer blocks than the chain backend; the payment waits for them";
