@@ -208,6 +208,36 @@ async fn the_fee_is_the_estimated_one_and_stays_below_the_ceilings() {
     assert_books(&world, &payer, AMOUNT, fee).await;
 }
 
+/// The fee of a payment out of several VTXOs of different ages is the estimated one, too, and suffices for the server.
+#[tokio::test]
+async fn several_vtxos_pay_the_estimated_fee() {
+    let world = World::with(Params {
+        fees: charging_fees(),
+        ..Params::free()
+    })
+    .await;
+    let payer = Daemon::with_wallet(&world).await;
+    for sats in [20_000, 35_000, 50_000] {
+        payer.fund_and_board(&world, sats).await;
+        world.mine(60).await;
+    }
+    payer.wait_for_tip(&world).await;
+    let path = format!("/fees/lightning/pay?amount_sat={AMOUNT}");
+    let estimate = payer.get(&path).await.ok();
+    assert_eq!(estimate["vtxos_spent"].as_array().unwrap().len(), 2);
+    let invoice = Invoice::ending(&world, Outcome::default()).await;
+    request(&payer, &invoice).await.ok();
+    has_outcome(&payer, &invoice, "paid").await;
+    let movement = payer.movement("send").await;
+    assert_eq!(movement["offchain_fee_sat"], estimate["fee_sat"]);
+    assert_eq!(
+        movement["metadata"]["htlc_vtxos"].as_array().unwrap().len(),
+        2
+    );
+    let fee = estimate["fee_sat"].as_u64().unwrap();
+    assert_books(&world, &payer, AMOUNT, fee).await;
+}
+
 /// H2: one payment hash, one payment: at the same time, later, and after a restart.
 #[tokio::test]
 async fn fifty_requests_at_once_and_fifty_later_pay_once() {

@@ -129,13 +129,16 @@ pub async fn pay(run: &mut Run) {
     scene.victim.fund_and_board(&scene.world, FUNDS).await;
     let mut paid = Paid::nothing(&scene).await;
     while let Some(case) = run.next_case(&mut scene).await {
-        let invoice = Invoice::ending(&scene, SETTLE);
+        // The world takes it only when the victim has asked how it stands, so that each step is taken.
+        let invoice = Invoice::ending(&scene, Outcome::Hold);
         scene.arm_unregistered_without_sync(&case).await;
         withhold_outcomes(&scene);
         let reply = scene.post("/lightning/pay", invoice.body()).await;
         if !case.kills() {
             reply.expect("a reply").ok();
         }
+        let taken = network(&scene).change_outcome(invoice.hash, SETTLE);
+        taken.expect("the world knows its invoice");
         scene.wait_for_kill(&case).await;
         if !case.kills() {
             scene.victim.settled().await;
@@ -208,6 +211,7 @@ pub async fn pay_refused(run: &mut Run) {
         } else {
             abort(&mut scene, &case, &invoice, cosigned).await;
         }
+        scene.victim.settled().await;
         scene.let_refused_back().await;
         paid.assert_one_more(&scene, &invoice, cosigned).await;
     }

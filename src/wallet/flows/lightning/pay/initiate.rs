@@ -2,23 +2,30 @@
 
 use ark_lib::VtxoId;
 
-use super::settle::{self, Standing};
+use super::settle::settle;
+use super::standing::{Standing, known_preimage, standing};
 use super::{Htlcs, LightningSend, revoke};
 use crate::ark::{self, PaymentOrder};
 use crate::model::OperationId;
 use crate::store::vtxo;
 use crate::wallet::engine::steps::upload;
 use crate::wallet::engine::{Next, Step, Tries, clock};
-use crate::wallet::{CommitPoint, Result, Wallet};
+use crate::wallet::{CommitPoint, ErrorKind, Result, Wallet};
 
 /// Uploads the chains of the new VTXOs. The server pays with no HTLC whose chain it lacks, and gives none back.
 pub(super) async fn register(
     wallet: &Wallet,
     htlcs: Htlcs,
     change: Vec<VtxoId>,
+    tries: Tries,
 ) -> Result<Step<LightningSend>> {
     let all: Vec<VtxoId> = htlcs.ids.iter().chain(&change).copied().collect();
-    upload::upload_all(wallet, &all).await?;
+    match upload::upload_all(wallet, &all).await {
+        Err(error) if error.kind() == ErrorKind::Conflict && tries.exhausted() => {
+            return Ok(revoke::begin(htlcs, error.message().to_owned()));
+        }
+        uploaded => uploaded?,
+    }
     Ok(Step::commit(
         CommitPoint::LightningSendRegistered,
         Next::State(LightningSend::Initiate { htlcs, lost: 0 }),
@@ -36,16 +43,16 @@ pub(super) async fn initiate(
     tries: Tries,
 ) -> Result<Step<LightningSend>> {
     let known = if tries.earlier {
-        settle::standing(wallet, id, &htlcs.order).await?
+        standing(wallet, id, &htlcs.order).await?
     } else {
-        settle::known_preimage(wallet, &htlcs.order)
+        known_preimage(wallet, &htlcs.order)
             .await?
             .map_or(Standing::Unknown, Standing::Paid)
     };
     match known {
         Standing::Unknown => {}
         Standing::Pending => return Ok(initiated(htlcs, lost)),
-        Standing::Paid(preimage) => return settle::settle(id, &htlcs, preimage),
+        Standing::Paid(preimage) => return settle(id, &htlcs, preimage),
         Standing::Failed(reason) => return Ok(revoke::begin(htlcs, reason)),
     }
     let answer = wallet

@@ -22,12 +22,15 @@
 //! from the server's answer, the mailbox, or the text of a refusal (H45, W6). The HTLCs stay locked until then, or until the server has
 //! signed their way back. Nothing is exited near expiry.
 
+mod facts;
+mod follow;
 mod initiate;
 mod outcome;
 mod resolve;
 mod revoke;
 mod settle;
 mod sign;
+mod standing;
 mod start;
 
 use ark_lib::VtxoId;
@@ -141,13 +144,13 @@ impl Flow for LightningSend {
                 sign::sign(wallet, id, order, signing, tries).await
             }
             LightningSend::Register { htlcs, change } => {
-                initiate::register(wallet, htlcs, change).await
+                initiate::register(wallet, htlcs, change, tries).await
             }
             LightningSend::Initiate { htlcs, lost } => {
                 initiate::initiate(wallet, id, htlcs, lost, tries).await
             }
             LightningSend::Await { htlcs, lost, since } => {
-                settle::follow(wallet, id, htlcs, lost, since).await
+                follow::follow(wallet, id, htlcs, lost, since).await
             }
             LightningSend::Revoke { htlcs, reason } => {
                 revoke::revoke(wallet, id, htlcs, reason, tries).await

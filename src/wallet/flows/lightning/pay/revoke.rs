@@ -3,22 +3,21 @@
 use std::time::Duration;
 
 use ark_lib::lightning::{PaymentHash, Preimage};
+use ark_lib::vtxo::Full;
 use ark_lib::{Vtxo, VtxoId, VtxoPolicy};
 use bitcoin::Amount;
 
-use super::settle::{self, Standing};
-use super::{Htlcs, LightningSend, Order};
+use super::settle::settle;
+use super::standing::{Standing, standing};
+use super::{Htlcs, LightningSend, Order, facts};
 use crate::ark;
-use crate::model::{Attention, MovementStatus, OperationId, VtxoState};
+use crate::model::{MovementStatus, OperationId, VtxoState};
 use crate::store::vtxo;
 use crate::wallet::account::fees::sum;
 use crate::wallet::engine::steps::unsigned::Unsigned;
 use crate::wallet::engine::steps::{end, upload};
 use crate::wallet::engine::{Next, Step, Tries, clock};
 use crate::wallet::{CommitPoint, Error, Result, Wallet};
-
-/// The code of the fact that the server does not give the HTLCs of a failed payment back.
-pub(super) const STUCK: &str = "lightning_payment_stuck";
 
 /// Failures in a row after which the operator learns that HTLCs do not come back.
 pub(super) const FAILURES_BEFORE_STUCK: u32 = 3;
@@ -59,8 +58,8 @@ pub(super) async fn revoke(
     reason: String,
     tries: Tries,
 ) -> Result<Step<LightningSend>> {
-    if let Standing::Paid(preimage) = settle::standing(wallet, id, &htlcs.order).await? {
-        return settle::settle(id, &htlcs, preimage);
+    if let Standing::Paid(preimage) = standing(wallet, id, &htlcs.order).await? {
+        return settle(id, &htlcs, preimage);
     }
     if tries.earlier {
         upload::upload_outputs(wallet, &htlcs.ids).await?;
@@ -85,7 +84,7 @@ pub(super) async fn revoke(
         }
     };
     if let Some(preimage) = preimage_in(&message, htlcs.order.hash()) {
-        return settle::settle(id, &htlcs, preimage);
+        return settle(id, &htlcs, preimage);
     }
     if TOO_EARLY.iter().any(|text| message.contains(text)) {
         return not_yet(wallet, id, htlcs, &message).await;
@@ -112,7 +111,7 @@ async fn not_yet(
     let overdue = htlcs.order.expiry.to_u32().saturating_add(OVERDUE);
     let tip = wallet.recent_tip().await;
     if tip.is_ok_and(|tip| tip.to_u32() > overdue) {
-        wallet.raise(stuck(id, message)).await?;
+        wallet.raise(facts::stuck(id, message)).await?;
     }
     tracing::info!(message, "the payment can still succeed; following it again");
     let again = LightningSend::Await {
@@ -134,18 +133,9 @@ async fn raise_if_stuck(
     message: &str,
 ) -> Result<()> {
     if tries.failed >= FAILURES_BEFORE_STUCK {
-        wallet.raise(stuck(id, message)).await?;
+        wallet.raise(facts::stuck(id, message)).await?;
     }
     Ok(())
-}
-
-fn stuck(id: &OperationId, message: &str) -> Attention {
-    Attention {
-        code: STUCK.into(),
-        subject: id.to_string(),
-        message: format!("A Lightning payment failed, but the Ark server does not give its coins back: {message}. They stay locked, and the wallet goes on asking."),
-        what_to_do: "Contact the operator of the Ark server with the payment hash. Keep the database: it has the signed HTLCs.".into(),
-    }
 }
 
 /// The preimage in a refusal, if it fits the hash.
@@ -158,7 +148,7 @@ fn preimage_in(message: &str, hash: PaymentHash) -> Option<Preimage> {
 fn returned(
     id: &OperationId,
     htlcs: Vec<VtxoId>,
-    outputs: Vec<Vtxo<ark_lib::vtxo::Full>>,
+    outputs: Vec<Vtxo<Full>>,
     reason: String,
 ) -> Step<LightningSend> {
     let ids: Vec<VtxoId> = outputs.iter().map(Vtxo::id).collect();
@@ -177,7 +167,7 @@ fn returned(
             for output in &outputs {
                 vtxo::insert(tx, output, VtxoState::Spendable)?;
             }
-            settle::clear_facts(tx, &id)?;
+            facts::clear(tx, &id)?;
             end::add_outputs(tx, &id, &ids)
         },
     )

@@ -1,11 +1,12 @@
 //! The step that gets the HTLCs signed.
 
-use ark_lib::{Vtxo, VtxoId, VtxoPolicy};
+use ark_lib::{ArkInfo, Vtxo, VtxoId, VtxoPolicy};
 use bitcoin_ext::BlockHeight;
 
 use super::{Htlcs, LightningSend, Order};
 use crate::model::{OperationId, VtxoState};
 use crate::store::vtxo;
+use crate::wallet::account::keys::WalletKeys;
 use crate::wallet::engine::encoding::Encoded;
 use crate::wallet::engine::steps::arkoor::{CosignCall, Signed, Signing, SigningFlow};
 use crate::wallet::engine::steps::end;
@@ -29,11 +30,8 @@ const EXPIRY_SLACK: u32 = 20;
 
 impl Order {
     /// The policy of the HTLCs.
-    pub(super) fn policy(
-        &self,
-        wallet_keys: &crate::wallet::account::keys::WalletKeys,
-    ) -> Result<VtxoPolicy> {
-        let key = wallet_keys.vtxo_key(self.htlc_key)?.public_key();
+    pub(super) fn policy(&self, keys: &WalletKeys) -> Result<VtxoPolicy> {
+        let key = keys.vtxo_key(self.htlc_key)?.public_key();
         Ok(VtxoPolicy::new_server_htlc_send(
             key,
             self.hash(),
@@ -46,7 +44,7 @@ impl Order {
 ///
 /// # Errors
 /// `internal` when it overflows.
-pub(super) fn expiry(info: &ark_lib::ArkInfo, tip: BlockHeight) -> Result<BlockHeight> {
+pub(super) fn expiry(info: &ArkInfo, tip: BlockHeight) -> Result<BlockHeight> {
     tip.checked_add(info.htlc_send_expiry_delta)
         .and_then(|height| height.to_u32().checked_add(EXPIRY_SLACK))
         .map(BlockHeight::new)
@@ -113,7 +111,8 @@ async fn with_later_expiry(
     if !refusal.contains(EXPIRY_TOO_LOW) || spend.unclear_at.is_some() || tries.exhausted() {
         return Ok(None);
     }
-    let later = expiry(&*wallet.connected_info()?, wallet.chain.tip().await?.height)?;
+    let info = wallet.connected_info()?;
+    let later = expiry(&info, wallet.chain.tip().await?.height)?;
     if later <= order.expiry {
         let message =
             "the Ark server knows newer blocks than the chain backend; the payment waits for them";
