@@ -1,14 +1,16 @@
-//! What `POST /wallet/send` takes, and what it refuses before anything is paid (docs/protocol.md §4.13, §4.14).
+//! What `POST /wallet/send` takes, and what it refuses before anything is paid (docs/protocol.md §4.13, §4.13.1).
 
 use std::time::{Duration, Instant};
 
-use arkwalletd_sandbox::lightning::{InvoiceRequest, Outcome, lnurl};
+use ark_lib::lightning::PaymentHash;
+use arkwalletd_sandbox::ark::Params;
+use arkwalletd_sandbox::lightning::{InvoiceRequest, Outcome, WorldInvoice, lnurl};
 use bitcoin::Network;
 use bitcoin::bech32::{self, Hrp, NoChecksum};
 use bitcoin::constants::ChainHash;
 use serde_json::{Value, json};
 
-use crate::support::{Daemon, Reply, World, assert_conserved};
+use crate::support::{Daemon, Reply, World, assert_conserved, eventually};
 
 /// A wallet with 50 000 sat, and what it looks like before a request.
 struct Scene {
@@ -19,7 +21,11 @@ struct Scene {
 
 impl Scene {
     async fn new() -> Scene {
-        let world = World::new().await;
+        Scene::with(Params::free()).await
+    }
+
+    async fn with(params: Params) -> Scene {
+        let world = World::with(params).await;
         let daemon = Daemon::with_wallet(&world).await;
         daemon.fund_and_board(&world, 50_000).await;
         let before = books(&daemon).await;
@@ -32,6 +38,37 @@ impl Scene {
 
     async fn send(&self, body: Value) -> Reply {
         self.daemon.post("/wallet/send", body).await
+    }
+
+    /// Sends, and waits until the payee has the money. Answers the method in the history and the payee's invoice.
+    async fn pays(&self, body: Value) -> (Value, WorldInvoice) {
+        let path = "/wallet/send";
+        self.pays_with(path, body).await
+    }
+
+    async fn pays_with(&self, path: &str, body: Value) -> (Value, WorldInvoice) {
+        let answer = self.daemon.post(path, body).await.ok();
+        let hash = answer["payment_hash"].as_str().expect("a payment hash");
+        let status = format!("/lightning/sends/{hash}");
+        eventually("the payment is paid", async || {
+            let status = self.daemon.get(&status).await.ok();
+            (status["state"] == "paid").then_some(())
+        })
+        .await;
+        let hash: PaymentHash = hash.parse().expect("a hash");
+        let network = self.world.sandbox.ark.lightning();
+        let invoice = network.world_invoice(hash).expect("a database");
+        let movement = self.daemon.movement("send").await;
+        assert_eq!(movement["id"], answer["movement_id"]);
+        assert_eq!(movement["status"], "successful");
+        let method = movement["sent_to"][0]["destination"].clone();
+        (method, invoice.expect("an invoice of the world"))
+    }
+
+    /// What the world got, in sat.
+    fn received(&self) -> i64 {
+        let ledger = self.world.sandbox.ark.lightning_ledger();
+        ledger.expect("a ledger").network.sent_msat / 1_000
     }
 
     /// Asserts that nothing was paid, locked or recorded.
@@ -267,4 +304,115 @@ async fn an_ark_payment_ignores_the_comment_and_may_come_as_a_uri() {
         json!({"type": "ark", "value": to})
     );
     assert_conserved(&scene.world, &[&scene.daemon, &payee]).await;
+}
+
+/// The published examples: an invoice without an amount in the request, a Lightning address with a comment; and the other names of a
+/// payee.
+#[tokio::test]
+async fn every_kind_of_lightning_payee_is_paid() {
+    let scene = Scene::new().await;
+    let of = |sats: u64| {
+        let amount_msat = Some(sats * 1_000);
+        scene.invoice(InvoiceRequest {
+            amount_msat,
+            ..InvoiceRequest::default()
+        })
+    };
+    let invoice = of(1_000);
+    let (method, _) = scene.pays(json!({"destination": invoice})).await;
+    assert_eq!(method, json!({"type": "invoice", "value": invoice}));
+    assert_eq!(scene.received(), 1_000);
+
+    let alice = format!("alice@{}", scene.host());
+    let comment = "Thanks for the coffee!";
+    let body = json!({"destination": alice, "amount_sat": 5_000, "comment": comment});
+    let (method, paid) = scene.pays(body).await;
+    assert_eq!(method, json!({"type": "lightning-address", "value": alice}));
+    assert_eq!(paid.comment.as_deref(), Some(comment));
+    assert_eq!(scene.received(), 6_000);
+
+    let lnurl = scene.lnurl("alice");
+    let schemed = format!("lnurlp://{}/.well-known/lnurlp/alice", scene.host());
+    let prefixed = format!("lightning:{}", lnurl.to_uppercase());
+    for text in [&lnurl, &schemed, &prefixed] {
+        let (method, _) = scene
+            .pays(json!({"destination": text, "amount_sat": 500}))
+            .await;
+        assert_eq!(method, json!({"type": "lnurl", "value": lnurl}), "{text}");
+    }
+    assert_eq!(scene.received(), 7_500);
+
+    let network = scene.world.sandbox.ark.lightning();
+    let offer = |msat| {
+        let offer = network.issue_offer(msat, "tea", Outcome::default());
+        offer.expect("an offer").to_string()
+    };
+    let (priced, open) = (offer(Some(700_000)), offer(None));
+    let (method, _) = scene.pays(json!({"destination": priced})).await;
+    assert_eq!(method, json!({"type": "offer", "value": priced}));
+    scene
+        .pays(json!({"destination": open, "amount_sat": 800}))
+        .await;
+    assert_eq!(scene.received(), 9_000);
+
+    let uri = format!(
+        "bitcoin:?amount=0.00001&lightning={}",
+        of(1_000).to_uppercase()
+    );
+    scene.pays(json!({"destination": uri})).await;
+    let without_amount = scene.invoice(InvoiceRequest::default());
+    let uri = format!("bitcoin:?amount=0.00002&lightning={without_amount}");
+    scene
+        .pays(json!({"destination": uri, "amount_sat": 2_000}))
+        .await;
+    assert_eq!(scene.received(), 12_000);
+
+    // The first can be paid to the Ark address too; over Lightning is what was asked for.
+    let own = scene.daemon.address().await;
+    let uri = format!("bitcoin:?ark={own}&lightning={}", of(3_000));
+    scene
+        .pays_with("/lightning/pay", json!({"destination": uri}))
+        .await;
+    assert_eq!(scene.received(), 15_000);
+    for destination in [own.clone(), format!("bitcoin:?ark={own}")] {
+        let body = json!({"destination": destination, "amount_sat": 1_000});
+        let refused = scene.daemon.post("/lightning/pay", body).await;
+        refused.refused(400, "not_lightning");
+    }
+    assert_eq!(scene.daemon.balance("spendable_sat").await, 35_000);
+}
+
+#[tokio::test]
+async fn an_expired_invoice_and_a_fee_above_the_callers_limit_lock_nothing() {
+    let scene = Scene::with(Params {
+        fees: Params::demo().fees,
+        ..Params::free()
+    })
+    .await;
+    let request = |expired| InvoiceRequest {
+        amount_msat: Some(1_000_000),
+        expired,
+        ..InvoiceRequest::default()
+    };
+    let expired = scene.invoice(request(true));
+    let body = json!({"destination": expired});
+    scene.send(body).await.refused(400, "invoice_expired");
+    let invoice = scene.invoice(request(false));
+    let body = json!({"destination": invoice, "max_fee_sat": 0});
+    scene.send(body).await.refused(409, "fee_above_ceiling");
+    assert_eq!(books(&scene.daemon).await, scene.before);
+}
+
+/// A payee that fails the payment of its own invoice: the money comes back.
+#[tokio::test]
+async fn an_lnurl_whose_payment_fails_costs_nothing() {
+    let scene = Scene::new().await;
+    let body =
+        json!({"destination": scene.lnurl("fail"), "amount_sat": 1_000, "retry_for_secs": 0});
+    scene.send(body).await;
+    scene.daemon.wait_for_spendable(50_000).await;
+    scene.daemon.settled().await;
+    assert_eq!(scene.daemon.movement("send").await["status"], "failed");
+    assert_eq!(scene.received(), 0);
+    assert_conserved(&scene.world, &[&scene.daemon]).await;
 }

@@ -156,6 +156,7 @@ Paste these, one after the other:
   curl -s -H 'Authorization: Bearer {token_other}' -X POST {url_other}/api/v1/wallet/addresses/next
   curl -s -H 'Authorization: Bearer {token_one}' -H 'Content-Type: application/json' {url_one}/api/v1/wallet/send -d '{{"destination": "{address}", "amount_sat": 21000}}'
   curl -s -H 'Authorization: Bearer {token_other}' {url_other}/api/v1/wallet/balance
+  curl -s -H 'Authorization: Bearer {token_one}' -H 'Content-Type: application/json' {url_one}/api/v1/wallet/send -d '{{"destination": "{lnurl}", "amount_sat": 500, "comment": "Thanks!"}}'
   curl -s -H 'Authorization: Bearer {token_one}' {url_one}/api/v1/history; curl -s -H 'Authorization: Bearer {token_other}' {url_other}/api/v1/history
 
 "#,

@@ -43,7 +43,7 @@ pub struct WalletConfig {
     /// Safety margin between the end of a unilateral exit and the VTXO's expiry, in blocks. Key `vtxo_exit_margin`,
     /// variable `BARK_VTXO_EXIT_MARGIN`, default 12.
     pub vtxo_exit_margin: BlockDelta,
-    /// SOCKS5 proxy for the Ark server and the chain source, `socks5h://host:port`; not used for loopback addresses. Key
+    /// SOCKS5 proxy for the Ark server, the chain source and LNURL servers, `socks5h://host:port`; not used for loopback addresses. Key
     /// `socks5_proxy`, variable `BARK_SOCKS5_PROXY`, default none.
     pub socks5_proxy: Option<Url>,
     /// Confirmations after which a round's funding transaction counts. Key `round_tx_required_confirmations`, variable

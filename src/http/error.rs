@@ -123,12 +123,9 @@ impl ApiError {
 
 impl From<wallet::Error> for ApiError {
     fn from(error: wallet::Error) -> Self {
-        use wallet::ErrorKind::{
-            BadRequest, Conflict, Internal, NotFound, NotSupported, Unavailable,
-        };
+        use wallet::ErrorKind::{BadRequest, Conflict, Internal, NotFound, Unavailable};
         let status = match error.kind() {
-            // For the caller, an operation that this release lacks is an invalid request.
-            BadRequest | NotSupported => StatusCode::BAD_REQUEST,
+            BadRequest => StatusCode::BAD_REQUEST,
             NotFound => StatusCode::NOT_FOUND,
             Conflict => StatusCode::CONFLICT,
             Unavailable => StatusCode::SERVICE_UNAVAILABLE,

@@ -130,7 +130,7 @@ fn refusal(answer: &Value) -> Option<String> {
 }
 
 /// A server's text without control characters, cut to [`MAX_REASON`].
-fn printable(text: &str) -> String {
+pub(super) fn printable(text: &str) -> String {
     let shown = text.chars().filter(|c| !c.is_control());
     shown.take(MAX_REASON).collect()
 }

@@ -1,4 +1,4 @@
-//! The client of LNURL-pay servers (docs/protocol.md §4.14): from a Lightning address or LNURL to an invoice.
+//! The client of LNURL-pay servers (docs/protocol.md §4.13.1): from a Lightning address or LNURL to an invoice.
 //!
 //! The payee names the server, so nothing about it is trusted. A [`Client`] reaches only addresses of the public internet, through
 //! https, and limits the time, size and redirects of each exchange. What the server answers is checked before it is returned.

@@ -6,7 +6,7 @@ use lightning_invoice::{Bolt11Invoice, Bolt11InvoiceDescriptionRef};
 use serde::Deserialize;
 use url::Url;
 
-use super::client::DEADLINE;
+use super::client::{DEADLINE, printable};
 use super::{Client, Endpoint, Error};
 
 /// What a server takes.
@@ -50,8 +50,10 @@ impl Client {
     ) -> Result<Bolt11Invoice, Error> {
         let answer = self.get(endpoint.url()).await?;
         check_tag(answer["tag"].as_str().unwrap_or_default())?;
-        let terms: Terms = serde_json::from_value(answer)
-            .map_err(|error| Error::InvalidAnswer(format!("its terms are incomplete: {error}")))?;
+        let terms: Terms = serde_json::from_value(answer).map_err(|error| {
+            let reason = printable(&error.to_string());
+            Error::InvalidAnswer(format!("its terms cannot be read: {reason}"))
+        })?;
         // Amounts are at most 21 million bitcoin, so this cannot overflow.
         let msat = amount.to_sat() * 1_000;
         terms.check(msat, comment)?;

@@ -16,8 +16,6 @@ pub enum ErrorKind {
     NotFound,
     /// The request conflicts with the present state.
     Conflict,
-    /// This release does not support the request.
-    NotSupported,
     /// The Ark server or the chain backend is unreachable or misbehaves; the same request may work later.
     Unavailable,
     /// The daemon itself failed.
@@ -79,11 +77,6 @@ impl Error {
     /// A request that conflicts with the present state.
     pub fn conflict(code: &'static str, message: impl Into<String>) -> Error {
         Error::new(ErrorKind::Conflict, code, message)
-    }
-
-    /// A request that this release does not support.
-    pub fn not_supported(code: &'static str, message: impl Into<String>) -> Error {
-        Error::new(ErrorKind::NotSupported, code, message)
     }
 
     /// An Ark server or chain backend that is unreachable or misbehaves.

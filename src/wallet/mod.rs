@@ -42,7 +42,7 @@ pub use flows::board::{BoardAmount, PendingBoard};
 pub use flows::lightning::pay::{Payment, PaymentOutcome, PaymentState, PaymentTerms};
 pub use flows::offboard::OffboardOutcome;
 pub use flows::refresh::{PendingRound, RoundPhase};
-pub use flows::send::SendRequest;
+pub use flows::send::{SendOutcome, SendRequest};
 pub use open::WalletOptions;
 
 /// How long a request waits for its operation before it answers that the operation goes on by itself.

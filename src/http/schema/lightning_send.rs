@@ -38,11 +38,9 @@ pub(in crate::http) struct LightningPayResponse {
     preimage: Option<String>,
 }
 
-/// 200 when the server pays or has paid, 202 when the payment continues in the background.
-pub(in crate::http) fn payment_answer(
-    outcome: &PaymentOutcome,
-) -> (StatusCode, Json<LightningPayResponse>) {
-    let (status, message) = if outcome.state == PaymentState::Paid {
+/// 200 when the server pays or has paid, 202 when the payment continues in the background; and what happened.
+pub(in crate::http) fn payment_status(outcome: &PaymentOutcome) -> (StatusCode, &'static str) {
+    if outcome.state == PaymentState::Paid {
         (StatusCode::OK, "Payment sent successfully")
     } else if outcome.begun {
         (StatusCode::OK, "Payment under way")
@@ -51,7 +49,14 @@ pub(in crate::http) fn payment_answer(
             StatusCode::ACCEPTED,
             "Payment accepted; it continues in the background",
         )
-    };
+    }
+}
+
+/// The answer to a request to pay.
+pub(in crate::http) fn payment_answer(
+    outcome: &PaymentOutcome,
+) -> (StatusCode, Json<LightningPayResponse>) {
+    let (status, message) = payment_status(outcome);
     let response = LightningPayResponse {
         message,
         payment_hash: outcome.payment_hash.to_string(),

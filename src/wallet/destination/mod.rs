@@ -32,7 +32,7 @@ pub(in crate::wallet) struct Payee {
 /// What is read from a text.
 #[derive(Debug)]
 struct Request {
-    /// The ways to pay, the preferred first; at least one. A URI may have some that cannot be read.
+    /// The ways to pay, the preferred first. A URI may have some that cannot be read.
     ways: Vec<Result<Destination>>,
     /// The amount of a URI.
     amount: Option<Amount>,
@@ -56,15 +56,46 @@ impl Wallet {
         amount: Option<Amount>,
     ) -> Result<Payee> {
         let request = parse(text)?;
-        let payer = Payer {
-            network: self.network,
-            server: self.server_keys(),
-        };
         Ok(Payee {
             amount: request.agreed_amount(amount)?,
-            destination: request.choose(&payer)?,
+            destination: request.choose(&self.payer())?,
         })
     }
+
+    /// As [`read_destination`](Self::read_destination), of what is paid over Lightning only.
+    ///
+    /// # Errors
+    /// As `read_destination`; `not_lightning` if nothing of it is paid over Lightning.
+    pub(in crate::wallet) fn read_lightning_destination(
+        &self,
+        text: &str,
+        amount: Option<Amount>,
+    ) -> Result<(LightningDestination, Option<Amount>)> {
+        let mut request = parse(text)?;
+        request.ways.retain(is_maybe_lightning);
+        let amount = request.agreed_amount(amount)?;
+        match request.choose(&self.payer())? {
+            Destination::Lightning(destination) => Ok((destination, amount)),
+            Destination::Ark(_) | Destination::Bitcoin(_) => Err(not_lightning()),
+        }
+    }
+
+    fn payer(&self) -> Payer {
+        Payer {
+            network: self.network,
+            server: self.server_keys(),
+        }
+    }
+}
+
+fn is_maybe_lightning(way: &Result<Destination>) -> bool {
+    matches!(way, Ok(Destination::Lightning(_)) | Err(_))
+}
+
+fn not_lightning() -> Error {
+    let message =
+        "the destination cannot be paid over Lightning; pay it with POST /api/v1/wallet/send";
+    Error::bad_request("not_lightning", message)
 }
 
 fn parse(text: &str) -> Result<Request> {
@@ -117,7 +148,7 @@ impl Request {
                 Err(error) => refusal = refusal.or(Some(error)),
             }
         }
-        Err(refusal.unwrap_or_else(|| Error::internal(anyhow::anyhow!("no way to pay"))))
+        Err(refusal.unwrap_or_else(not_lightning))
     }
 }
 

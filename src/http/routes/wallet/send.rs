@@ -11,18 +11,19 @@ use crate::http::extract::{AmountSat, Json, detached};
 use crate::http::schema::error::{
     BadRequestError, ConflictError, NeedsWallet, ServiceUnavailableError,
 };
-use crate::http::schema::lightning_send::payment_terms;
-use crate::wallet;
+use crate::http::schema::lightning_send::{payment_status, payment_terms};
+use crate::wallet::{self, SendOutcome};
 
 #[derive(Deserialize, ToSchema)]
 pub(super) struct SendRequest {
-    /// The payee: an Ark address, or an invoice, an offer, a Lightning address or an LNURL.
+    /// The payee: an Ark address, a BOLT11 invoice, a BOLT12 offer, a Lightning address, an LNURL, or a `bitcoin:` URI with one of
+    /// these.
     destination: String,
     /// The amount in satoshis; required unless the destination contains it.
     amount_sat: Option<AmountSat>,
-    /// A message to the payee, where the destination supports one.
+    /// A message to the payee, where the destination supports one: a Lightning address or LNURL. An Ark payment leaves it out.
     comment: Option<String>,
-    /// How long the server retries a Lightning payment, in seconds.
+    /// How long the Ark server retries a Lightning payment, in seconds; 0 for a single try.
     retry_for_secs: Option<u64>,
     /// The highest fee of a Lightning payment, in satoshis; the operator's ceiling holds besides.
     max_fee_sat: Option<u64>,
@@ -31,23 +32,30 @@ pub(super) struct SendRequest {
 #[derive(Serialize, ToSchema)]
 pub(super) struct SendResponse {
     /// What happened, for a human reader.
-    message: String,
+    message: &'static str,
     /// The id of its movement in the history.
     movement_id: u32,
     /// The payment hash of a Lightning payment, hex.
     #[serde(skip_serializing_if = "Option::is_none")]
     payment_hash: Option<String>,
+    /// How far a Lightning payment is, as in `GET /lightning/sends/{identifier}`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    state: Option<&'static str>,
+    /// The preimage of a Lightning payment, hex, which proves it; missing until it is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    preimage: Option<String>,
 }
 
 /// Send a payment
 ///
-/// Answers when the payment is done; a Lightning payment, when the Ark server pays it. If that takes longer than 20 seconds the answer is 202: the payment is stored and continues in
-/// the background, and must not be sent again. Its movement in the history shows the result.
+/// A payment to an Ark address is answered when it is done, a Lightning payment when the Ark server pays the invoice;
+/// `GET /lightning/sends/{identifier}` shows its end. If that takes longer than 20 seconds the answer is 202: the payment is stored and
+/// continues in the background, and must not be sent again. Its movement in the history shows the result.
 #[utoipa::path(post, path = "/wallet/send", operation_id = "send", tag = "wallet", request_body = SendRequest, responses(
     (status = 200, description = "The payment was sent", body = SendResponse),
     (status = 202, description = "The payment is stored and continues in the background", body = SendResponse),
-    (status = 400, description = "The destination or the amount is invalid, or the balance is too low", body = BadRequestError),
-    (status = 409, description = "The Ark server refused the request", body = ConflictError),
+    (status = 400, description = "The destination or the amount is invalid, the payee gave no invoice, or the balance is too low", body = BadRequestError),
+    (status = 409, description = "The Ark server refused the request, the payment failed, or the fee is too high; nothing was paid", body = ConflictError),
     (status = 503, description = "The Ark server is unreachable; nothing was paid", body = ServiceUnavailableError),
     NeedsWallet,
 ))]
@@ -63,20 +71,39 @@ pub(super) async fn send(
         terms: payment_terms(request.retry_for_secs, request.max_fee_sat),
     };
     let outcome = detached(async move { wallet.send(request).await }).await?;
-    let (status, message) = if outcome.finished {
-        (StatusCode::OK, "Payment sent successfully")
-    } else {
-        (
-            StatusCode::ACCEPTED,
-            "Payment accepted; it continues in the background and must not be sent again",
-        )
-    };
-    Ok((
-        status,
-        Json(SendResponse {
-            message: message.to_owned(),
-            movement_id: outcome.movement.0,
-            payment_hash: outcome.payment_hash.map(|hash| hash.to_string()),
-        }),
-    ))
+    Ok(answer(outcome))
+}
+
+fn answer(outcome: SendOutcome) -> (StatusCode, Json<SendResponse>) {
+    match outcome {
+        SendOutcome::Ark { movement, finished } => {
+            let (status, message) = if finished {
+                (StatusCode::OK, "Payment sent successfully")
+            } else {
+                (
+                    StatusCode::ACCEPTED,
+                    "Payment accepted; it continues in the background and must not be sent again",
+                )
+            };
+            let response = SendResponse {
+                message,
+                movement_id: movement.0,
+                payment_hash: None,
+                state: None,
+                preimage: None,
+            };
+            (status, Json(response))
+        }
+        SendOutcome::Lightning(paid) => {
+            let (status, message) = payment_status(&paid);
+            let response = SendResponse {
+                message,
+                movement_id: paid.movement.0,
+                payment_hash: Some(paid.payment_hash.to_string()),
+                state: Some(paid.state.name()),
+                preimage: paid.preimage.map(|preimage| preimage.to_string()),
+            };
+            (status, Json(response))
+        }
+    }
 }

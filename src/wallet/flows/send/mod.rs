@@ -23,7 +23,7 @@ use crate::wallet::engine::steps::arkoor::Signing;
 use crate::wallet::engine::{Flow, Step, Tries};
 use crate::wallet::{Result, Wallet};
 
-pub use start::SendRequest;
+pub use start::{SendOutcome, SendRequest};
 
 /// How far a payment is.
 #[derive(Clone, Debug, Serialize, Deserialize)]

@@ -4,7 +4,6 @@
 use std::sync::Arc;
 
 use ark_lib::Address;
-use ark_lib::lightning::PaymentHash;
 use bitcoin::Amount;
 
 use super::ArkoorSend;
@@ -20,7 +19,7 @@ use crate::wallet::engine::steps::arkoor::{ArkoorSpend, Signing};
 use crate::wallet::engine::steps::end::{movement_of, signed};
 use crate::wallet::engine::steps::refusal;
 use crate::wallet::engine::{self, Answer, clock};
-use crate::wallet::flows::lightning::pay::PaymentTerms;
+use crate::wallet::flows::lightning::pay::{PaymentOutcome, PaymentTerms};
 use crate::wallet::{CommitPoint, Error, PATIENCE, Result, Wallet};
 
 /// A payment as a caller asks for it.
@@ -32,19 +31,22 @@ pub struct SendRequest {
     pub amount: Option<Amount>,
     /// A comment to the payee, where the destination takes one.
     pub comment: Option<String>,
-    /// How it is paid over Lightning.
+    /// How a Lightning payment is made.
     pub terms: PaymentTerms,
 }
 
 /// A payment that was accepted.
-#[derive(Clone, Copy, Debug)]
-pub struct SendOutcome {
-    /// Its movement.
-    pub movement: MovementId,
-    /// The payment hash of a Lightning payment.
-    pub payment_hash: Option<PaymentHash>,
-    /// Whether the payee has it, or the Ark server pays it over Lightning. Otherwise the payment is stored and continues by itself: it must not be repeated.
-    pub finished: bool,
+#[derive(Clone, Debug)]
+pub enum SendOutcome {
+    /// A payment to an Ark address.
+    Ark {
+        /// Its movement.
+        movement: MovementId,
+        /// Whether the payee has it. Otherwise the payment is stored and continues by itself: it must not be repeated.
+        finished: bool,
+    },
+    /// A payment over Lightning.
+    Lightning(PaymentOutcome),
 }
 
 impl Wallet {
@@ -67,7 +69,10 @@ impl Wallet {
                 })?;
                 refusal::without_refused(|| self.send_arkoor(&address, amount)).await
             }
-            Destination::Lightning(to) => self.send_lightning(to, payee.amount, &request).await,
+            Destination::Lightning(to) => {
+                let paid = self.send_lightning(to, payee.amount, &request).await?;
+                Ok(SendOutcome::Lightning(paid))
+            }
             Destination::Bitcoin(_) => Err(Error::bad_request(
                 "onchain_destination",
                 "this is an on-chain address; pay it from the on-chain wallet with POST /api/v1/onchain/send, or out of VTXOs with POST /api/v1/wallet/send-onchain",
@@ -80,14 +85,9 @@ impl Wallet {
         to: LightningDestination,
         amount: Option<Amount>,
         request: &SendRequest,
-    ) -> Result<SendOutcome> {
+    ) -> Result<PaymentOutcome> {
         let payable = self.resolve(to, amount, request.comment.as_deref()).await?;
-        let outcome = self.pay_lightning(payable, request.terms).await?;
-        Ok(SendOutcome {
-            movement: outcome.movement,
-            payment_hash: Some(outcome.payment_hash),
-            finished: outcome.begun,
-        })
+        self.pay_lightning(payable, request.terms).await
     }
 
     async fn send_arkoor(self: &Arc<Wallet>, to: &Address, amount: Amount) -> Result<SendOutcome> {
@@ -112,9 +112,8 @@ impl Wallet {
             .read(move |connection| movement_of(connection, &id))
             .await?;
         let answer = engine::answer(progress, PATIENCE).await?;
-        Ok(SendOutcome {
+        Ok(SendOutcome::Ark {
             movement,
-            payment_hash: None,
             finished: answer == Answer::Complete,
         })
     }

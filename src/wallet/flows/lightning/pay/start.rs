@@ -21,7 +21,6 @@ use crate::wallet::account::ceiling::{ABOVE_CEILING, Charge, check_fee};
 use crate::wallet::account::fees::sum;
 use crate::wallet::account::keys::{self, WalletKeys};
 use crate::wallet::coins::select::{self, Limits, MAX_INPUTS};
-use crate::wallet::destination::Destination;
 use crate::wallet::engine::encoding::{Encoded, Sats};
 use crate::wallet::engine::steps::arkoor::{ArkoorSpend, Signing};
 use crate::wallet::engine::steps::end::signed;
@@ -45,7 +44,8 @@ const MOST_LOOKS: usize = 100;
 const OVERTAKEN: &str = "operation_exists";
 
 impl Wallet {
-    /// Pays somebody over Lightning: gets an invoice over the amount, and pays it as [`pay_lightning`](Self::pay_lightning) does.
+    /// Pays somebody over Lightning: gets an invoice over the amount, and pays it as [`pay_lightning`](Self::pay_lightning) does. Of a
+    /// URI, only the invoices and offers count.
     ///
     /// # Errors
     /// What is wrong with the destination, the amount or the comment; those of the payment. Nothing was paid.
@@ -56,12 +56,8 @@ impl Wallet {
         comment: Option<&str>,
         terms: PaymentTerms,
     ) -> Result<PaymentOutcome> {
-        let payee = self.read_destination(destination, amount)?;
-        let Destination::Lightning(to) = payee.destination else {
-            let message = "this is no Lightning destination; pay it with POST /api/v1/wallet/send";
-            return Err(Error::bad_request("invalid_destination", message));
-        };
-        let payable = self.resolve(to, payee.amount, comment).await?;
+        let (to, amount) = self.read_lightning_destination(destination, amount)?;
+        let payable = self.resolve(to, amount, comment).await?;
         self.pay_lightning(payable, terms).await
     }
 
