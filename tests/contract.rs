@@ -6,7 +6,8 @@ use std::collections::BTreeSet;
 use std::fmt::Debug;
 
 use bark_rest_client::apis::{
-    bitcoin_api, boards_api, default_api, fees_api, history_api, onchain_api, wallet_api,
+    bitcoin_api, boards_api, default_api, fees_api, history_api, lightning_api, onchain_api,
+    wallet_api,
 };
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -145,6 +146,15 @@ async fn the_generated_client_reads_every_answer() {
     other.wait_for_spendable(18_000).await;
     daemon.fund(&world, 10_000).await;
     assert_conserved(&world, &[&daemon, &other]).await;
+    let invoice = arkwalletd_sandbox::lightning::InvoiceRequest {
+        amount_msat: Some(1_000_000),
+        ..Default::default()
+    };
+    let invoice = world.sandbox.ark.lightning().issue(invoice);
+    let invoice = invoice.unwrap().to_string();
+    call!(lightning_api::pay(request(json!({"destination": invoice}))));
+    call!(lightning_api::get_send_status(&invoice));
+    daemon.settled().await;
     world.fund_server(100_000).await;
     let start = call!(wallet_api::next_round()).start_time;
     assert!(json!(start).as_str().unwrap() > "2026");
