@@ -177,6 +177,56 @@ async fn the_poll_asks_nothing_while_no_invoice_is_open() {
 }
 
 #[tokio::test]
+async fn what_fails_for_one_invoice_does_not_keep_the_others_back() {
+    // W27
+    let world = charging_world().await;
+    let manual = [("BARK_DAEMON_MANUAL_SYNC", "true")];
+    let daemon = Daemon::start_with(&[], &manual).await;
+    daemon.create_wallet(&world).await;
+    world.fault(json!({"target": "lnrecv.accepted", "action": {"type": "withhold"}}));
+    for _ in 0..3 {
+        let invoice = invoice_of(&daemon, 5_000).await;
+        world_pays(&world, &invoice).await;
+    }
+    let action = json!({"type": "status", "code": 13, "message": "not now"});
+    world.fault(json!({"target": "CheckLightningReceive", "times": 1, "action": action}));
+    daemon.post_empty("/wallet/sync").await.ok();
+    daemon.wait_for_spendable(2 * 4_890).await;
+    daemon.post_empty("/wallet/sync").await.ok();
+    daemon.wait_for_spendable(3 * 4_890).await;
+    assert_balanced(&world, &[&daemon], &[]).await;
+}
+
+#[tokio::test]
+async fn barkd_pays_an_invoice_of_this_wallet() {
+    let world = World::new().await;
+    let (daemon, payer) = (
+        Daemon::with_wallet(&world).await,
+        Daemon::barkd(&world).await,
+    );
+    payer.fund_and_board(&world, 60_000).await;
+    eventually("barkd has the money", async || {
+        payer.post_empty("/wallet/sync").await.ok();
+        (payer.balance("spendable_sat").await == 60_000).then_some(())
+    })
+    .await;
+    let invoice = invoice_of(&daemon, 5_000).await;
+    payer
+        .post("/lightning/pay", json!({"destination": invoice}))
+        .await
+        .ok();
+    daemon.wait_for_spendable(5_000).await;
+    eventually("barkd knows that it has paid", async || {
+        jobs(&world).await;
+        payer.post_empty("/wallet/sync").await.ok();
+        (payer.balance("spendable_sat").await == 55_000).then_some(())
+    })
+    .await;
+    let (taken, granted) = (ledger(&world).taken_sat, ledger(&world).granted_sat);
+    assert_eq!((taken, granted), (5_000, 5_000));
+}
+
+#[tokio::test]
 async fn sync_finds_a_payment_that_the_mailbox_does_not_tell() {
     let world = charging_world().await;
     let manual = [("BARK_DAEMON_MANUAL_SYNC", "true")];
