@@ -32,7 +32,7 @@ pub(super) async fn claim(
     tries: Tries,
 ) -> Result<Step<LightningReceive>> {
     let invoice = wallet.invoice(hash).await?;
-    if tries.failed >= u32::from(wallet.settings.claim_retries) {
+    if tries.failed >= u32::from(wallet.settings.claim_retries).max(1) {
         wallet.raise(refused(id, &invoice)).await?;
     }
     let destination = payee(&invoice)?;
