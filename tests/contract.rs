@@ -12,7 +12,9 @@ use bark_rest_client::apis::{
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use crate::support::{Daemon, Reply, Sent, World, assert_conserved, complaints};
+use crate::support::{
+    Daemon, Reply, SETTLE, Sent, World, assert_conserved, complaints, hash_of,
+};
 
 /// A request of the client, from JSON.
 fn request<T: DeserializeOwned>(body: Value) -> T {
@@ -144,6 +146,28 @@ async fn the_generated_client_reads_every_answer() {
         json!({"destination": other.address().await, "amount_sat": 3_000, "comment": null});
     call!(wallet_api::send(request(payment)));
     other.wait_for_spendable(18_000).await;
+
+    let invoice = call!(lightning_api::generate_invoice(request(
+        json!({"amount_sat": 2_000, "description": "tea", "token": null})
+    )));
+    let hash = hash_of(&invoice.invoice);
+    assert_eq!(call!(lightning_api::list_receive_statuses()).len(), 1);
+    world.pays(&invoice.invoice).await;
+    daemon.wait_for_receive_state(&hash, "settled").await;
+    call!(lightning_api::get_receive_status(&hash));
+    let gift = call!(lightning_api::generate_invoice_for_address(request(
+        json!({"amount_sat": 1_000, "address": other.address().await, "description": null})
+    )));
+    call!(lightning_api::cancel_receive(&hash_of(&gift.invoice)));
+    let issued = world.issue(1_000, SETTLE);
+    call!(lightning_api::pay(request(
+        json!({"destination": issued.bolt11, "amount_sat": null, "comment": null, "retry_for_secs": 5})
+    )));
+    daemon.wait_for_send_state(&issued.hash, "paid").await;
+    let sent = call!(lightning_api::get_send_status(&issued.hash));
+    assert_eq!(sent.payment_hash.to_string(), issued.hash);
+    daemon.settled().await;
+
     daemon.fund(&world, 10_000).await;
     assert_conserved(&world, &[&daemon, &other]).await;
     let invoice = arkwalletd_sandbox::lightning::InvoiceRequest {

@@ -23,8 +23,10 @@ pub struct Ledger {
     pub spendable: Total,
     /// Cosigned, but the signed transactions have not been uploaded.
     pub unregistered: Total,
-    /// Locked until its owner completes a round or a Lightning receive.
+    /// Locked until its owner completes a round.
     pub unclaimed: Total,
+    /// Granted from the server's pool for a Lightning receive, and not claimed. No client owns one before it claims it.
+    pub granted: Total,
     /// Spent off chain.
     pub spent: Total,
     /// Unspent, and exited by its owner.
@@ -47,7 +49,8 @@ impl Store {
                 _ if row.get(1)? => &mut ledger.exited,
                 VtxoState::Spendable => &mut ledger.spendable,
                 VtxoState::Unregistered => &mut ledger.unregistered,
-                VtxoState::Unclaimed | VtxoState::HtlcRecvUnclaimed => &mut ledger.unclaimed,
+                VtxoState::Unclaimed => &mut ledger.unclaimed,
+                VtxoState::HtlcRecvUnclaimed => &mut ledger.granted,
                 VtxoState::Internal => continue,
             };
             total.count += row.get::<_, u32>(2)?;

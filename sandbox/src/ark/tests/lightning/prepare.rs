@@ -117,7 +117,7 @@ async fn a_crash_before_the_grant_is_linked_orphans_it() {
         LightningReceiveStatus::Accepted
     );
     let granted = wallet.ask_htlcs(&sandbox, hash).await.unwrap();
-    assert_eq!(sandbox.server.ledger().unwrap().unclaimed.count, 2);
+    assert_eq!(sandbox.server.ledger().unwrap().granted.count, 2);
     assert_eq!(wallet.ask_htlcs(&sandbox, hash).await.unwrap(), granted);
 }
 
