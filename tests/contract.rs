@@ -168,6 +168,15 @@ async fn the_generated_client_reads_every_answer() {
 
     daemon.fund(&world, 10_000).await;
     assert_conserved(&world, &[&daemon, &other]).await;
+    let invoice = arkwalletd_sandbox::lightning::InvoiceRequest {
+        amount_msat: Some(1_000_000),
+        ..Default::default()
+    };
+    let invoice = world.sandbox.ark.lightning().issue(invoice);
+    let invoice = invoice.unwrap().to_string();
+    call!(lightning_api::pay(request(json!({"destination": invoice}))));
+    call!(lightning_api::get_send_status(&invoice));
+    daemon.settled().await;
     world.fund_server(100_000).await;
     let start = call!(wallet_api::next_round()).start_time;
     assert!(json!(start).as_str().unwrap() > "2026");
@@ -184,6 +193,16 @@ async fn the_generated_client_reads_every_answer() {
     )));
     call!(fees_api::lightning_send_fee(1_000));
     call!(fees_api::lightning_receive_fee(1_000));
+    let ordered = json!({"amount_sat": 1_000, "description": null, "token": null});
+    let invoice = call!(lightning_api::generate_invoice(request(ordered))).invoice;
+    let ordered = json!({"amount_sat": 1_000, "address": address, "description": null});
+    call!(lightning_api::generate_invoice_for_address(request(
+        ordered
+    )));
+    assert_eq!(call!(lightning_api::list_receive_statuses()).len(), 2);
+    let receive = json!(call!(lightning_api::get_receive_status(&invoice)));
+    assert_eq!(receive["state"], "awaiting-payment");
+    call!(lightning_api::cancel_receive(&invoice));
     call!(wallet_api::offboard_vtxos(request(
         json!({"vtxos": [id], "address": faucet})
     )));

@@ -238,6 +238,32 @@ async fn offers_that_cannot_be_paid_are_refused() {
     scene.assert_untouched().await;
 }
 
+/// H41: the Ark server fetches the invoice for an offer, and may bring one of its own, or over another amount.
+#[tokio::test]
+async fn an_invoice_that_the_server_made_up_for_an_offer_is_refused() {
+    let scene = Scene::new().await;
+    let network = scene.world.sandbox.ark.lightning();
+    let offer = network.issue_offer(None, "tea", Outcome::default());
+    let body = json!({"destination": offer.expect("an offer").to_string(), "amount_sat": 1_000});
+    for change in ["other_issuer", "other_amount"] {
+        let action = json!({"type": "alter_invoice", "change": change});
+        let fault = json!({"target": "lnsend.fetch_invoice", "times": 1, "action": action});
+        scene.world.fault(fault);
+        let refused = scene.send(body.clone()).await;
+        refused.refused(400, "invalid_invoice");
+    }
+    assert_eq!(scene.world.faults_fired("lnsend.fetch_invoice"), 2);
+    let lost =
+        json!({"target": "FetchBolt12Invoice", "times": 1, "action": {"type": "drop_after"}});
+    scene.world.fault(lost);
+    let lost = scene.send(body.clone()).await;
+    lost.refused(503, "server_unavailable");
+    network.set_online(false);
+    let unanswered = scene.send(body).await;
+    unanswered.refused(400, "offer_unanswered");
+    scene.assert_untouched().await;
+}
+
 #[tokio::test]
 async fn invoices_that_cannot_be_paid_are_refused() {
     let scene = Scene::new().await;

@@ -499,6 +499,24 @@ async fn coins_that_do_not_come_back_are_shown_to_the_operator() {
     assert_books(&world, &payer, 0, 0).await;
 }
 
+/// The server holds back the coins of a payment whose time is over: the operator learns it, and the payment is followed on.
+#[tokio::test]
+async fn coins_that_are_overdue_are_shown_to_the_operator() {
+    let (world, payer) = world_and_payer().await;
+    let invoice = Invoice::ending(&world, Outcome::Hold).await;
+    request(&payer, &invoice).await.ok();
+    let early = json!({"type": "status", "code": 3, "message": "not eligible for revocation yet"});
+    world.fault(json!({"target": "RequestLightningPayHtlcRevocation", "action": early}));
+    world.mine(PAST_EXPIRY).await;
+    has_attention(&payer, "lightning_payment_stuck").await;
+    assert_eq!(payer.balance("pending_lightning_send_sat").await, AMOUNT);
+    invoice.settle(&world);
+    has_outcome(&payer, &invoice, "paid").await;
+    assert_eq!(payer.attention().await, Vec::<Value>::new());
+    world.no_faults();
+    assert_books(&world, &payer, AMOUNT, 0).await;
+}
+
 /// W9: the answer to the cosigning is lost, and the server does not give it again because the HTLCs would expire too early by then.
 /// The inputs are spent at the server, so they stay locked.
 #[tokio::test]

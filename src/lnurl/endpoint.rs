@@ -82,9 +82,9 @@ impl Endpoint {
         Ok(Some(Endpoint(without_tls_if_local(url))))
     }
 
-    /// The endpoint as a bech32 LNURL, in lower case.
+    /// The endpoint as a bech32 LNURL, in lower case; as a URL if it is too long for one.
     pub fn to_bech32(&self) -> String {
-        // Without the limit of BIP-173, only a human-readable part that is too long could fail.
+        // A URL that is too long for the checksum of bech32 stays a URL.
         bech32::encode_lower::<Bech32>(hrp(), self.0.as_str().as_bytes())
             .unwrap_or_else(|_| self.0.to_string())
     }

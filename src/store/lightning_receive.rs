@@ -137,3 +137,58 @@ pub fn open(connection: &Connection) -> Result<Vec<OpenInvoice>, Error> {
     })?;
     Ok(rows.collect::<Result<_, _>>()?)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::Store;
+
+    #[tokio::test]
+    async fn invoices_that_have_ended_are_not_read_with_the_open_ones() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(&folder.path().join("db.sqlite")).unwrap();
+        let written = store.write(|tx| {
+            for number in 1..=3 {
+                let preimage = Preimage::from([number; 32]);
+                let invoice = Invoice {
+                    hash: preimage.compute_payment_hash(),
+                    preimage,
+                    bolt11: format!("lnbcrt{number}"),
+                    amount: Amount::from_sat(1_000),
+                    fee: Amount::ZERO,
+                    key_index: 0,
+                    min_cltv: BlockDelta::new(60),
+                    token: None,
+                    destination: None,
+                    external_id: Some(number.to_string()),
+                    created_at: i64::from(10 - number),
+                    expires_at: 100,
+                    accepted_at: None,
+                    end: None,
+                };
+                insert(tx, &invoice)?;
+                if number == 1 {
+                    end(tx, invoice.hash, InvoiceOutcome::Settled, None, 20)?;
+                    end(tx, invoice.hash, InvoiceOutcome::Expired, None, 30)?;
+                    let settled = get(tx, invoice.hash)?.and_then(|it| it.end);
+                    let first = settled.map(|end| (end.at, end.outcome));
+                    assert_eq!(first, Some((20, InvoiceOutcome::Settled)));
+                }
+            }
+            let names: Vec<_> = unfinished(tx)?
+                .into_iter()
+                .filter_map(|it| it.external_id)
+                .collect();
+            assert_eq!(names, ["3", "2"], "oldest first");
+            assert_eq!(open(tx)?.len(), 2);
+            let plan: String = tx.query_row(
+                "EXPLAIN QUERY PLAN SELECT invoice FROM lightning_receive WHERE ended_at IS NULL ORDER BY created_at, payment_hash",
+                [],
+                |row| row.get(3),
+            )?;
+            assert!(plan.contains("lightning_receive_unfinished"), "{plan}");
+            Ok::<_, Error>(())
+        });
+        written.await.unwrap();
+    }
+}

@@ -34,7 +34,7 @@ impl Wallet {
         let (fees, mailbox, invoices, quarantine, watch, ()) = tokio::join!(
             self.refresh_fee_rates(),
             self.sync_mailbox(),
-            self.poll_invoices(),
+            self.check_invoices(),
             self.review_quarantine(),
             self.watch_vtxos(),
             self.operations.nudge_all(SYNC_PATIENCE),

@@ -3,8 +3,8 @@
 use serde_json::{Value, json};
 
 use super::matrix::{Case, Run};
-use super::scene::Scene;
-use crate::lightning_receive::{hash_of, paid_msat, world_pays};
+use super::scene::{Scene, assert_killed};
+use crate::lightning_receive::{hash_of, invoice_of, paid_msat, world_pays};
 use crate::support::eventually;
 
 /// What each payer pays, in sat.
@@ -12,6 +12,9 @@ const AMOUNT: u64 = 7_000;
 
 /// The server's fee of that, in sat: 100 and 2000 ppm.
 const FEE: u64 = 114;
+
+/// The server's invoices expire within these days.
+const DAYS_OF_AN_INVOICE: u64 = 3;
 
 const INVOICE: &str = "/lightning/receives/invoice";
 
@@ -159,5 +162,38 @@ pub async fn give_up(run: &mut Run) {
         }
         assert_eq!(paid_msat(&scene.world, &invoice), None);
         assert_eq!(scene.victim.history().await.len(), 0);
+    }
+}
+
+/// The victim dies right before it reveals the preimage, and comes back too late to claim on chain what the server might keep.
+pub async fn abandon(run: &mut Run) {
+    let mut scene = Scene::new().await;
+    while let Some(case) = run.next_case(&mut scene).await {
+        scene.victim.stop().await;
+        let granted = Some("lightning_receive.revealing.after");
+        scene.victim.restart(granted).await;
+        scene.victim.wait_for_connected(true).await;
+        let invoice = invoice_of(&scene.victim, AMOUNT).await;
+        world_pays(&scene.world, &invoice).await;
+        assert_killed(scene.victim.wait_for_exit().await);
+        scene.world.mine(40).await;
+        scene.world.advance_clock(DAYS_OF_AN_INVOICE * 86_400).await;
+        scene.arm_from_start(&case).await;
+        scene.wait_for_kill(&case).await;
+        scene.restart(&case).await;
+        let path = format!("/lightning/receives/{}", hash_of(&invoice));
+        eventually("the receive has ended", async || {
+            (scene.victim.get(&path).await.status == 404).then_some(())
+        })
+        .await;
+        assert_eq!(paid_msat(&scene.world, &invoice), None);
+        let movement = scene.victim.movement("receive").await;
+        assert_eq!(movement["status"], "canceled", "{movement:#}");
+        assert_eq!(movement["effective_balance_sat"], 0, "{movement:#}");
+        assert_eq!(
+            scene.world.calls_of("ClaimLightningReceive"),
+            0,
+            "the preimage is a secret"
+        );
     }
 }

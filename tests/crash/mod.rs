@@ -113,6 +113,7 @@ stories! {
         BoardExpired: aborts::board_expired, killed_when_a_board_is_written_off;
         LightningCanceled: lightning_receive::cancel, killed_when_an_invoice_is_canceled;
         LightningGivenUp: lightning_receive::give_up, killed_when_a_lightning_payment_is_given_up;
+        LightningAbandoned: lightning_receive::abandon, killed_when_a_lightning_payment_is_abandoned;
     }
 }
 
@@ -192,6 +193,7 @@ fn stories(point: CommitPoint) -> &'static [Story] {
         CommitPoint::LightningReceiveNoticed => &[Story::LightningNoticed],
         CommitPoint::LightningReceiveCanceled => &[Story::LightningCanceled],
         CommitPoint::LightningReceiveGivenUp => &[Story::LightningGivenUp],
+        CommitPoint::LightningReceiveAbandoned => &[Story::LightningAbandoned],
     }
 }
 

@@ -7,7 +7,7 @@ use anyhow::{Context, anyhow, ensure};
 use ark_lib::SECP;
 use ark_lib::lightning::{Bolt12Invoice, Invoice, Offer, Preimage};
 use bitcoin::Network;
-use bitcoin::secp256k1::{PublicKey, SecretKey};
+use bitcoin::secp256k1::{Keypair, PublicKey, SecretKey};
 use lightning::blinded_path::BlindedHop;
 use lightning::blinded_path::payment::{BlindedPayInfo, BlindedPaymentPath};
 use lightning::ln::channelmanager::PaymentId;
@@ -64,17 +64,27 @@ impl LightningNetwork {
             serde_json::from_str(&outcome.context("no path to the issuer of the offer")?)?;
         ensure!(amount_msat > 0, "the amount is zero");
         let preimage = Preimage::random();
-        let invoice = self.answer_request(offer, amount_msat, preimage)?;
+        let invoice = self.answer_request(offer, &self.world, amount_msat, preimage)?;
         let expires = invoice.created_at() + invoice.relative_expiry();
         let text = Invoice::Bolt12(invoice.clone()).to_string();
         self.keep_invoice(preimage, &text, expires, outcome, None)?;
         Ok(invoice)
     }
 
-    /// Builds the request of the payer's node and the answer of the world.
+    /// An invoice of the server's node, for an offer that nobody knows.
+    pub fn invoice_of_server(&self, amount_msat: u64) -> anyhow::Result<Bolt12Invoice> {
+        let offer = OfferBuilder::new(self.server.public_key())
+            .chain(Network::Regtest)
+            .build()
+            .map_err(|error| anyhow!("offer: {error:?}"))?;
+        self.answer_request(&offer, &self.server, amount_msat, Preimage::random())
+    }
+
+    /// Builds the request of the payer's node and the answer of the issuer.
     fn answer_request(
         &self,
         offer: &Offer,
+        issuer: &Keypair,
         amount_msat: u64,
         preimage: Preimage,
     ) -> anyhow::Result<Bolt12Invoice> {
@@ -101,7 +111,7 @@ impl LightningNetwork {
             .map_err(refused)?;
         unsigned
             .sign(|message: &UnsignedBolt12Invoice| {
-                Ok(SECP.sign_schnorr_no_aux_rand(message.as_ref().as_digest(), &self.world))
+                Ok(SECP.sign_schnorr_no_aux_rand(message.as_ref().as_digest(), issuer))
             })
             .map_err(|error| anyhow!("cannot sign the invoice: {error:?}"))
     }

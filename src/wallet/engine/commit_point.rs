@@ -155,6 +155,8 @@ commit_points! {
     LightningReceiveDelivered = "lightning_receive.delivered",
     /// A Lightning receive: given up while the preimage was secret.
     LightningReceiveGivenUp = "lightning_receive.given_up",
+    /// A Lightning receive: the daemon came back too late to reveal the preimage; HTLCs spent.
+    LightningReceiveAbandoned = "lightning_receive.abandoned",
     /// A payment from the on-chain wallet: the signed transaction, which is broadcast until it is confirmed.
     OnchainPaid = "onchain.paid",
 }

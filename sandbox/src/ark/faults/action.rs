@@ -91,6 +91,11 @@ pub enum Action {
         /// The change.
         change: GrantFault,
     },
+    /// Hook: the invoice for an offer is not what the client asked for.
+    AlterInvoice {
+        /// The change.
+        change: InvoiceFault,
+    },
     /// Hook: the server's node knows no unconfirmed transactions, as one that has just started.
     NodeLags,
     /// Hook: the server's clock is wrong: in the `Date` of its answers, when it judges the age of proofs, and when it ends Lightning
@@ -163,6 +168,16 @@ pub enum GrantFault {
     ShortExpiry,
     /// They are worth one satoshi less.
     WrongAmount,
+}
+
+/// A change to the invoice for an offer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum InvoiceFault {
+    /// The server signs it with its own key.
+    OtherIssuer,
+    /// It is over one satoshi more.
+    OtherAmount,
 }
 
 /// A change to what the server prepares for an offboard.

@@ -45,6 +45,8 @@ pub enum Hook {
     OffboardPrepared,
     /// An offboard is stored; its transaction is not broadcast.
     OffboardPersisted,
+    /// The server is about to ask the issuer of an offer for an invoice.
+    LnFetchInvoice,
     /// The inputs of an HTLC are spent and it is stored; nothing is signed.
     LnHtlcPersisted,
     /// The signatures for an HTLC are ready.
@@ -93,7 +95,7 @@ pub enum Hook {
 
 impl Hook {
     /// Every hook.
-    pub const ALL: [Hook; 42] = [
+    pub const ALL: [Hook; 43] = [
         Hook::BoardFunding,
         Hook::BoardCosign,
         Hook::BoardRegister,
@@ -114,6 +116,7 @@ impl Hook {
         Hook::RoundForfeitPersisted,
         Hook::OffboardPrepared,
         Hook::OffboardPersisted,
+        Hook::LnFetchInvoice,
         Hook::LnHtlcPersisted,
         Hook::LnHtlcResponse,
         Hook::LnAttempt,
@@ -161,6 +164,7 @@ impl Hook {
             Hook::RoundForfeitPersisted => "round.forfeit.persisted",
             Hook::OffboardPrepared => "offboard.prepared",
             Hook::OffboardPersisted => "offboard.persisted",
+            Hook::LnFetchInvoice => "lnsend.fetch_invoice",
             Hook::LnHtlcPersisted => "lnsend.htlc.persisted",
             Hook::LnHtlcResponse => "lnsend.htlc.response",
             Hook::LnAttempt => "lnsend.attempt",
@@ -241,6 +245,7 @@ impl Hook {
             Action::AlterOffboard { .. } => self == Hook::OffboardPrepared,
             Action::ReplaceArkInfo { .. } => self == Hook::Info,
             Action::AlterGrant { .. } => self == Hook::LnGrant,
+            Action::AlterInvoice { .. } => self == Hook::LnFetchInvoice,
             Action::NodeLags => self == Hook::BoardFunding,
             Action::SkewClock { .. } => self == Hook::Clock,
             Action::NotFound => matches!(self, Hook::RoundStatus | Hook::LnCheck),

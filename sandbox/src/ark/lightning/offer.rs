@@ -4,6 +4,7 @@ use ark_lib::lightning::{Bolt12InvoiceExt, Offer, offer_request_amount};
 use bitcoin::Amount;
 use server_rpc::protos;
 
+use super::super::faults::{Action, Hook, InvoiceFault};
 use super::super::state::Ark;
 use super::super::status::RpcError;
 
@@ -21,7 +22,14 @@ impl Ark {
             return Err(anyhow::anyhow!("no active node").into());
         }
         let msat = amount.to_sat().saturating_mul(1_000);
-        let invoice = self.lightning.network.fetch_invoice(&offer, msat)?;
+        let network = &self.lightning.network;
+        let invoice = match self.hook(Hook::LnFetchInvoice)? {
+            Some(Action::AlterInvoice { change }) => match change {
+                InvoiceFault::OtherIssuer => network.invoice_of_server(msat)?,
+                InvoiceFault::OtherAmount => network.fetch_invoice(&offer, msat + 1_000)?,
+            },
+            _ => network.fetch_invoice(&offer, msat)?,
+        };
         Ok(protos::FetchBolt12InvoiceResponse {
             invoice: invoice.bytes(),
         })

@@ -64,4 +64,3 @@ fn initiate_again(htlcs: Htlcs, lost: u32) -> Step<LightningSend> {
         |_| Ok(()),
     )
 }
-

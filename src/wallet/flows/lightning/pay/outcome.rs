@@ -23,7 +23,7 @@ pub enum PaymentState {
     RevocableHtlcs,
     /// The payment failed, and the server does not give the HTLCs back.
     RevocationStuck,
-    /// The preimage is known.
+    /// The preimage is known, and the payment is settled with it.
     Paid,
     /// The payment failed, and nothing is locked for it.
     Failed,
@@ -121,10 +121,10 @@ impl Wallet {
             let operation = operation::get(connection, &id)?;
             let movement = movement::id_of_operation(connection, &id)?;
             let state = match &operation {
-                _ if row.preimage.is_some() => PaymentState::Paid,
                 Some(running) if running.outcome.is_none() => {
                     PaymentState::of(&state_of(running)?, running.attempts)
                 }
+                _ if row.preimage.is_some() => PaymentState::Paid,
                 Some(done) if done.outcome == Some(Outcome::Done) => PaymentState::Paid,
                 _ => PaymentState::Failed,
             };

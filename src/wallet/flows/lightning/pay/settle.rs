@@ -30,4 +30,3 @@ pub(super) fn settle(
         },
     ))
 }
-

@@ -53,4 +53,3 @@ pub(super) async fn standing(wallet: &Wallet, id: &OperationId, order: &Order) -
         },
     )
 }
-

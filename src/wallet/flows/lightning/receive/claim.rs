@@ -1,19 +1,26 @@
 //! The step that reveals the preimage.
 
+use std::time::Duration;
+
 use ark_lib::arkoor::package::ArkoorPackageBuilder;
 use ark_lib::lightning::PaymentHash;
+use ark_lib::vtxo::Full;
 use ark_lib::{Address, Vtxo, VtxoId, VtxoPolicy};
 use bitcoin::secp256k1::Keypair;
 
 use super::LightningReceive;
-use crate::model::{Attention, Invoice, OperationId, VtxoState};
-use crate::store::{vtxo, vtxo_body};
+use crate::ark::{self, ReceiveStatus};
+use crate::model::{Attention, Invoice, InvoiceOutcome, MovementStatus, OperationId, VtxoState};
+use crate::store::{lightning_receive, vtxo, vtxo_body};
 use crate::wallet::engine::steps::end;
-use crate::wallet::engine::{Next, Step, Tries, attention};
+use crate::wallet::engine::{Next, Step, Tries, attention, clock};
 use crate::wallet::{CommitPoint, Error, Result, Wallet};
 
 /// The fact that the server has the preimage and refuses the money.
 const REFUSED: &str = "lightning_claim_refused";
+
+/// The pause before a server that is not connected is asked again.
+const PAUSE: Duration = Duration::from_secs(1);
 
 /// Claims the HTLCs with the preimage. Each try asks for the same transactions, so the server answers it again. A refusal proves
 /// nothing: the server stores the preimage before its last checks (W4).
@@ -25,7 +32,7 @@ pub(super) async fn claim(
     tries: Tries,
 ) -> Result<Step<LightningReceive>> {
     let invoice = wallet.invoice(hash).await?;
-    if tries.failed >= u32::from(wallet.settings.claim_retries) {
+    if tries.failed >= u32::from(wallet.settings.claim_retries).max(1) {
         wallet.raise(refused(id, &invoice)).await?;
     }
     let destination = payee(&invoice)?;
@@ -35,6 +42,12 @@ pub(super) async fn claim(
     };
     let signers = wallet.signers(htlcs.clone()).await?;
     let (inputs, keys): (Vec<_>, Vec<Keypair>) = signers.into_iter().unzip();
+    // A try that failed may have revealed the preimage. Before that it is secret, unless the process died during the first try.
+    if tries.failed == 0
+        && let Some(step) = keep_secret(wallet, id, &invoice, &inputs).await?
+    {
+        return Ok(step);
+    }
     let package = ArkoorPackageBuilder::new_claim_all_with_checkpoints(inputs, policy)
         .map_err(|error| Error::internal(anyhow::Error::new(error)))?
         .generate_user_nonces(&keys)
@@ -43,7 +56,11 @@ pub(super) async fn claim(
     let claimed = wallet
         .server
         .claim_lightning_receive(invoice.preimage, request);
-    let response = claimed.await?;
+    let response = match claimed.await {
+        // The request, and so the preimage, was not sent.
+        Err(ark::Error::Unreachable(_)) => return Ok(Step::AwaitNudge(PAUSE)),
+        answer => answer?,
+    };
     let outputs = package
         .user_cosign(&keys, response)
         .map_err(|error| {
@@ -92,6 +109,54 @@ pub(super) async fn claim(
             Ok(())
         },
     ))
+}
+
+/// What to do instead of the claim when the daemon comes back too late to claim on chain what the server might keep (H9): the preimage is
+/// not revealed then. `None` if there is time, or the server has the preimage already.
+async fn keep_secret(
+    wallet: &Wallet,
+    id: &OperationId,
+    invoice: &Invoice,
+    htlcs: &[Vtxo<Full>],
+) -> Result<Option<Step<LightningReceive>>> {
+    let info = wallet.awaited_info().await?;
+    let tip = wallet.chain.tip().await?.height;
+    let late = htlcs
+        .iter()
+        .find_map(|htlc| wallet.check_time(htlc, &info, tip).err());
+    let Some(late) = late else {
+        return Ok(None);
+    };
+    match wallet.server.check_lightning_receive(invoice.hash).await? {
+        ReceiveStatus::Settled(_) => Ok(None),
+        ReceiveStatus::Canceled => Ok(Some(abandon(id, invoice.hash, htlcs))),
+        ReceiveStatus::Created | ReceiveStatus::Accepted | ReceiveStatus::HtlcsReady => {
+            tracing::warn!(
+                reason = late,
+                "too late to claim a Lightning payment safely; its preimage stays secret"
+            );
+            Ok(Some(Step::AwaitBlock))
+        }
+    }
+}
+
+/// Ends a receive whose payer has got the money back. The HTLCs are worth nothing without the preimage.
+fn abandon(id: &OperationId, hash: PaymentHash, htlcs: &[Vtxo<Full>]) -> Step<LightningReceive> {
+    let reason = "the daemon came back too late to claim it, and the payer got the money back";
+    let error = Error::conflict("receive_given_up", reason);
+    let (id, htlcs) = (id.clone(), htlcs.iter().map(Vtxo::id).collect::<Vec<_>>());
+    Step::commit(
+        CommitPoint::LightningReceiveAbandoned,
+        Next::Failed(error),
+        move |tx| {
+            for htlc in &htlcs {
+                vtxo::spend_held(tx, *htlc, &id)?;
+            }
+            let (outcome, now) = (InvoiceOutcome::Failed, clock::now_millis());
+            lightning_receive::end(tx, hash, outcome, Some(reason), now)?;
+            end::fail_movement(tx, &id, MovementStatus::Canceled)
+        },
+    )
 }
 
 /// The Ark address that gets what is claimed, if it is not the wallet.

@@ -103,15 +103,29 @@ impl Wallet {
         {
             return refuse("has another exit delay");
         }
-        let Some(tip) = terms.tip.map(BlockHeight::to_u32) else {
-            return Ok(());
-        };
-        if policy.htlc_expiry.to_u32() < tip.saturating_add(self.claim_room(terms.info)) {
-            return refuse("expires before it can be claimed on chain");
+        match terms.tip {
+            Some(tip) => self.check_time(htlc, terms.info, tip),
+            None => Ok(()),
+        }
+    }
+
+    /// Checks that an HTLC leaves the time for a claim on chain if its preimage is revealed at `tip` (H9).
+    pub(super) fn check_time(
+        &self,
+        htlc: &Vtxo<Full>,
+        info: &ArkInfo,
+        tip: BlockHeight,
+    ) -> Result<(), String> {
+        let tip = tip.to_u32();
+        let room = tip.saturating_add(self.claim_room(info));
+        if let VtxoPolicy::ServerHtlcRecv(policy) = htlc.policy()
+            && policy.htlc_expiry.to_u32() < room
+        {
+            return Err("an HTLC expires before it can be claimed on chain".into());
         }
         let margin = u32::from(self.settings.exit_margin.to_u16());
         if htlc.expiry_height().to_u32() < tip.saturating_add(margin) {
-            return refuse("hangs from a tree that expires too soon");
+            return Err("an HTLC hangs from a tree that expires too soon".into());
         }
         Ok(())
     }

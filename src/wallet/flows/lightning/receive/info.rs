@@ -20,6 +20,8 @@ use crate::wallet::{Error, Result, Wallet};
 pub enum ReceivePhase {
     /// Not paid, or paid and not validated yet.
     AwaitingPayment,
+    /// The server has granted HTLCs; the preimage is about to go out.
+    HtlcsReady,
     /// The preimage may be out; the money is being claimed.
     PreimageRevealed,
     /// Claimed, and on its way to an Ark address.
@@ -33,6 +35,7 @@ impl ReceivePhase {
     pub fn name(self) -> &'static str {
         match self {
             ReceivePhase::AwaitingPayment => "awaiting-payment",
+            ReceivePhase::HtlcsReady => "htlcs-ready",
             ReceivePhase::PreimageRevealed => "preimage-revealed",
             ReceivePhase::Delivering => "delivering",
             ReceivePhase::Settled => "settled",
@@ -183,6 +186,9 @@ fn progress(connection: &Connection, hash: PaymentHash) -> Result<(ReceivePhase,
     let row = row.ok_or_else(|| Error::internal(anyhow::anyhow!("operation {id} is missing")))?;
     Ok(match state_of::<LightningReceive>(&row)? {
         LightningReceive::Prepare { .. } => (ReceivePhase::AwaitingPayment, Vec::new()),
+        LightningReceive::Claim { htlcs, .. } if row.attempts == 0 => {
+            (ReceivePhase::HtlcsReady, htlcs)
+        }
         LightningReceive::Claim { htlcs, .. } => (ReceivePhase::PreimageRevealed, htlcs),
         LightningReceive::Register { .. } => (ReceivePhase::PreimageRevealed, Vec::new()),
         LightningReceive::Deliver { .. } => (ReceivePhase::Delivering, Vec::new()),

@@ -3,9 +3,9 @@
 //! ```text
 //!  invoice ─▶ (paid) ─▶ Prepare ─▶ Claim ─▶ Register ─▶ done
 //!     │                    │         │
-//!     │                    │         └────▶ Deliver ─▶ done      (what is paid goes to an Ark address)
-//!     ▼                    ▼
-//!  canceled, expired     failed
+//!     │                    │         ├────▶ Deliver ─▶ done      (what is paid goes to an Ark address)
+//!     ▼                    ▼         ▼
+//!  canceled, expired     failed    failed, if it is too late to reveal the preimage
 //! ```
 //!
 //! | state | remote call | what its commit writes |
@@ -17,7 +17,8 @@
 //!
 //! An invoice is a row of its own, written before the invoice leaves the process (H8). It becomes an operation when the server holds
 //! the payer's HTLCs. Until the preimage is revealed, the receive can end at any time: the payer gets the money back. From then on it never
-//! ends but with the money: the server keeps the preimage even if it refuses the claim, so a refusal proves nothing (H38, W4).
+//! ends but with the money: the server keeps the preimage even if it refuses the claim, so a refusal proves nothing (H38, W4). A daemon
+//! that comes back after the HTLCs were granted and before the preimage went out looks at the time again (H9).
 
 mod cancel;
 mod claim;

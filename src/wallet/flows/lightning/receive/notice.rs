@@ -1,11 +1,13 @@
 //! How the wallet learns that an invoice is paid: the server's message in the mailbox, and a poll as the safety net.
 
 use std::collections::HashMap;
+use std::str::FromStr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use ark_lib::lightning::PaymentHash;
 use futures::{StreamExt, stream};
+use lightning_invoice::Bolt11Invoice;
 use tokio::sync::Notify;
 
 use super::LightningReceive;
@@ -96,24 +98,44 @@ impl Wallet {
     /// # Errors
     /// Only the database's.
     pub async fn poll_invoices(self: &Arc<Wallet>) -> Result<bool> {
+        let open = self.open_invoices().await?;
+        if self.is_connected() {
+            let due = self.invoice_poll.take_due(&open, clock::now_millis());
+            self.ask_about_all(due).await;
+        }
+        Ok(!open.is_empty())
+    }
+
+    /// Asks the server about all open invoices at once, as [`poll_invoices`](Wallet::poll_invoices) does about some.
+    ///
+    /// # Errors
+    /// Only the database's.
+    pub(in crate::wallet) async fn check_invoices(self: &Arc<Wallet>) -> Result<()> {
+        let open = self.open_invoices().await?;
+        self.ask_about_all(open.iter().map(|it| it.hash).collect())
+            .await;
+        Ok(())
+    }
+
+    /// Ends the invoices that have expired, and returns those that are open.
+    async fn open_invoices(&self) -> Result<Vec<OpenInvoice>> {
         let open = self.store.read(lightning_receive::open).await?;
         let now = clock::now_millis();
         let (expired, open): (Vec<_>, Vec<_>) =
             open.into_iter().partition(|it| it.expires_at <= now);
-        for invoice in expired {
-            self.expire(invoice.hash).await?;
-        }
-        if !self.is_connected() {
-            return Ok(!open.is_empty());
-        }
-        let due = self.invoice_poll.take_due(&open, now);
-        let asked = stream::iter(due).map(|hash| async move {
+        let ended = stream::iter(expired).map(|it| self.expire(it.hash));
+        let ended: Vec<Result<()>> = ended.buffer_unordered(REQUESTS).collect().await;
+        ended.into_iter().collect::<Result<()>>()?;
+        Ok(open)
+    }
+
+    async fn ask_about_all(self: &Arc<Wallet>, hashes: Vec<PaymentHash>) {
+        let asked = stream::iter(hashes).map(|hash| async move {
             if let Err(error) = self.ask_about(hash).await {
                 tracing::warn!(payment_hash = %hash, %error, "cannot learn whether an invoice is paid; asking again");
             }
         });
         asked.buffer_unordered(REQUESTS).collect::<()>().await;
-        Ok(!open.is_empty())
     }
 
     /// Resolves when an invoice was made since the last call.
@@ -149,10 +171,14 @@ impl Wallet {
         }
     }
 
+    /// Ends an invoice that nobody has paid in time, also at the server if its own expiry is later.
     async fn expire(&self, hash: PaymentHash) -> Result<()> {
         self.end_open_invoice(hash, InvoiceOutcome::Expired, None)
             .await?;
-        self.cancel_at_server(hash).await;
+        let invoice = Bolt11Invoice::from_str(&self.invoice(hash).await?.bolt11);
+        if invoice.is_ok_and(|invoice| !invoice.is_expired()) {
+            self.cancel_at_server(hash).await;
+        }
         Ok(())
     }
 

@@ -76,7 +76,7 @@ pub(super) async fn prepare(
         if let Some(lowest) = lowest_expiry(&refusal) {
             let latest = lowest.saturating_sub(u32::from(info.htlc_expiry_delta.to_u16()));
             if latest < least || latest >= expiry {
-                return Ok(give_up(id, hash, &refusal));
+                return Ok(give_up(hash, &refusal));
             }
             expiry = latest;
         } else if matches!(proof, Some(AntiDosProof::Token(_))) {
@@ -101,17 +101,17 @@ async fn by_status(
     let status = match wallet.server.check_lightning_receive(hash).await {
         Ok(status) => status,
         // It does not know the invoice any more, so nobody can pay it.
-        Err(ark::Error::Rejected { message, .. }) => return Ok(give_up(id, hash, &message)),
+        Err(ark::Error::Rejected { message, .. }) => return Ok(give_up(hash, &message)),
         Err(error) => return Err(error.into()),
     };
     match status {
-        ReceiveStatus::Canceled => Ok(give_up(id, hash, &refusal)),
+        ReceiveStatus::Canceled => Ok(give_up(hash, &refusal)),
         ReceiveStatus::Created if clock::now_millis() >= invoice.expires_at => {
-            Ok(give_up(id, hash, "nothing was paid"))
+            Ok(give_up(hash, "nothing was paid"))
         }
         ReceiveStatus::Created => Ok(Step::AwaitNudge(PAUSE_UNPAID)),
         ReceiveStatus::Accepted if refusal.contains("Inbound HTLC too close") => {
-            Ok(give_up(id, hash, &refusal))
+            Ok(give_up(hash, &refusal))
         }
         ReceiveStatus::Accepted | ReceiveStatus::HtlcsReady => {
             tracing::warn!(
@@ -150,7 +150,7 @@ async fn reveal_for(
         Err(flaw) => {
             let reason =
                 format!("the Ark server granted HTLCs that are not worth the preimage: {flaw}");
-            return Ok(give_up(id, invoice.hash, &reason));
+            return Ok(give_up(invoice.hash, &reason));
         }
     };
     let next = LightningReceive::Claim {
@@ -219,10 +219,11 @@ fn metadata(invoice: &Invoice, htlcs: &[Vtxo<Full>]) -> Map<String, Value> {
 }
 
 /// Ends a receive whose preimage is secret: the payer gets the money back.
-fn give_up(id: &OperationId, hash: PaymentHash, reason: &str) -> Step<LightningReceive> {
-    tracing::warn!(operation = %id, reason, "a Lightning payment to the wallet is given up; the payer gets it back");
+fn give_up(hash: PaymentHash, reason: &str) -> Step<LightningReceive> {
     let reason = reason.to_owned();
-    let error = Error::conflict("receive_given_up", reason.clone());
+    let message =
+        format!("the Lightning payment is given up, and the payer gets it back: {reason}");
+    let error = Error::conflict("receive_given_up", message);
     Step::commit(
         CommitPoint::LightningReceiveGivenUp,
         Next::Failed(error),
