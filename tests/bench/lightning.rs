@@ -213,15 +213,17 @@ impl Scene {
         })
     }
 
-    /// Asks until the answer has this state; `None` if it does not get it in time.
+    /// Asks until the answer has this state; `None` if it does not get it in time. barkd knows no receive that it is just finishing.
     async fn wait_for(&self, path: &str, state: &str, begun: Instant) -> Option<Value> {
         loop {
-            let info = self.daemon.get(path).await;
-            if info["state"] == state {
-                return Some(info);
+            let info = self.daemon.try_get(path).await;
+            if let Ok(info) = &info
+                && info["state"] == state
+            {
+                return Some(info.clone());
             }
             if begun.elapsed() > PATIENCE {
-                eprintln!("{path} does not become {state}: {info}");
+                eprintln!("{path} does not become {state}: {info:?}");
                 return None;
             }
             tokio::time::sleep(Duration::from_millis(20)).await;

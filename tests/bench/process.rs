@@ -123,35 +123,38 @@ impl Daemon {
 
     /// POST below `/api/v1`; an error is the answer if its status is not 200.
     pub async fn try_post(&self, path: &str, body: Value) -> Result<Value, String> {
-        let post = reqwest::Method::POST;
-        let (status, text) = self.answer(post, path, Some(body)).await;
-        if status == 200 {
-            Ok(serde_json::from_str(&text).unwrap_or(Value::Null))
-        } else {
-            Err(format!("{status} {text}"))
-        }
+        self.attempt(reqwest::Method::POST, path, Some(body)).await
+    }
+
+    /// GET below `/api/v1`; an error is the answer if its status is not 200.
+    pub async fn try_get(&self, path: &str) -> Result<Value, String> {
+        self.attempt(reqwest::Method::GET, path, None).await
     }
 
     async fn request(&self, method: reqwest::Method, path: &str, body: Option<Value>) -> Value {
-        let (status, text) = self.answer(method, path, body).await;
-        assert!(status == 200, "{:?} {path}: {status} {text}", self.product);
-        serde_json::from_str(&text).unwrap_or(Value::Null)
+        let answer = self.attempt(method, path, body).await;
+        answer.unwrap_or_else(|refusal| panic!("{:?} {path}: {refusal}", self.product))
     }
 
-    async fn answer(
+    async fn attempt(
         &self,
         method: reqwest::Method,
         path: &str,
         body: Option<Value>,
-    ) -> (u16, String) {
+    ) -> Result<Value, String> {
         let url = format!("http://127.0.0.1:{}/api/v1{path}", self.port);
         let mut request = self.http.request(method, url).bearer_auth(TOKEN);
         if let Some(body) = body {
             request = request.json(&body);
         }
         let answer = request.send().await.expect("an answer");
-        let status = answer.status().as_u16();
-        (status, answer.text().await.expect("a body"))
+        let status = answer.status();
+        let text = answer.text().await.expect("a body");
+        if status == 200 {
+            Ok(serde_json::from_str(&text).unwrap_or(Value::Null))
+        } else {
+            Err(format!("{status} {text}"))
+        }
     }
 
     /// Memory in RAM, in KiB.
