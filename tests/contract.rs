@@ -12,9 +12,7 @@ use bark_rest_client::apis::{
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use crate::support::{
-    Daemon, Reply, SETTLE, Sent, World, assert_conserved, complaints, hash_of,
-};
+use crate::support::{Daemon, Reply, SETTLE, Sent, World, assert_conserved, complaints, hash_of};
 
 /// A request of the client, from JSON.
 fn request<T: DeserializeOwned>(body: Value) -> T {
