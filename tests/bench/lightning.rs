@@ -31,7 +31,9 @@ const AMOUNT: u64 = 1_003;
 /// The server's VTXOs that receives are granted from: one for each.
 const POOL: (u32, Amount) = (600, Amount::from_sat(2_000));
 /// How long one of them may take.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(20);
+/// How long a payment that was refused waits before it is requested again.
+const PAUSE: Duration = Duration::from_millis(50);
 
 /// A daemon and its world.
 struct Scene {
@@ -43,6 +45,8 @@ struct Scene {
 struct Payment {
     answered: Duration,
     done: Duration,
+    /// How often it was refused before it was accepted. An invoice can be requested again without being paid twice.
+    refusals: u32,
 }
 
 /// What a receive took.
@@ -99,6 +103,11 @@ impl Scene {
         let took = begun.elapsed();
         let done: Vec<Payment> = payments.into_iter().flatten().collect();
         let mut rows = counted("payments", done.len(), took);
+        let refusals: u32 = done.iter().map(|payment| payment.refusals).sum();
+        rows.push((
+            format!("refusals of Lightning payments, {}", many()),
+            f64::from(refusals),
+        ));
         let answered = done.iter().map(|payment| payment.answered).collect();
         rows.extend(shown("payment answered", answered, &many()));
         let done = done.iter().map(|payment| payment.done).collect();
@@ -137,17 +146,25 @@ impl Scene {
         let hash = PaymentHash::from(&invoice);
         let body = json!({"destination": invoice.to_string()});
         let begun = Instant::now();
-        let paid = self.daemon.try_post("/lightning/pay", body).await;
-        if let Err(refusal) = paid {
-            eprintln!("a payment is refused: {refusal}");
-            return None;
+        let mut refusals = 0;
+        while let Err(refusal) = self.daemon.try_post("/lightning/pay", body.clone()).await {
+            if begun.elapsed() > PATIENCE {
+                eprintln!("a payment is refused: {refusal}");
+                return None;
+            }
+            refusals += 1;
+            tokio::time::sleep(PAUSE).await;
         }
         let answered = begun.elapsed();
         let path = format!("/lightning/sends/{hash}");
         self.wait_for(&path, "paid", begun).await?;
         let done = begun.elapsed();
         let payment = network.payment(hash).expect("the network answers")?;
-        matches!(payment.status, PaymentStatus::Complete(_)).then_some(Payment { answered, done })
+        matches!(payment.status, PaymentStatus::Complete(_)).then_some(Payment {
+            answered,
+            done,
+            refusals,
+        })
     }
 
     /// Is paid by the world; `None` if the wallet does not claim it, or does not say so, in time.

@@ -112,6 +112,7 @@ async fn main() {
 /// Adds the figures of Lightning, ours beside barkd's.
 async fn lightning_rows(table: &mut Table) {
     let ours = lightning::measure(Product::Ours).await;
+    eprintln!("arkwalletd, Lightning: {ours:#?}");
     let theirs = lightning::measure(Product::Barkd).await;
     for (name, figure) in ours {
         let beside = theirs.iter().find(|(other, _)| *other == name);
