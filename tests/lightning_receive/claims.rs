@@ -241,3 +241,29 @@ async fn a_preimage_that_would_go_out_too_late_stays_secret() {
     assert_eq!(world.calls_of("ClaimLightningReceive"), 0);
     assert_eq!(paid_msat(&world, &invoice), None);
 }
+
+#[tokio::test]
+async fn a_claim_that_cannot_be_read_is_listed_with_the_others() {
+    // H57
+    let world = charging_world().await;
+    let mut daemon = Daemon::with_wallet(&world).await;
+    daemon.stop().await;
+    let granted = Some("lightning_receive.revealing.after");
+    daemon.restart(granted).await;
+    daemon.wait_for_connected(true).await;
+    let (paid, open) = (
+        invoice_of(&daemon, 10_000).await,
+        invoice_of(&daemon, 20_000).await,
+    );
+    world_pays(&world, &paid).await;
+    daemon.wait_for_exit().await;
+    let database = rusqlite::Connection::open(daemon.folder().join("db.sqlite")).unwrap();
+    let sql = "UPDATE operation SET state = 'damaged' WHERE kind = 'lightning_receive'";
+    assert_eq!(database.execute(sql, []).unwrap(), 1);
+    daemon.restart(None).await;
+    let listed = daemon.get("/lightning/receives").await.ok();
+    assert_eq!(listed[0]["invoice"], paid);
+    assert_eq!(listed[0]["state"], "preimage-revealed");
+    assert_eq!(listed[1]["invoice"], open);
+    assert_eq!(daemon.attention().await[0]["code"], "unreadable_operation");
+}
