@@ -289,20 +289,6 @@ impl Server {
         UnlockPreimage::try_from(answer.unlock_preimage)
             .map_err(|_| Error::malformed("the unlock preimage is not 32 bytes long"))
     }
-
-    /// Fetches one of our VTXOs from the server. It is decoded, not validated.
-    ///
-    /// # Errors
-    /// See [`Error`].
-    pub async fn fetch_vtxo(&self, id: VtxoId) -> Result<Vtxo<Full>, Error> {
-        let request = protos::GetVtxoRequest {
-            vtxo_id: id.to_bytes().to_vec(),
-        };
-        let answer = self
-            .call(|mut connection| async move { connection.client.get_vtxo(request).await })
-            .await?;
-        Vtxo::<Full>::deserialize(&answer.vtxo).map_err(Error::malformed)
-    }
 }
 
 /// Whether each input of a transaction has a signature. Whether it is valid is for the chain to say.

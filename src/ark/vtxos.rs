@@ -63,4 +63,18 @@ impl Server {
             .await?;
         VtxoSpendState::try_from(answer.spend_state).map_err(Error::malformed)
     }
+
+    /// Fetches one of our VTXOs from the server. It is decoded, not validated.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn fetch_vtxo(&self, id: VtxoId) -> Result<Vtxo<Full>, Error> {
+        let request = protos::GetVtxoRequest {
+            vtxo_id: id.to_bytes().to_vec(),
+        };
+        let answer = self
+            .call(|mut connection| async move { connection.client.get_vtxo(request).await })
+            .await?;
+        Vtxo::<Full>::deserialize(&answer.vtxo).map_err(Error::malformed)
+    }
 }

@@ -187,18 +187,4 @@ impl Server {
         .await?;
         Ok(())
     }
-
-    /// Requests a VTXO by its id.
-    ///
-    /// # Errors
-    /// See [`Error`].
-    pub async fn vtxo(&self, id: VtxoId) -> Result<Vtxo<Full>, Error> {
-        let request = protos::GetVtxoRequest {
-            vtxo_id: id.to_bytes().to_vec(),
-        };
-        let answer = self
-            .call(|mut connection| async move { connection.client.get_vtxo(request).await })
-            .await?;
-        Vtxo::<Full>::deserialize(&answer.vtxo).map_err(Error::malformed)
-    }
 }

@@ -124,7 +124,7 @@ async fn by_status(
         ReceiveStatus::Settled(ids) => {
             let mut htlcs = Vec::with_capacity(ids.len());
             for vtxo in ids {
-                htlcs.push(wallet.server.vtxo(vtxo).await?);
+                htlcs.push(wallet.server.fetch_vtxo(vtxo).await?);
             }
             let terms = Terms {
                 invoice,
