@@ -11,7 +11,7 @@ use super::consensus::{self, Coin};
 use super::sim::Sim;
 use super::standard::{self, fee_at};
 use super::truc::{self, Subject, Verdict};
-use super::{Accepted, Reject, RejectKind, replace};
+use super::{Accepted, Reject, replace};
 
 const MAX_ANCESTORS: usize = 25;
 const MAX_DESCENDANTS: usize = 25;
@@ -198,22 +198,34 @@ impl Sim {
     }
 
     fn check_relay_fee(&self, candidate: &Candidate) -> Result<(), Reject> {
-        let least = fee_at(self.min_relay_fee, candidate.vsize);
-        if candidate.fee >= least {
-            return Ok(());
+        self.check_fee(candidate.fee, candidate.vsize)
+            .map_err(|reject| {
+                // Only a transaction of version 3 may rely on a child: any other could lose its child and stay in the mempool without
+                // it.
+                if candidate.fee < fee_at(self.min_relay_fee, candidate.vsize)
+                    && !truc::applies(&candidate.tx)
+                {
+                    Reject::invalid(reject.reason)
+                } else {
+                    reject
+                }
+            })
+    }
+
+    /// Checks the fee of a transaction or a package against the floors of the mempool.
+    pub(super) fn check_fee(&self, fee: Amount, vsize: u64) -> Result<(), Reject> {
+        let floors = [
+            (self.min_mempool_fee, "mempool min fee not met"),
+            (self.min_relay_fee, "min relay fee not met"),
+        ];
+        for (rate, reason) in floors {
+            let least = fee_at(rate, vsize);
+            if fee < least {
+                let (fee, least) = (fee.to_sat(), least.to_sat());
+                return Err(Reject::fee(format!("{reason}, {fee} < {least}")));
+            }
         }
-        // Only a transaction of version 3 may rely on a child: any other could lose its child and stay in the mempool without it.
-        let kind = if truc::applies(&candidate.tx) {
-            RejectKind::Fee
-        } else {
-            RejectKind::Invalid
-        };
-        let reason = format!(
-            "min relay fee not met, {} < {}",
-            candidate.fee.to_sat(),
-            least.to_sat()
-        );
-        Err(Reject { kind, reason })
+        Ok(())
     }
 
     /// Checks the limits of ancestors and descendants. The transactions of `new` may depend on each other.
