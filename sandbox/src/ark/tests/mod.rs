@@ -10,10 +10,13 @@ mod lightning;
 mod mailbox;
 mod offboard;
 mod participant;
+mod recovery;
 mod retries;
 mod round;
 mod round_faults;
 mod server;
+mod stranger;
+mod watchman;
 
 use std::time::Duration;
 
@@ -214,6 +217,11 @@ impl Sandbox {
 
     /// Mines a transaction together with a child that spends its anchor and pays the fee.
     async fn mine_with_fee(&self, tx: Transaction) {
+        self.submit_with_fee(tx).await;
+        self.chain.mine(1).await.unwrap();
+    }
+
+    async fn submit_with_fee(&self, tx: Transaction) {
         let anchor = u32::try_from(tx.output.len() - 1).unwrap();
         let coin = self.coin().await;
         let child = Transaction {
@@ -233,7 +241,6 @@ impl Sandbox {
         };
         let outcome = self.chain.submit_package(vec![tx, child]).await.unwrap();
         assert!(outcome.is_success(), "{outcome:?}");
-        self.chain.mine(1).await.unwrap();
     }
 }
 

@@ -9,7 +9,7 @@ use server_rpc::tonic::Code;
 use server_rpc::{StatusExt, TryFromBytes};
 
 use super::*;
-use crate::ark::OffboardFault;
+use crate::ark::{OffboardFault, WatchmanChange};
 
 fn offboard(amount: u64) -> OffboardRequest {
     OffboardRequest {
@@ -412,6 +412,28 @@ async fn the_server_claims_the_exit_of_an_offboarded_vtxo() {
         let forfeit = store.signed_tx(forfeit.compute_txid()).unwrap().unwrap();
         sandbox.mine_with_fee(forfeit).await;
     }
+}
+
+#[tokio::test]
+async fn the_connector_of_an_offboard_comes_before_its_forfeit() {
+    let (sandbox, wallet, inputs) = with_coins(Params::free(), &[20_000, 5_000]).await;
+    sandbox.server.change_watchman(WatchmanChange {
+        reactions: Some(false),
+        ..WatchmanChange::default()
+    });
+    let request = offboard(25_000 - FEE);
+    let prepared = wallet.prepare(&request, &inputs).await.unwrap();
+    let finish = wallet.sign_offboard(&request, &inputs, &prepared).unwrap();
+    let signed = wallet.finish_offboard(&finish).await.unwrap();
+    sandbox.chain.mine(1).await.unwrap();
+    sandbox.exit(&inputs[0]).await;
+    sandbox.chain.mine(2).await.unwrap();
+    let connector = sandbox.mined_reaction().await;
+    let spent = connector.input[0].previous_output;
+    assert_eq!(spent, OutPoint::new(signed.compute_txid(), 1));
+    let forfeit = sandbox.mined_reaction().await;
+    assert_eq!(forfeit.input[0].previous_output, inputs[0].point());
+    assert!(sandbox.reactions().await.is_empty());
 }
 
 /// The unsigned transaction by which the server takes a coin that was given up.

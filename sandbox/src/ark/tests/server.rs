@@ -97,17 +97,6 @@ async fn contradicting_parameters_do_not_start() {
 }
 
 #[tokio::test]
-async fn a_missing_method_answers_unimplemented() {
-    let sandbox = Sandbox::start(Params::free()).await;
-    let mut client = sandbox.connect().await.client;
-    let status = client
-        .recover_vtxos_by_xpub(protos::RecoverVtxosByXpubRequest::default())
-        .await
-        .unwrap_err();
-    assert_eq!(status.code(), Code::Unimplemented);
-}
-
-#[tokio::test]
 async fn a_request_above_4_mib_is_refused() {
     let sandbox = Sandbox::start(Params::free()).await;
     let client = sandbox.connect().await.client;

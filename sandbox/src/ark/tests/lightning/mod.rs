@@ -6,6 +6,7 @@ mod control;
 mod intra;
 mod messages;
 mod offer;
+mod onchain;
 mod pay;
 mod prepare;
 mod receive;
