@@ -16,7 +16,7 @@ impl Ark {
         &self,
         request: protos::GetVtxosByIdsRequest,
     ) -> Result<protos::GetVtxosByIdsResponse, RpcError> {
-        self.check_recovery_offered("GetVtxosByIds")?;
+        self.recovery_calls.check("GetVtxosByIds")?;
         check_count(request.vtxo_ids.len())?;
         let ids = request
             .vtxo_ids
@@ -42,7 +42,7 @@ impl Ark {
         &self,
         request: protos::GetVtxosStatusByIdsRequest,
     ) -> Result<protos::GetVtxosStatusByIdsResponse, RpcError> {
-        self.check_recovery_offered("GetVtxosStatusByIds")?;
+        self.recovery_calls.check("GetVtxosStatusByIds")?;
         check_count(request.vtxos.len())?;
         let mut response = protos::GetVtxosStatusByIdsResponse::default();
         let mut missing = BTreeSet::new();

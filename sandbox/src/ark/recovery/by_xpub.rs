@@ -23,7 +23,7 @@ impl Ark {
         &self,
         request: protos::RecoverVtxosByXpubRequest,
     ) -> Result<protos::RecoverVtxosByXpubResponse, RpcError> {
-        self.check_recovery_offered("RecoverVtxosByXpub")?;
+        self.recovery_calls.check("RecoverVtxosByXpub")?;
         let xpub = Xpub::decode(&request.xpub).map_err(|_| RpcError::bad("invalid xpub"))?;
         let authorization = XpubRecoveryAuthorization::deserialize(&request.authorization)
             .map_err(|_| RpcError::bad("malformed recovery authorization"))?;
