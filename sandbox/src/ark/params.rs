@@ -104,6 +104,7 @@ impl Params {
             round_submit_time: Duration::from_secs(1),
             round_sign_time: Duration::from_secs(2),
             ln_invoice_expiry: Duration::from_secs(3600),
+            recovery_xpub_keys: RECOVERY_XPUB_CHUNK_SIZE,
             ln_pool: vec![
                 (10, Amount::from_sat(10_000)),
                 (10, Amount::from_sat(100_000)),
@@ -147,7 +148,7 @@ impl Params {
             ],
             ln_pool_lifetime: BlockDelta::new(432),
             ln_failure_reasons: false,
-            recovery_xpub_keys: RECOVERY_XPUB_CHUNK_SIZE,
+            recovery_xpub_keys: 1_000,
             max_recovered_vtxos: 100,
             max_read_mailbox_items: 100,
             max_request_bytes: 4 * 1024 * 1024,

@@ -8,8 +8,9 @@ use bitcoin_ext::fee::fee_anchor;
 use server_rpc::tonic::Code;
 use server_rpc::{StatusExt, TryFromBytes};
 
+use super::chains::on_both_chains;
 use super::*;
-use crate::ark::{OffboardFault, WatchmanChange};
+use crate::ark::OffboardFault;
 
 fn offboard(amount: u64) -> OffboardRequest {
     OffboardRequest {
@@ -414,13 +415,15 @@ async fn the_server_claims_the_exit_of_an_offboarded_vtxo() {
     }
 }
 
-#[tokio::test]
-async fn the_connector_of_an_offboard_comes_before_its_forfeit() {
-    let (sandbox, wallet, inputs) = with_coins(Params::free(), &[20_000, 5_000]).await;
-    sandbox.server.change_watchman(WatchmanChange {
-        reactions: Some(false),
-        ..WatchmanChange::default()
-    });
+on_both_chains! { the_connector_of_an_offboard_comes_before_its_forfeit }
+
+async fn the_connector_of_an_offboard_comes_before_its_forfeit(chain: Chain) {
+    let (sandbox, wallet) = Sandbox::by_hand(chain, Params::free()).await;
+    let mut inputs = Vec::new();
+    for amount in [20_000, 5_000] {
+        inputs.push(sandbox.board(&wallet, sat(amount)).await);
+    }
+    wallet.rpc.offboard_feerate().await.unwrap();
     let request = offboard(25_000 - FEE);
     let prepared = wallet.prepare(&request, &inputs).await.unwrap();
     let finish = wallet.sign_offboard(&request, &inputs, &prepared).unwrap();

@@ -4,9 +4,21 @@ use ark_lib::forfeit::create_hark_forfeit_tx;
 use bitcoin::Txid;
 use bitcoin::hashes::Hash;
 
+use super::chains::on_both_chains;
 use super::round::waiting_for;
 use super::*;
 use crate::ark::WatchmanChange;
+
+on_both_chains! {
+    a_checkpoint_follows_two_blocks_after_the_exit_and_nothing_behind_it
+    without_the_signed_transaction_nothing_follows
+    an_input_of_a_round_is_taken_only_once_it_is_forfeited
+    a_server_can_keep_the_preimage_of_a_forfeit_to_itself
+    an_exited_output_of_a_round_stays_its_owners
+    what_has_expired_is_swept_on_demand
+    nothing_is_swept_before_the_expiry
+    a_reorganisation_undoes_what_the_server_saw
+}
 
 const BY_HAND: WatchmanChange = WatchmanChange {
     tracking: None,
@@ -18,8 +30,8 @@ const BY_HAND: WatchmanChange = WatchmanChange {
 
 impl Sandbox {
     /// A sandbox whose server reacts only when it is told to.
-    pub(super) async fn start_by_hand(params: Params) -> (Sandbox, Wallet) {
-        let sandbox = Sandbox::start(params).await;
+    pub(super) async fn by_hand(chain: Chain, params: Params) -> (Sandbox, Wallet) {
+        let sandbox = Sandbox::on(chain, params).await;
         sandbox.server.change_watchman(BY_HAND);
         let wallet = sandbox.wallet().await;
         (sandbox, wallet)
@@ -51,9 +63,8 @@ fn path(vtxo: &Vtxo<Full>) -> Vec<Transaction> {
     vtxo.transactions().map(|item| item.tx).collect()
 }
 
-#[tokio::test]
-async fn a_checkpoint_follows_two_blocks_after_the_exit_and_nothing_behind_it() {
-    let (sandbox, wallet) = Sandbox::start_by_hand(Params::free()).await;
+async fn a_checkpoint_follows_two_blocks_after_the_exit_and_nothing_behind_it(chain: Chain) {
+    let (sandbox, wallet) = Sandbox::by_hand(chain, Params::free()).await;
     let board = sandbox.board(&wallet, sat(20_000)).await;
     let paid = wallet
         .pay(&board, &[(wallet.key.public_key(), 20_000)])
@@ -76,9 +87,8 @@ async fn a_checkpoint_follows_two_blocks_after_the_exit_and_nothing_behind_it() 
     assert!(sandbox.reactions().await.is_empty());
 }
 
-#[tokio::test]
-async fn without_the_signed_transaction_nothing_follows() {
-    let (sandbox, wallet) = Sandbox::start_by_hand(Params::free()).await;
+async fn without_the_signed_transaction_nothing_follows(chain: Chain) {
+    let (sandbox, wallet) = Sandbox::by_hand(chain, Params::free()).await;
     let board = sandbox.board(&wallet, sat(20_000)).await;
     let payment = wallet.payment(&board, &[(new_key().public_key(), 20_000)]);
     wallet.cosign(&payment).await.unwrap();
@@ -106,9 +116,8 @@ async fn the_server_reacts_by_itself_after_a_block() {
     tokio::time::timeout(time, reaction).await.unwrap();
 }
 
-#[tokio::test]
-async fn an_input_of_a_round_is_taken_only_once_it_is_forfeited() {
-    let (sandbox, wallet) = Sandbox::start_by_hand(waiting_for(1)).await;
+async fn an_input_of_a_round_is_taken_only_once_it_is_forfeited(chain: Chain) {
+    let (sandbox, wallet) = Sandbox::by_hand(chain, waiting_for(1)).await;
     let old = sandbox.board(&wallet, sat(20_000)).await;
     let joined = sandbox.refresh(&wallet, &old).await;
     sandbox.chain.mine(1).await.unwrap();
@@ -128,9 +137,8 @@ async fn an_input_of_a_round_is_taken_only_once_it_is_forfeited() {
     assert!(sandbox.reactions().await.is_empty());
 }
 
-#[tokio::test]
-async fn a_server_can_keep_the_preimage_of_a_forfeit_to_itself() {
-    let (sandbox, wallet) = Sandbox::start_by_hand(waiting_for(1)).await;
+async fn a_server_can_keep_the_preimage_of_a_forfeit_to_itself(chain: Chain) {
+    let (sandbox, wallet) = Sandbox::by_hand(chain, waiting_for(1)).await;
     sandbox.server.change_watchman(WatchmanChange {
         claims: Some(false),
         delay: Some(0),
@@ -146,9 +154,8 @@ async fn a_server_can_keep_the_preimage_of_a_forfeit_to_itself() {
     assert!(sandbox.reactions().await.is_empty());
 }
 
-#[tokio::test]
-async fn an_exited_output_of_a_round_stays_its_owners() {
-    let (sandbox, wallet) = Sandbox::start_by_hand(waiting_for(1)).await;
+async fn an_exited_output_of_a_round_stays_its_owners(chain: Chain) {
+    let (sandbox, wallet) = Sandbox::by_hand(chain, waiting_for(1)).await;
     let old = sandbox.board(&wallet, sat(20_000)).await;
     let joined = sandbox.refresh(&wallet, &old).await;
     sandbox.chain.mine(1).await.unwrap();
@@ -159,9 +166,8 @@ async fn an_exited_output_of_a_round_stays_its_owners() {
 }
 
 /// The board's own output, the checkpoint behind an exit, and the tree of a round.
-#[tokio::test]
-async fn what_has_expired_is_swept_on_demand() {
-    let (sandbox, wallet) = Sandbox::start_by_hand(waiting_for(1)).await;
+async fn what_has_expired_is_swept_on_demand(chain: Chain) {
+    let (sandbox, wallet) = Sandbox::by_hand(chain, waiting_for(1)).await;
     let kept = sandbox.board(&wallet, sat(20_000)).await;
     let old = sandbox.board(&wallet, sat(20_000)).await;
     let joined = sandbox.refresh(&wallet, &old).await;
@@ -192,9 +198,8 @@ async fn what_has_expired_is_swept_on_demand() {
     assert_eq!(state, protos::VtxoSpendState::Spendable);
 }
 
-#[tokio::test]
-async fn nothing_is_swept_before_the_expiry() {
-    let (sandbox, wallet) = Sandbox::start_by_hand(Params::free()).await;
+async fn nothing_is_swept_before_the_expiry(chain: Chain) {
+    let (sandbox, wallet) = Sandbox::by_hand(chain, Params::free()).await;
     let board = sandbox.board(&wallet, sat(20_000)).await;
     let left = board.expiry_height().to_u32() - sandbox.chain.tip().await.unwrap().height;
     sandbox.chain.mine(left - 1).await.unwrap();
@@ -203,9 +208,8 @@ async fn nothing_is_swept_before_the_expiry() {
     assert_eq!(sandbox.server.run_watchman(true).await.unwrap().len(), 1);
 }
 
-#[tokio::test]
-async fn a_reorganisation_undoes_what_the_server_saw() {
-    let (sandbox, wallet) = Sandbox::start_by_hand(Params::free()).await;
+async fn a_reorganisation_undoes_what_the_server_saw(chain: Chain) {
+    let (sandbox, wallet) = Sandbox::by_hand(chain, Params::free()).await;
     let board = sandbox.board(&wallet, sat(20_000)).await;
     let key = new_key().public_key();
     wallet.pay(&board, &[(key, 20_000)]).await;

@@ -4,7 +4,7 @@
 mod config;
 pub(super) mod control;
 mod reaction;
-mod take;
+pub(super) mod take;
 
 use ark_lib::VtxoId;
 use bitcoin::{OutPoint, Transaction, Txid};

@@ -1,4 +1,4 @@
-//! Transactions by which the server takes an output for itself.
+//! Transactions by which one party alone takes an output that is on chain.
 
 use anyhow::Context;
 use ark_lib::vtxo::TapScriptClause;
@@ -13,8 +13,9 @@ use bitcoin::{
     FeeRate, ScriptBuf, Sequence, TapLeafHash, TapSighashType, Transaction, TxIn, TxOut, Witness,
 };
 
-/// Spends an output with one of its clauses, and pays the fee from its amount. `None` if the fee leaves less than dust.
-pub(super) fn take(
+/// Spends an output with one of its clauses by the clause's `key`, and pays the fee from its amount. `None` if the fee leaves less than
+/// dust.
+pub(in super::super) fn take(
     vtxo: &ServerVtxo,
     (clause, preimage): (&VtxoClause, Option<[u8; 32]>),
     key: &Keypair,
@@ -24,7 +25,7 @@ pub(super) fn take(
     let control_block = clause.control_block(vtxo);
     let sign = |signature| {
         witness(clause, signature, preimage, &control_block)
-            .context("the server has no clause of this kind")
+            .context("this kind of clause is not known, or it needs a preimage")
     };
     let mut tx = Transaction {
         version: Version::TWO,
@@ -76,6 +77,7 @@ fn witness(
     control_block: &ControlBlock,
 ) -> Option<Witness> {
     match clause {
+        VtxoClause::DelayedSign(clause) => Some(clause.witness(&signature, control_block)),
         VtxoClause::TimelockSign(clause) => Some(clause.witness(&signature, control_block)),
         VtxoClause::DelayedTimelockSign(clause) => Some(clause.witness(&signature, control_block)),
         VtxoClause::HashSign(clause) => {
@@ -84,8 +86,6 @@ fn witness(
         VtxoClause::HashDelaySign(clause) => {
             Some(clause.witness(&(signature, preimage?), control_block))
         }
-        VtxoClause::DelayedSign(_)
-        | VtxoClause::HashDelaySign_v0(_)
-        | VtxoClause::HashSign_v0(_) => None,
+        VtxoClause::HashDelaySign_v0(_) | VtxoClause::HashSign_v0(_) => None,
     }
 }

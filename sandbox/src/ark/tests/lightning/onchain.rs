@@ -2,13 +2,19 @@
 
 use ark_lib::vtxo::policy::clause::HashDelaySignClause;
 
+use super::super::chains::on_both_chains;
 use super::receive::held;
 use super::*;
 
+on_both_chains! {
+    an_exited_htlc_of_a_payment_is_taken_with_the_preimage
+    a_claimed_htlc_gets_its_checkpoint_and_an_unregistered_one_is_taken
+    who_exits_a_later_grant_confirms_an_earlier_one
+}
+
 /// The server takes an HTLC with the preimage once the exit delta is over, and shows the preimage by that.
-#[tokio::test]
-async fn an_exited_htlc_of_a_payment_is_taken_with_the_preimage() {
-    let (sandbox, wallet) = Sandbox::start_by_hand(Params::free()).await;
+async fn an_exited_htlc_of_a_payment_is_taken_with_the_preimage(chain: Chain) {
+    let (sandbox, wallet) = Sandbox::by_hand(chain, Params::free()).await;
     let hold = sandbox.world_invoice(1_000, Outcome::Hold);
     let htlc = wallet.try_to_pay(&sandbox, &hold, 1_000).await;
     sandbox.exit(&htlc).await;
@@ -31,7 +37,11 @@ async fn an_exited_htlc_of_a_payment_is_taken_with_the_preimage() {
     assert_eq!(claim.input[0].previous_output, htlc.point());
 }
 
-async fn prepared(sandbox: &Sandbox, wallet: &Wallet, amount: u64) -> (Preimage, Vec<Vtxo<Full>>) {
+pub(in super::super) async fn prepared(
+    sandbox: &Sandbox,
+    wallet: &Wallet,
+    amount: u64,
+) -> (Preimage, Vec<Vtxo<Full>>) {
     let preimage = held(sandbox, wallet, amount).await;
     let hash = preimage.compute_payment_hash();
     let htlcs = wallet.ask_htlcs(sandbox, hash).await.unwrap();
@@ -39,9 +49,8 @@ async fn prepared(sandbox: &Sandbox, wallet: &Wallet, amount: u64) -> (Preimage,
     (preimage, htlcs)
 }
 
-#[tokio::test]
-async fn a_claimed_htlc_gets_its_checkpoint_and_an_unregistered_one_is_taken() {
-    let (sandbox, wallet) = Sandbox::start_by_hand(Params::free()).await;
+async fn a_claimed_htlc_gets_its_checkpoint_and_an_unregistered_one_is_taken(chain: Chain) {
+    let (sandbox, wallet) = Sandbox::by_hand(chain, Params::free()).await;
     let me = wallet.key.public_key();
     let (preimage, htlcs) = prepared(&sandbox, &wallet, 5_000).await;
     let claim = wallet.claim_of(&htlcs, me);
@@ -68,13 +77,12 @@ async fn a_claimed_htlc_gets_its_checkpoint_and_an_unregistered_one_is_taken() {
 }
 
 /// A grant shares its transaction with the pool's change, from which the next grant comes.
-#[tokio::test]
-async fn who_exits_a_later_grant_confirms_an_earlier_one() {
+async fn who_exits_a_later_grant_confirms_an_earlier_one(chain: Chain) {
     let params = Params {
         ln_pool: vec![(1, sat(10_000))],
         ..Params::free()
     };
-    let (sandbox, wallet) = Sandbox::start_by_hand(params).await;
+    let (sandbox, wallet) = Sandbox::by_hand(chain, params).await;
     let stranger = sandbox.wallet().await;
     let (preimage, mine) = prepared(&sandbox, &wallet, 4_000).await;
     let (_, others) = prepared(&sandbox, &stranger, 3_000).await;
@@ -96,4 +104,25 @@ async fn who_exits_a_later_grant_confirms_an_earlier_one() {
         LightningReceiveStatus::Settled,
         "the preimage was stored"
     );
+}
+
+/// The server learns the preimage, and cannot settle any more.
+#[tokio::test]
+async fn a_preimage_of_a_cancelled_receive_is_stored_too() {
+    let (sandbox, wallet) = start(Params::free()).await;
+    let (preimage, htlcs) = prepared(&sandbox, &wallet, 5_000).await;
+    let hash = preimage.compute_payment_hash();
+    sandbox.advance(601).await;
+    let canceled = LightningReceiveStatus::Canceled;
+    assert_eq!(wallet.receive_status(hash).await, canceled);
+    sandbox.exit(&htlcs[0]).await;
+    sandbox.mine_blocks(18).await;
+    let policy = htlcs[0].policy().as_server_htlc_recv().unwrap();
+    let clause = policy.user_reveals_preimage_clause(htlcs[0].exit_delta());
+    let claim = wallet.take(&htlcs[0], &clause.into(), Some(preimage.into()));
+    sandbox.mine_tx(&claim).await;
+    sandbox.jobs().await;
+    let ark = sandbox.server.runs.current();
+    assert_eq!(ark.store.settlement(hash).unwrap(), Some(preimage));
+    assert_eq!(wallet.receive_status(hash).await, canceled);
 }
