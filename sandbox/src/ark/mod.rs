@@ -50,7 +50,8 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 pub use faults::{
-    Action, ActiveFault, Fault, Faults, GrantFault, Hook, InfoFault, OffboardFault, TreeFault,
+    Action, ActiveFault, Fault, Faults, GrantFault, Hook, InfoFault, OffboardFault, RecoveryFault,
+    TreeFault,
 };
 pub use lightning::LightningLedger;
 pub use params::{Params, charging_fees};

@@ -17,10 +17,9 @@ impl Ark {
         request: protos::GetVtxoRequest,
     ) -> Result<protos::GetVtxoResponse, RpcError> {
         let id = VtxoId::from_bytes(&request.vtxo_id)?;
-        let (vtxo, _) = self
-            .store
-            .body(id)?
-            .ok_or_else(|| RpcError::unknown_vtxos([id]))?;
+        let unknown = || RpcError::unknown_vtxos([id]);
+        let (body, _) = self.store.body(id)?.ok_or_else(unknown)?;
+        let vtxo = self.told_body(id, body)?.ok_or_else(unknown)?;
         Ok(protos::GetVtxoResponse { vtxo })
     }
 
@@ -35,7 +34,7 @@ impl Ark {
             .attested_state(id, &attestation)?
             .ok_or_else(|| RpcError::unknown_vtxos([id]))?;
         Ok(protos::GetVtxoStatusResponse {
-            spend_state: state.into(),
+            spend_state: self.told_state(state)?,
         })
     }
 

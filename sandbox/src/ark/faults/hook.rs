@@ -1,6 +1,6 @@
 //! The points inside the handlers at which a fault can act.
 
-use super::Action;
+use super::{Action, RecoveryFault};
 
 /// A point in a flow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -85,6 +85,12 @@ pub enum Hook {
     LnClaimResponse,
     /// The server is about to settle a held payment at the node.
     LnSettle,
+    /// A client is about to get the body of one VTXO, alone or among others.
+    RecoveryBody,
+    /// A client is about to hear the state of one VTXO, alone or among others.
+    RecoveryState,
+    /// The answer to an extended public key is ready.
+    RecoveryPage,
     /// `ArkInfo` is ready.
     Info,
     /// The server looks at its clock.
@@ -93,7 +99,7 @@ pub enum Hook {
 
 impl Hook {
     /// Every hook.
-    pub const ALL: [Hook; 42] = [
+    pub const ALL: [Hook; 45] = [
         Hook::BoardFunding,
         Hook::BoardCosign,
         Hook::BoardRegister,
@@ -134,6 +140,9 @@ impl Hook {
         Hook::LnClaimPersisted,
         Hook::LnClaimResponse,
         Hook::LnSettle,
+        Hook::RecoveryBody,
+        Hook::RecoveryState,
+        Hook::RecoveryPage,
         Hook::Info,
         Hook::Clock,
     ];
@@ -181,6 +190,9 @@ impl Hook {
             Hook::LnClaimPersisted => "lnrecv.claim.persisted",
             Hook::LnClaimResponse => "lnrecv.claim.response",
             Hook::LnSettle => "lnrecv.settle",
+            Hook::RecoveryBody => "recovery.body",
+            Hook::RecoveryState => "recovery.state",
+            Hook::RecoveryPage => "recovery.page",
             Hook::Info => "info",
             Hook::Clock => "clock",
         }
@@ -241,11 +253,26 @@ impl Hook {
             Action::AlterOffboard { .. } => self == Hook::OffboardPrepared,
             Action::ReplaceArkInfo { .. } => self == Hook::Info,
             Action::AlterGrant { .. } => self == Hook::LnGrant,
+            Action::AlterRecovery { change } => change.acts_at(self),
             Action::NodeLags => self == Hook::BoardFunding,
             Action::SkewClock { .. } => self == Hook::Clock,
             Action::NotFound => matches!(self, Hook::RoundStatus | Hook::LnCheck),
             Action::WrongPreimage => matches!(self, Hook::RoundForfeitPersisted | Hook::LnCheck),
             _ => false,
+        }
+    }
+}
+
+impl RecoveryFault {
+    fn acts_at(self, hook: Hook) -> bool {
+        match self {
+            RecoveryFault::Garbage | RecoveryFault::Foreign | RecoveryFault::Missing => {
+                matches!(hook, Hook::RecoveryBody | Hook::RecoveryPage)
+            }
+            RecoveryFault::Spendable | RecoveryFault::Spent | RecoveryFault::NewState => {
+                matches!(hook, Hook::RecoveryState | Hook::RecoveryPage)
+            }
+            RecoveryFault::WrongIndex | RecoveryFault::Endless => hook == Hook::RecoveryPage,
         }
     }
 }

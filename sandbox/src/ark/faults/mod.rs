@@ -15,7 +15,7 @@ use tokio::time::sleep;
 
 use crate::faults::{self, FaultList};
 
-pub use action::{Action, GrantFault, InfoFault, OffboardFault, TreeFault};
+pub use action::{Action, GrantFault, InfoFault, OffboardFault, RecoveryFault, TreeFault};
 pub use fault::Fault;
 pub use hook::Hook;
 

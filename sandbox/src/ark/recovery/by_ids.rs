@@ -26,12 +26,16 @@ impl Ark {
         let mut response = protos::GetVtxosByIdsResponse::default();
         let mut missing = BTreeSet::new();
         for id in ids {
-            match self.store.body(id)? {
-                Some((body, state)) if state != VtxoState::Internal => response.vtxos.push(body),
-                _ if missing.insert(id) => {
+            let body = match self.store.body(id)? {
+                Some((body, state)) if state != VtxoState::Internal => self.told_body(id, body)?,
+                _ => None,
+            };
+            match body {
+                Some(body) => response.vtxos.push(body),
+                None if missing.insert(id) => {
                     response.missing_vtxo_ids.push(id.to_bytes().to_vec());
                 }
-                _ => {}
+                None => {}
             }
         }
         Ok(response)
@@ -52,7 +56,7 @@ impl Ark {
             match self.attested_state(id, &attestation)? {
                 Some(state) => response.vtxos.push(protos::VtxoStatus {
                     vtxo_id: query.vtxo_id.clone(),
-                    spend_state: state.into(),
+                    spend_state: self.told_state(state)?,
                 }),
                 None if missing.insert(id) => {
                     response.missing_vtxo_ids.push(query.vtxo_id.clone());

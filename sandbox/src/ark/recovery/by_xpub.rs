@@ -33,7 +33,8 @@ impl Ark {
             return Err(RpcError::bad("start_index is not below 2^31"));
         }
         let cursor = request.cursor_vtxo_id.map(VtxoId::from_bytes).transpose()?;
-        self.scan_keys(&xpub, start, cursor)
+        let page = self.scan_keys(&xpub, start, cursor)?;
+        self.told_page(&page.ids, page.answer)
     }
 
     fn check_recovery_authorization(
@@ -64,43 +65,55 @@ impl Ark {
         xpub: &Xpub,
         start: u32,
         mut cursor: Option<VtxoId>,
-    ) -> Result<protos::RecoverVtxosByXpubResponse, RpcError> {
+    ) -> Result<Page, RpcError> {
         let max = self.params.max_recovered_vtxos;
         let end = start
             .saturating_add(self.params.recovery_xpub_keys)
             .min(NORMAL_CHILDREN);
-        let mut response = protos::RecoverVtxosByXpubResponse::default();
+        let mut page = Page::default();
         for index in start..end {
             let child = xpub
                 .derive_pub(&*SECP, &[ChildNumber::from(index)])
                 .map_err(|error| RpcError::Internal(error.into()))?;
             let found = self.store.vtxos_of_key(&child.public_key, cursor.take())?;
-            let room = max - response.vtxos.len();
+            let room = max - page.ids.len();
             if found.len() > room {
-                response.have_more = true;
-                if response.vtxos.is_empty() {
-                    response.vtxos = describe(&found[..room], index);
-                    response.cursor_vtxo_id = found
-                        .get(room - 1)
-                        .map(|last| last.vtxo.id().to_bytes().to_vec());
+                page.answer.have_more = true;
+                if page.ids.is_empty() {
+                    page.add(&found[..room], index);
+                    let last = page.ids.last().map(|id| id.to_bytes().to_vec());
+                    page.answer.cursor_vtxo_id = last;
                 }
-                return Ok(response);
+                return Ok(page);
             }
-            response.vtxos.extend(describe(&found, index));
-            response.nb_keys_scanned += 1;
+            page.add(&found, index);
+            page.answer.nb_keys_scanned += 1;
         }
-        response.have_more = !response.vtxos.is_empty() && end < NORMAL_CHILDREN;
-        Ok(response)
+        page.answer.have_more = !page.ids.is_empty() && end < NORMAL_CHILDREN;
+        Ok(page)
     }
 }
 
-fn describe(records: &[VtxoRecord], index: u32) -> Vec<protos::RecoveredVtxo> {
-    let described = records.iter().filter_map(|record| {
-        Some(protos::RecoveredVtxo {
-            vtxo: record.vtxo.serialize(),
-            derivation_index: index,
-            spend_state: spend_state(record.state)?.into(),
-        })
-    });
-    described.collect()
+/// An answer, and the ids of its VTXOs.
+#[derive(Default)]
+struct Page {
+    ids: Vec<VtxoId>,
+    answer: protos::RecoverVtxosByXpubResponse,
+}
+
+impl Page {
+    /// Adds the VTXOs of the key with this index.
+    fn add(&mut self, records: &[VtxoRecord], index: u32) {
+        for record in records {
+            let Some(state) = spend_state(record.state) else {
+                continue;
+            };
+            self.ids.push(record.vtxo.id());
+            self.answer.vtxos.push(protos::RecoveredVtxo {
+                vtxo: record.vtxo.serialize(),
+                derivation_index: index,
+                spend_state: state.into(),
+            });
+        }
+    }
 }

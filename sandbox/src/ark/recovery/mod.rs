@@ -3,6 +3,7 @@
 mod by_ids;
 mod by_xpub;
 pub(super) mod control;
+mod lies;
 mod switch;
 
 pub(super) use self::switch::RecoveryCalls;

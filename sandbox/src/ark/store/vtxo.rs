@@ -146,6 +146,19 @@ impl Store {
             .transpose()
     }
 
+    /// The encoded form of a VTXO that another client owns, if there is one.
+    pub fn body_of_another(&self, id: VtxoId) -> anyhow::Result<Option<Vec<u8>>> {
+        Ok(self
+            .lock()
+            .query_row(
+                "SELECT body FROM vtxo WHERE state <> 'internal' AND user_pubkey <>
+                     (SELECT user_pubkey FROM vtxo WHERE id = ?1) ORDER BY id LIMIT 1",
+                [id.to_bytes()],
+                |row| row.get(0),
+            )
+            .optional()?)
+    }
+
     /// The VTXOs of a client's key in the order of their ids, those after `after` if given.
     pub fn vtxos_of_key(
         &self,

@@ -11,6 +11,7 @@ use server_rpc::protos::{RecoverVtxosByXpubResponse, VtxoSpendState};
 use server_rpc::tonic::Code;
 
 use super::*;
+use crate::ark::RecoveryFault;
 
 fn account() -> Xpriv {
     Xpriv::new_master(NetworkKind::Test, &[3; 32]).unwrap()
@@ -253,4 +254,52 @@ async fn the_state_of_a_vtxo_of_the_pool_is_not_told() {
     assert_eq!(refused.code(), Code::InvalidArgument);
     let missing = wallet.state_with(id, &ark.keys.pool).await.unwrap_err();
     assert_eq!(missing.code(), Code::NotFound);
+}
+
+fn lie(target: &str, change: RecoveryFault) -> Fault {
+    fault(target, Action::AlterRecovery { change })
+}
+
+/// A server that is not honest; the wallet of the test sees each lie, and the truth after it.
+#[tokio::test]
+async fn bodies_states_and_pages_can_be_wrong() {
+    let sandbox = Sandbox::start(Params::free()).await;
+    let (wallet, other) = (sandbox.child(0).await, sandbox.wallet().await);
+    let vtxo = sandbox.board(&wallet, sat(20_000)).await;
+    let foreign = sandbox.board(&other, sat(20_000)).await;
+    let (id, faults) = (vtxo.id(), sandbox.server.faults());
+    let body = async |change| {
+        faults.add(lie("recovery.body", change)).unwrap();
+        wallet.get_vtxo(id).await
+    };
+    let garbage = body(RecoveryFault::Garbage).await.unwrap();
+    assert!(Vtxo::<Full>::deserialize(&garbage).is_err());
+    let taken = body(RecoveryFault::Foreign).await.unwrap();
+    assert_eq!(taken, foreign.serialize());
+    let missing = body(RecoveryFault::Missing).await.unwrap_err();
+    assert_eq!(missing.code(), Code::NotFound);
+    assert_eq!(wallet.get_vtxo(id).await.unwrap(), vtxo.serialize());
+
+    let spent = lie("recovery.state", RecoveryFault::Spent);
+    faults.add(spent).unwrap();
+    assert_eq!(wallet.spend_state(&vtxo).await, VtxoSpendState::Spent);
+    assert_eq!(wallet.spend_state(&vtxo).await, VtxoSpendState::Spendable);
+
+    let page = async |change| {
+        faults.add(lie("recovery.page", change)).unwrap();
+        wallet.recover(wallet.recovery(0, None)).await.unwrap()
+    };
+    let wrong = page(RecoveryFault::WrongIndex).await;
+    assert_eq!(told(&wrong), [(1, VtxoSpendState::Spendable)]);
+    let taken = page(RecoveryFault::Foreign).await;
+    assert_eq!(taken.vtxos[0].vtxo, foreign.serialize());
+    let endless = page(RecoveryFault::Endless).await;
+    assert_eq!((endless.nb_keys_scanned, endless.have_more), (0, true));
+    let strange = page(RecoveryFault::NewState).await;
+    assert_eq!(strange.vtxos[0].spend_state, 99);
+    assert!(page(RecoveryFault::Missing).await.vtxos.is_empty());
+    let honest = wallet.recover(wallet.recovery(0, None)).await.unwrap();
+    assert_eq!(told(&honest), [(0, VtxoSpendState::Spendable)]);
+    let nowhere = lie("recovery.state", RecoveryFault::Garbage);
+    assert!(faults.add(nowhere).is_err());
 }

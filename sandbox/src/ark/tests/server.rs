@@ -164,6 +164,17 @@ async fn the_control_routes_speak_json() {
     assert_eq!(outcome["result"], "failed");
     let (status, _) = call("POST", "/round/trigger", json!({})).await;
     assert_eq!(status, StatusCode::ACCEPTED);
+    let (_, watchman) = call("GET", "/watchman", json!(null)).await;
+    assert_eq!(
+        (&watchman["delay"], &watchman["sweeps"]),
+        (&json!(2), &json!(false))
+    );
+    let (status, _) = call("POST", "/watchman", json!({ "delay": 0 })).await;
+    assert_eq!(status, StatusCode::NO_CONTENT);
+    let (_, reacted) = call("POST", "/watchman/run", json!({ "sweeps": true })).await;
+    assert_eq!(reacted, json!({ "txids": [] }));
+    let (status, _) = call("POST", "/recovery", json!({ "calls": false })).await;
+    assert_eq!(status, StatusCode::NO_CONTENT);
     let (status, _) = call("POST", "/restart", json!(null)).await;
     assert_eq!(status, StatusCode::NO_CONTENT);
 }
