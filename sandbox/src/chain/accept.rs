@@ -5,7 +5,7 @@ mod tests;
 
 use std::collections::BTreeSet;
 
-use bitcoin::{Amount, OutPoint, Transaction, TxOut, Txid, Wtxid};
+use bitcoin::{Amount, FeeRate, OutPoint, Transaction, TxOut, Txid, Wtxid};
 
 use super::consensus::{self, Coin};
 use super::sim::Sim;
@@ -72,9 +72,7 @@ impl Sim {
         self.check_dust_spent(&candidate, &[])?;
         candidate.check_scripts()?;
 
-        let rate = bitcoin::FeeRate::from_sat_per_kwu(
-            standard::rate_of(candidate.fee, candidate.vsize) / 4,
-        );
+        let rate = FeeRate::from_sat_per_kwu(standard::rate_of(candidate.fee, candidate.vsize) / 4);
         let accepted = Accepted {
             vsize: candidate.vsize,
             fee: candidate.fee,
@@ -198,34 +196,20 @@ impl Sim {
     }
 
     fn check_relay_fee(&self, candidate: &Candidate) -> Result<(), Reject> {
-        self.check_fee(candidate.fee, candidate.vsize)
-            .map_err(|reject| {
-                // Only a transaction of version 3 may rely on a child: any other could lose its child and stay in the mempool without
-                // it.
-                if candidate.fee < fee_at(self.min_relay_fee, candidate.vsize)
-                    && !truc::applies(&candidate.tx)
-                {
-                    Reject::invalid(reject.reason)
-                } else {
-                    reject
-                }
-            })
+        let (fee, vsize) = (candidate.fee, candidate.vsize);
+        // Only a transaction of version 3 may rely on a child: any other could lose its child and stay in the mempool without it.
+        if !truc::applies(&candidate.tx) {
+            check_floor("min relay fee not met", fee, vsize, self.min_relay_fee)
+                .map_err(Reject::invalid)?;
+        }
+        self.check_fee(fee, vsize)
     }
 
     /// Checks the fee of a transaction or a package against the floors of the mempool.
     pub(super) fn check_fee(&self, fee: Amount, vsize: u64) -> Result<(), Reject> {
-        let floors = [
-            (self.min_mempool_fee, "mempool min fee not met"),
-            (self.min_relay_fee, "min relay fee not met"),
-        ];
-        for (rate, reason) in floors {
-            let least = fee_at(rate, vsize);
-            if fee < least {
-                let (fee, least) = (fee.to_sat(), least.to_sat());
-                return Err(Reject::fee(format!("{reason}, {fee} < {least}")));
-            }
-        }
-        Ok(())
+        check_floor("mempool min fee not met", fee, vsize, self.min_mempool_fee)
+            .and_then(|()| check_floor("min relay fee not met", fee, vsize, self.min_relay_fee))
+            .map_err(Reject::fee)
     }
 
     /// Checks the limits of ancestors and descendants. The transactions of `new` may depend on each other.
@@ -284,6 +268,15 @@ impl Sim {
         }
         Ok(())
     }
+}
+
+fn check_floor(reason: &str, fee: Amount, vsize: u64, rate: FeeRate) -> Result<(), String> {
+    let least = fee_at(rate, vsize);
+    if fee < least {
+        let (fee, least) = (fee.to_sat(), least.to_sat());
+        return Err(format!("{reason}, {fee} < {least}"));
+    }
+    Ok(())
 }
 
 /// Checks that a transaction does not spend what it replaces.

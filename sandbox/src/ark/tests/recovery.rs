@@ -229,6 +229,18 @@ async fn anybody_gets_any_output_and_its_owner_its_state() {
     assert_eq!(status.code(), Code::NotFound);
     assert_eq!(status.rejected_vtxos(), [unknown]);
 
+    let payment = wallet.payment(&vtxo, &[(wallet.key.public_key(), 20_000)]);
+    let response = wallet.cosign(&payment).await.unwrap();
+    let paid = wallet.finish(payment, response).unwrap().remove(0);
+    let unsigned = stranger.get_vtxo(paid.id()).await.unwrap();
+    let unsigned = Vtxo::<Full>::deserialize(&unsigned).unwrap();
+    assert!(!unsigned.has_all_witnesses());
+    wallet.register([&paid]).await.unwrap();
+    assert_eq!(
+        stranger.get_vtxo(paid.id()).await.unwrap(),
+        paid.serialize()
+    );
+
     // An unknown one and one of the server's own come before the attestation.
     for id in [unknown, own] {
         let status = wallet.state_with(id, &wallet.key).await.unwrap_err();

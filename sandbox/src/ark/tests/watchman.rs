@@ -17,6 +17,8 @@ on_both_chains! {
     an_exited_output_of_a_round_stays_its_owners
     what_has_expired_is_swept_on_demand
     nothing_is_swept_before_the_expiry
+    an_exit_that_stops_half_way_is_swept
+    a_server_without_coins_for_the_fee_does_not_react
     a_reorganisation_undoes_what_the_server_saw
 }
 
@@ -218,4 +220,43 @@ async fn a_reorganisation_undoes_what_the_server_saw(chain: Chain) {
     let exit = crate::chain::Reorg::Drop(vec![board.point().txid]);
     sandbox.chain.reorg(3, exit).await.unwrap();
     assert!(sandbox.reactions().await.is_empty());
+}
+
+/// The last step of a path in a round's tree waits too long.
+async fn an_exit_that_stops_half_way_is_swept(chain: Chain) {
+    let (sandbox, wallet) = Sandbox::by_hand(chain, waiting_for(1)).await;
+    let old = sandbox.board(&wallet, sat(20_000)).await;
+    let joined = sandbox.refresh(&wallet, &old).await;
+    sandbox.chain.mine(1).await.unwrap();
+    let new = wallet.claim(joined.unlock_hash, &[&old]).await.remove(0);
+    let mut steps = path(&new);
+    let leaf = steps.pop().unwrap();
+    for step in steps {
+        sandbox.mine_with_fee(step).await;
+    }
+    sandbox.chain.mine(440).await.unwrap();
+    let swept = sandbox.server.run_watchman(true).await.unwrap();
+    let spent = leaf.input[0].previous_output;
+    let spender = sandbox.spender_of(spent).await.unwrap();
+    assert!(swept.contains(&spender));
+}
+
+async fn a_server_without_coins_for_the_fee_does_not_react(chain: Chain) {
+    let (sandbox, wallet) = Sandbox::by_hand(chain, Params::free()).await;
+    let board = sandbox.board(&wallet, sat(20_000)).await;
+    let key = new_key().public_key();
+    wallet.pay(&board, &[(key, 20_000)]).await;
+    sandbox.exit(&board).await;
+    sandbox.chain.mine(2).await.unwrap();
+    let ark = sandbox.server.runs.current();
+    let all = ark.coins.balance().await.unwrap().confirmed;
+    let script = anyone_can_spend().to_p2wsh();
+    let rate = FeeRate::from_sat_per_vb_u32(2);
+    let rest = sat(9_000);
+    ark.coins.pay(script, all - rest, rate).await.unwrap();
+    sandbox.chain.mine(1).await.unwrap();
+    assert!(ark.coins.balance().await.unwrap().confirmed <= rest);
+    assert!(sandbox.reactions().await.is_empty());
+    sandbox.fund_server().await;
+    assert_eq!(sandbox.reactions().await.len(), 1);
 }
