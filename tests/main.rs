@@ -32,6 +32,7 @@ mod onchain;
 mod outages;
 mod payments;
 mod peer;
+mod peer_exits;
 mod peer_lightning;
 mod process;
 mod random_kills;

@@ -3,6 +3,7 @@
 //! It asks the chain for its coins. Besides its key it keeps only locks on coins that unbroadcast transactions spend. Locks are in
 //! RAM: a transaction that was not broadcast when the process ends is abandoned.
 
+mod child;
 #[cfg(test)]
 mod tests;
 

@@ -288,6 +288,10 @@ struct Fees {
     slow: Option<f64>,
     /// Minimum relay fee rate of the mempool.
     min_relay: Option<f64>,
+    /// Lowest fee rate that is mined; packages count as a whole.
+    min_mined: Option<f64>,
+    /// Lowest fee rate that the mempool takes while it is full. It drops what pays less.
+    min_mempool: Option<f64>,
 }
 
 async fn fees(
@@ -303,6 +307,12 @@ async fn fees(
     };
     if let Some(least) = request.min_relay.map(fee_rate).transpose()? {
         control.chain.set_min_relay_fee(least).await?;
+    }
+    if let Some(least) = request.min_mempool.map(fee_rate).transpose()? {
+        control.chain.set_min_mempool_fee(least).await?;
+    }
+    if let Some(least) = request.min_mined.map(fee_rate).transpose()? {
+        control.chain.set_min_mined_fee(least).await?;
     }
     control.chain.set_fee_rates(rates).await?;
     Ok(Json(Done {}))

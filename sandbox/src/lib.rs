@@ -157,6 +157,7 @@ impl Sandbox {
             ChainProxy::start(esplora_url.clone(), node_url, self.chain_proxy_port).await?;
         let control = control::router(chain.clone(), faucet.clone())
             .merge(ark.control_router())
+            .merge(ark.stranger_router(faucet.clone()))
             .merge(chain_proxy.control_router())
             .fallback(control::unknown_path);
         let routes = Router::new()

@@ -50,6 +50,18 @@ impl Daemon {
         daemon
     }
 
+    /// Starts barkd 0.8.0, unchanged, with the wallet of a mnemonic.
+    pub async fn barkd_from(world: &World, mnemonic: &str) -> Daemon {
+        let environment = [("BARK_DAEMON_SYNC_INTERVAL_SECS", "1")];
+        let daemon = Daemon::launch_program(barkd(), &[], &environment).await;
+        let mut request = creation(world, world.chain_source());
+        request["mnemonic"] = json!(mnemonic);
+        // barkd insists on one with a node as its chain source.
+        request["birthday_height"] = json!(1);
+        daemon.post("/wallet/create", request).await.ok();
+        daemon
+    }
+
     async fn launch_program(
         program: PathBuf,
         flags: &[&str],

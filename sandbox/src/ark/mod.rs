@@ -18,6 +18,7 @@ mod lightning;
 mod mailbox;
 mod offboard;
 mod params;
+mod recovery;
 mod register;
 mod round;
 mod service;
@@ -25,9 +26,11 @@ mod spendable;
 mod state;
 mod status;
 mod store;
+mod stranger;
 #[cfg(test)]
 mod tests;
 mod vtxo_status;
+mod watchman;
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -38,8 +41,8 @@ use anyhow::Context;
 use ark_lib::VtxoId;
 use ark_lib::lightning::PaymentHash;
 use axum::Router;
-use bitcoin::Address;
 use bitcoin::secp256k1::PublicKey;
+use bitcoin::{Address, Txid};
 use futures::stream::{self, Stream};
 use server_rpc::tonic::transport::{Error, Server};
 use tokio::net::{TcpListener, TcpStream};
@@ -48,16 +51,18 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 pub use faults::{
-    Action, ActiveFault, Fault, Faults, GrantFault, Hook, InfoFault, OffboardFault, TreeFault,
+    Action, ActiveFault, Fault, Faults, GrantFault, Hook, InfoFault, OffboardFault, RecoveryFault,
+    TreeFault,
 };
 pub use lightning::LightningLedger;
 pub use params::{Params, charging_fees};
 pub use round::{RoundConfigChange, RoundOutcome};
 pub use store::{Ledger, Total, VtxoRecord, VtxoState};
+pub use watchman::{WatchmanChange, WatchmanConfig};
 
 use super::chain::Chain;
 use super::clock::Clock;
-use super::coin_wallet::CoinBalance;
+use super::coin_wallet::{CoinBalance, CoinWallet};
 use super::lightning::LightningNetwork;
 use gate::Gate;
 use keys::Keys;
@@ -216,8 +221,26 @@ impl ArkServer {
 
     /// HTTP routes for faults, restart, rounds and inspection.
     pub fn control_router(&self) -> Router {
-        let routes = control::router(self.runs.clone());
-        routes.merge(lightning::control::router(self.runs.clone()))
+        control::router(self.runs.clone())
+            .merge(lightning::control::router(self.runs.clone()))
+            .merge(recovery::control::router(self.runs.clone()))
+            .merge(watchman::control::router(self.runs.clone()))
+    }
+
+    /// HTTP routes by which somebody else takes VTXOs on chain, and pays for that with `coins`.
+    pub fn stranger_router(&self, coins: Arc<CoinWallet>) -> Router {
+        stranger::router(self.runs.clone(), coins)
+    }
+
+    /// Changes what the server does about VTXOs that are on chain. A restart does not undo it.
+    pub fn change_watchman(&self, change: WatchmanChange) {
+        self.runs.current().watchman().apply(change);
+    }
+
+    /// Reacts at once to all outputs that are on chain, whether or not the reactions are switched on, and sweeps what has expired if
+    /// `sweeps`. Returns the transactions that were broadcast.
+    pub async fn run_watchman(&self, sweeps: bool) -> anyhow::Result<Vec<Txid>> {
+        Ok(self.runs.current().run_watchman(sweeps).await?)
     }
 
     /// Forgets everything that is not stored, breaking all connections, and serves again on the same port.
@@ -281,7 +304,7 @@ async fn serve_runs(runs: Arc<Runs>, listener: TcpListener) {
         let ark = runs.current();
         let (served, (), (), (), ()) = tokio::join!(
             serve(&listener, &ark),
-            ark.follow_exits(),
+            ark.follow_outputs(),
             ark.keep_broadcast(),
             ark.schedule_rounds(),
             ark.follow_lightning()

@@ -10,6 +10,7 @@ use ark_lib::fees::{
 use ark_lib::vtxo::policy::MAX_BLOCK_DELTA;
 use bitcoin::{Amount, ScriptBuf};
 use bitcoin_ext::BlockDelta;
+use server_rpc::RECOVERY_XPUB_CHUNK_SIZE;
 
 /// Margin in blocks that a client keeps before the deadline of an exit.
 const CLIENT_EXIT_MARGIN: u32 = 12;
@@ -79,6 +80,10 @@ pub struct Params {
     pub ln_pool_lifetime: BlockDelta,
     /// Whether the server tells why a Lightning payment failed. Real servers up to version 0.6 do not.
     pub ln_failure_reasons: bool,
+    /// Keys that one call of `RecoverVtxosByXpub` scans.
+    pub recovery_xpub_keys: u32,
+    /// Most VTXOs in one answer of `RecoverVtxosByXpub`.
+    pub max_recovered_vtxos: usize,
     /// Most messages in one answer of `ReadMailbox`.
     pub max_read_mailbox_items: u32,
     /// Largest request in bytes. A real server has tonic's default of 4 MiB; tests lower it.
@@ -99,6 +104,7 @@ impl Params {
             round_submit_time: Duration::from_secs(1),
             round_sign_time: Duration::from_secs(2),
             ln_invoice_expiry: Duration::from_secs(3600),
+            recovery_xpub_keys: RECOVERY_XPUB_CHUNK_SIZE,
             ln_pool: vec![
                 (10, Amount::from_sat(10_000)),
                 (10, Amount::from_sat(100_000)),
@@ -142,6 +148,8 @@ impl Params {
             ],
             ln_pool_lifetime: BlockDelta::new(432),
             ln_failure_reasons: false,
+            recovery_xpub_keys: 1_000,
+            max_recovered_vtxos: 100,
             max_read_mailbox_items: 100,
             max_request_bytes: 4 * 1024 * 1024,
             fees: FeeSchedule::default(),
@@ -194,6 +202,10 @@ impl Params {
         ensure!(
             self.max_read_mailbox_items > 0,
             "max_read_mailbox_items must not be zero"
+        );
+        ensure!(
+            self.recovery_xpub_keys > 0 && self.max_recovered_vtxos > 0,
+            "recovery_xpub_keys and max_recovered_vtxos must not be zero"
         );
         ensure!(
             !self.round_interval.is_zero(),

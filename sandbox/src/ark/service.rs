@@ -8,19 +8,16 @@ use server_rpc::server::{ArkService, MailboxService};
 use server_rpc::tonic::{self, Request, Response, Status};
 
 use super::state::Ark;
-use super::status::RpcError;
 
 /// Serves one run of the server.
 #[derive(Clone)]
 pub struct Rpc(pub Arc<Ark>);
 
-/// Writes out the methods of a service: `served` ones call the method of [`Ark`] of the same name, `missing` ones are answered with
-/// `Unimplemented`.
+/// Writes out the methods of a service: `served` ones call the method of [`Ark`] of the same name.
 macro_rules! service {
     (
         impl $service:ident {
             served { $($rpc:ident($request:ty) -> $response:ty;)* }
-            missing { $($absent:ident($absent_request:ty) -> $absent_response:ty;)* }
             $($rest:tt)*
         }
     ) => {
@@ -32,14 +29,6 @@ macro_rules! service {
                     request: Request<$request>,
                 ) -> Result<Response<$response>, Status> {
                     Ok(Response::new(self.0.$rpc(request.into_inner()).await?))
-                }
-            )*
-            $(
-                async fn $absent(
-                    &self,
-                    _request: Request<$absent_request>,
-                ) -> Result<Response<$absent_response>, Status> {
-                    Err(RpcError::Unimplemented(stringify!($absent)).into())
                 }
             )*
             $($rest)*
@@ -58,6 +47,7 @@ service! {
             get_vtxo_status(protos::GetVtxoStatusRequest) -> protos::GetVtxoStatusResponse;
             get_vtxos_by_ids(protos::GetVtxosByIdsRequest) -> protos::GetVtxosByIdsResponse;
             get_vtxos_status_by_ids(protos::GetVtxosStatusByIdsRequest) -> protos::GetVtxosStatusByIdsResponse;
+            recover_vtxos_by_xpub(protos::RecoverVtxosByXpubRequest) -> protos::RecoverVtxosByXpubResponse;
             request_board_cosign(protos::BoardCosignRequest) -> protos::BoardCosignResponse;
             register_board_vtxo(protos::BoardVtxoRequest) -> Empty;
             register_vtxo_transactions(protos::RegisterVtxoTransactionsRequest) -> Empty;
@@ -82,9 +72,6 @@ service! {
             prepare_lightning_receive_claim(protos::PrepareLightningReceiveClaimRequest) -> protos::PrepareLightningReceiveClaimResponse;
             claim_lightning_receive(protos::ClaimLightningReceiveRequest) -> protos::ArkoorPackageCosignResponse;
             cancel_lightning_receive(protos::CancelLightningReceiveRequest) -> Empty;
-        }
-        missing {
-            recover_vtxos_by_xpub(protos::RecoverVtxosByXpubRequest) -> protos::RecoverVtxosByXpubResponse;
         }
 
         // The name of the same RPC before it was renamed.
@@ -113,7 +100,6 @@ service! {
             post_recovery_vtxo_ids(mailbox_server::PostRecoveryVtxoIdsRequest) -> Empty;
             read_mailbox(mailbox_server::MailboxRequest) -> mailbox_server::MailboxMessages;
         }
-        missing {}
 
         type SubscribeMailboxStream =
             BoxStream<'static, Result<mailbox_server::MailboxMessage, Status>>;

@@ -1,4 +1,4 @@
-//! Which VTXOs may be spent off chain, and the detection of exits (docs/protocol.md §30.6, §32.10).
+//! Which VTXOs may be spent off chain (docs/protocol.md §30.6, §32.10).
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,7 +7,7 @@ use bitcoin::{OutPoint, Txid};
 
 use super::state::Ark;
 use super::status::{RpcError, SPENT};
-use super::store::{VtxoRecord, VtxoState, vtxo};
+use super::store::{VtxoRecord, VtxoState};
 
 /// The reason for which a VTXO that is on chain is refused.
 const HAS_EXITED: &str = "has exited onchain";
@@ -111,40 +111,14 @@ impl Ark {
         self.rounds.holds(id) || self.offboards.holds(id)
     }
 
-    /// Records at every new block which VTXOs have been exited, until this run ends.
-    pub(super) async fn follow_exits(&self) {
-        let mut tips = self.chain.subscribe_tips();
-        loop {
-            if let Err(error) = self.note_exits().await {
-                tracing::warn!(error = %format_args!("{error:#}"), "cannot look for exits");
-            }
-            tokio::select! {
-                () = self.alive.cancelled() => return,
-                changed = tips.changed() => if changed.is_err() { return },
-            }
-        }
-    }
-
-    /// Compares every VTXO with the chain. A reorganisation can also undo an exit.
-    async fn note_exits(&self) -> anyhow::Result<()> {
-        for watch in self.store.exit_watch()? {
-            let height = self.exit_height(watch.id, watch.anchor).await?;
-            if height != watch.exited_height {
-                self.store
-                    .write(|db| vtxo::set_exited(db, watch.id, height))?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Height at which the VTXO's own output was confirmed on chain.
+    /// Height at which the VTXO's own output was confirmed on chain; `None` also for a server that does not look.
     pub(super) async fn exit_height(
         &self,
         id: VtxoId,
         anchor: OutPoint,
     ) -> anyhow::Result<Option<u32>> {
         // Nothing below an unspent anchor can be on chain.
-        if self.chain.spender(anchor).await?.is_none() {
+        if !self.watchman().tracking || self.chain.spender(anchor).await?.is_none() {
             return Ok(None);
         }
         let exit = self.chain.tx(id.to_point().txid).await?;

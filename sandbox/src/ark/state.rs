@@ -1,14 +1,14 @@
 //! The state that the handlers share: the parts that survive a restart, and the RAM of one run.
 
 use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex as StdMutex};
+use std::sync::{Arc, Mutex as StdMutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use anyhow::anyhow;
 use ark_lib::VtxoId;
 use ark_lib::mailbox::MailboxIdentifier;
 use bitcoin_ext::BlockHeight;
-use tokio::sync::{Mutex, MutexGuard, watch};
+use tokio::sync::{Mutex, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::faults::{Action, Faults, Hook};
@@ -17,9 +17,11 @@ use super::keys::Keys;
 use super::lightning::Lightning;
 use super::offboard::Offboards;
 use super::params::Params;
+use super::recovery::RecoveryCalls;
 use super::round::{RoundConfig, Rounds};
 use super::status::RpcError;
 use super::store::{Store, VtxoRecord};
+use super::watchman::WatchmanConfig;
 use crate::chain::Chain;
 use crate::clock::Clock;
 use crate::coin_wallet::CoinWallet;
@@ -33,6 +35,10 @@ pub struct Ark {
     pub(super) faults: Faults,
     /// When rounds happen; belongs to the test, so a restart does not touch it.
     pub(super) round_config: Arc<StdMutex<RoundConfig>>,
+    /// What happens to VTXOs that are on chain; belongs to the test, too.
+    watchman: Arc<StdMutex<WatchmanConfig>>,
+    /// Whether the server has the calls for recovery; belongs to the test, too.
+    pub(super) recovery_calls: Arc<RecoveryCalls>,
     /// Held by every call that changes something, so that checks and change are one step.
     turn: Arc<Mutex<()>>,
 
@@ -75,6 +81,8 @@ impl Ark {
             store: Arc::new(store),
             faults: Faults::default(),
             round_config: Arc::new(StdMutex::new(round_config)),
+            watchman: Arc::default(),
+            recovery_calls: Arc::default(),
             turn: Arc::default(),
             alive,
             started: SystemTime::now(),
@@ -96,6 +104,8 @@ impl Ark {
             store: self.store.clone(),
             faults: self.faults.clone(),
             round_config: self.round_config.clone(),
+            watchman: self.watchman.clone(),
+            recovery_calls: self.recovery_calls.clone(),
             turn: self.turn.clone(),
             alive,
             started: SystemTime::now(),
@@ -109,8 +119,13 @@ impl Ark {
         }
     }
 
+    /// What happens to VTXOs that are on chain.
+    pub(super) fn watchman(&self) -> MutexGuard<'_, WatchmanConfig> {
+        self.watchman.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Waits until no other call is changing anything.
-    pub(super) async fn turn(&self) -> MutexGuard<'_, ()> {
+    pub(super) async fn turn(&self) -> tokio::sync::MutexGuard<'_, ()> {
         self.turn.lock().await
     }
 

@@ -1,118 +1,71 @@
-//! The state of single VTXOs, which clients request on import and recovery (docs/protocol.md §31.1, §32.9).
-
-use std::collections::BTreeSet;
+//! The state of single VTXOs, which clients request on import and recovery (docs/protocol.md §31.1, §40.5).
 
 use ark_lib::attestations::VtxoStatusAttestation;
-use ark_lib::{ProtocolEncoding, VtxoId};
+use ark_lib::vtxo::Full;
+use ark_lib::{ProtocolEncoding, Vtxo, VtxoId};
+use server_rpc::TryFromBytes;
 use server_rpc::protos::{self, VtxoSpendState};
-use server_rpc::{MAX_NB_VTXO_IDS, TryFromBytes};
 
 use super::state::Ark;
 use super::status::RpcError;
-use super::store::{VtxoRecord, VtxoState};
+use super::store::VtxoState;
 
 impl Ark {
-    /// `GetVtxo`.
+    /// `GetVtxo`. Anybody gets any output by its id, also those of the server itself. The body is the one that was registered last.
     pub(super) async fn get_vtxo(
         &self,
         request: protos::GetVtxoRequest,
     ) -> Result<protos::GetVtxoResponse, RpcError> {
-        let record = self.known_vtxo(VtxoId::from_bytes(&request.vtxo_id)?)?;
-        Ok(protos::GetVtxoResponse {
-            vtxo: record.vtxo.serialize(),
-        })
+        let id = VtxoId::from_bytes(&request.vtxo_id)?;
+        let unknown = || RpcError::unknown_vtxos([id]);
+        let (body, _) = self.store.body(id)?.ok_or_else(unknown)?;
+        let vtxo = self.told_body(id, body)?.ok_or_else(unknown)?;
+        Ok(protos::GetVtxoResponse { vtxo })
     }
 
-    /// `GetVtxoStatus`.
+    /// `GetVtxoStatus`. An exit, an expiry or a sweep does not change the state.
     pub(super) async fn get_vtxo_status(
         &self,
         request: protos::GetVtxoStatusRequest,
     ) -> Result<protos::GetVtxoStatusResponse, RpcError> {
         let attestation = VtxoStatusAttestation::from_bytes(&request.attestation)?;
-        let record = self.known_vtxo(VtxoId::from_bytes(&request.vtxo_id)?)?;
+        let id = VtxoId::from_bytes(&request.vtxo_id)?;
+        let state = self
+            .attested_state(id, &attestation)?
+            .ok_or_else(|| RpcError::unknown_vtxos([id]))?;
         Ok(protos::GetVtxoStatusResponse {
-            spend_state: attested_state(&record, &attestation)?.into(),
+            spend_state: self.told_state(state)?,
         })
     }
 
-    /// `GetVtxosByIds`.
-    pub(super) async fn get_vtxos_by_ids(
+    /// The state of a VTXO as its owner sees it; `None` for an unknown one and for outputs of the server. The attestation is checked for
+    /// every output that a client could own, and only then its state is looked at.
+    pub(super) fn attested_state(
         &self,
-        request: protos::GetVtxosByIdsRequest,
-    ) -> Result<protos::GetVtxosByIdsResponse, RpcError> {
-        check_count(request.vtxo_ids.len())?;
-        let ids = request
-            .vtxo_ids
-            .iter()
-            .map(VtxoId::from_bytes)
-            .collect::<Result<Vec<_>, _>>()?;
-        let mut response = protos::GetVtxosByIdsResponse::default();
-        let mut missing = BTreeSet::new();
-        for id in ids {
-            match self.store.vtxo(id)? {
-                Some(record) => response.vtxos.push(record.vtxo.serialize()),
-                None if missing.insert(id) => {
-                    response.missing_vtxo_ids.push(id.to_bytes().to_vec());
-                }
-                None => {}
-            }
-        }
-        Ok(response)
-    }
-
-    /// `GetVtxosStatusByIds`. One wrong attestation fails the whole call.
-    pub(super) async fn get_vtxos_status_by_ids(
-        &self,
-        request: protos::GetVtxosStatusByIdsRequest,
-    ) -> Result<protos::GetVtxosStatusByIdsResponse, RpcError> {
-        check_count(request.vtxos.len())?;
-        let mut response = protos::GetVtxosStatusByIdsResponse::default();
-        let mut missing = BTreeSet::new();
-        for query in &request.vtxos {
-            let id = VtxoId::from_bytes(&query.vtxo_id)?;
-            let attestation = VtxoStatusAttestation::from_bytes(&query.attestation)?;
-            match self.store.vtxo(id)? {
-                Some(record) => response.vtxos.push(protos::VtxoStatus {
-                    vtxo_id: query.vtxo_id.clone(),
-                    spend_state: attested_state(&record, &attestation)?.into(),
-                }),
-                None if missing.insert(id) => {
-                    response.missing_vtxo_ids.push(query.vtxo_id.clone());
-                }
-                None => {}
-            }
-        }
-        Ok(response)
-    }
-
-    fn known_vtxo(&self, id: VtxoId) -> Result<VtxoRecord, RpcError> {
-        self.store
-            .vtxo(id)?
-            .ok_or_else(|| RpcError::unknown_vtxos([id]))
+        id: VtxoId,
+        attestation: &VtxoStatusAttestation,
+    ) -> Result<Option<VtxoSpendState>, RpcError> {
+        let Some((body, state)) = self.store.body(id)? else {
+            return Ok(None);
+        };
+        let Ok(vtxo) = Vtxo::<Full>::deserialize(&body) else {
+            return Ok(None);
+        };
+        attestation
+            .verify(&vtxo)
+            .map_err(|_| RpcError::bad("invalid VTXO status attestation"))?;
+        Ok(spend_state(state))
     }
 }
 
-fn check_count(count: usize) -> Result<(), RpcError> {
-    if count > MAX_NB_VTXO_IDS {
-        return Err(RpcError::bad(format!("more than {MAX_NB_VTXO_IDS} ids")));
-    }
-    Ok(())
-}
-
-/// The state of a VTXO as its owner sees it, after a check of the attestation.
-fn attested_state(
-    record: &VtxoRecord,
-    attestation: &VtxoStatusAttestation,
-) -> Result<VtxoSpendState, RpcError> {
-    attestation
-        .verify(&record.vtxo)
-        .map_err(|_| RpcError::bad(format!("wrong attestation for {}", record.vtxo.id())))?;
-    match record.state {
-        VtxoState::Spendable => Ok(VtxoSpendState::Spendable),
-        VtxoState::Unregistered => Ok(VtxoSpendState::Unregistered),
-        VtxoState::Unclaimed => Ok(VtxoSpendState::Unclaimed),
-        VtxoState::HtlcRecvUnclaimed => Ok(VtxoSpendState::HtlcRecvUnclaimed),
-        VtxoState::Spent | VtxoState::LnSpent => Ok(VtxoSpendState::Spent),
-        VtxoState::Internal => Err(RpcError::unknown_vtxos([record.vtxo.id()])),
+/// What a client hears about a state; `None` if it does not hear of the VTXO at all.
+pub(super) fn spend_state(state: VtxoState) -> Option<VtxoSpendState> {
+    match state {
+        VtxoState::Spendable => Some(VtxoSpendState::Spendable),
+        VtxoState::Unregistered => Some(VtxoSpendState::Unregistered),
+        VtxoState::Unclaimed => Some(VtxoSpendState::Unclaimed),
+        VtxoState::HtlcRecvUnclaimed => Some(VtxoSpendState::HtlcRecvUnclaimed),
+        VtxoState::Spent | VtxoState::LnSpent => Some(VtxoSpendState::Spent),
+        VtxoState::Internal => None,
     }
 }

@@ -5,13 +5,13 @@ mod tests;
 
 use std::collections::BTreeSet;
 
-use bitcoin::{Amount, OutPoint, Transaction, TxOut, Txid, Wtxid};
+use bitcoin::{Amount, FeeRate, OutPoint, Transaction, TxOut, Txid, Wtxid};
 
 use super::consensus::{self, Coin};
 use super::sim::Sim;
 use super::standard::{self, fee_at};
 use super::truc::{self, Subject, Verdict};
-use super::{Accepted, Reject, RejectKind, replace};
+use super::{Accepted, Reject, replace};
 
 const MAX_ANCESTORS: usize = 25;
 const MAX_DESCENDANTS: usize = 25;
@@ -72,9 +72,7 @@ impl Sim {
         self.check_dust_spent(&candidate, &[])?;
         candidate.check_scripts()?;
 
-        let rate = bitcoin::FeeRate::from_sat_per_kwu(
-            standard::rate_of(candidate.fee, candidate.vsize) / 4,
-        );
+        let rate = FeeRate::from_sat_per_kwu(standard::rate_of(candidate.fee, candidate.vsize) / 4);
         let accepted = Accepted {
             vsize: candidate.vsize,
             fee: candidate.fee,
@@ -198,22 +196,20 @@ impl Sim {
     }
 
     fn check_relay_fee(&self, candidate: &Candidate) -> Result<(), Reject> {
-        let least = fee_at(self.min_relay_fee, candidate.vsize);
-        if candidate.fee >= least {
-            return Ok(());
-        }
+        let (fee, vsize) = (candidate.fee, candidate.vsize);
         // Only a transaction of version 3 may rely on a child: any other could lose its child and stay in the mempool without it.
-        let kind = if truc::applies(&candidate.tx) {
-            RejectKind::Fee
-        } else {
-            RejectKind::Invalid
-        };
-        let reason = format!(
-            "min relay fee not met, {} < {}",
-            candidate.fee.to_sat(),
-            least.to_sat()
-        );
-        Err(Reject { kind, reason })
+        if !truc::applies(&candidate.tx) {
+            check_floor("min relay fee not met", fee, vsize, self.min_relay_fee)
+                .map_err(Reject::invalid)?;
+        }
+        self.check_fee(fee, vsize)
+    }
+
+    /// Checks the fee of a transaction or a package against the floors of the mempool.
+    pub(super) fn check_fee(&self, fee: Amount, vsize: u64) -> Result<(), Reject> {
+        check_floor("mempool min fee not met", fee, vsize, self.min_mempool_fee)
+            .and_then(|()| check_floor("min relay fee not met", fee, vsize, self.min_relay_fee))
+            .map_err(Reject::fee)
     }
 
     /// Checks the limits of ancestors and descendants. The transactions of `new` may depend on each other.
@@ -272,6 +268,15 @@ impl Sim {
         }
         Ok(())
     }
+}
+
+fn check_floor(reason: &str, fee: Amount, vsize: u64, rate: FeeRate) -> Result<(), String> {
+    let least = fee_at(rate, vsize);
+    if fee < least {
+        let (fee, least) = (fee.to_sat(), least.to_sat());
+        return Err(format!("{reason}, {fee} < {least}"));
+    }
+    Ok(())
 }
 
 /// Checks that a transaction does not spend what it replaces.

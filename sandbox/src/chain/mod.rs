@@ -12,6 +12,7 @@ mod block;
 mod consensus;
 mod disk;
 pub mod esplora;
+mod fee_floor;
 mod ledger;
 mod lock;
 mod mempool;
@@ -199,6 +200,29 @@ impl Chain {
         }))
     }
 
+    /// For each transaction the height of its block; `None` if it is not in the chain.
+    pub async fn heights(&self, txids: &[Txid]) -> anyhow::Result<Vec<Option<u32>>> {
+        let view = self.current().await?;
+        let height = |txid| view.ledger.tx(txid).map(|(_, height, _)| height);
+        Ok(txids.iter().map(height).collect())
+    }
+
+    /// For each output the height of its block; `None` if it is not in the chain, or spent in chain or mempool.
+    pub async fn unspent_heights(
+        &self,
+        outpoints: &[OutPoint],
+    ) -> anyhow::Result<Vec<Option<u32>>> {
+        let view = self.current().await?;
+        let height = |outpoint: &OutPoint| {
+            let coin = view.ledger.coin(outpoint)?;
+            view.mempool
+                .spender(outpoint)
+                .is_none()
+                .then_some(coin.height)
+        };
+        Ok(outpoints.iter().map(height).collect())
+    }
+
     /// The transaction that spends an output, in the chain or the mempool.
     pub async fn spender(&self, outpoint: OutPoint) -> anyhow::Result<Option<Spender>> {
         Ok(self.current().await?.spender(&outpoint))
@@ -339,6 +363,31 @@ impl Chain {
     pub async fn set_min_relay_fee(&self, rate: FeeRate) -> anyhow::Result<()> {
         let sim = self.sim("change the lowest fee rate that it relays")?;
         self.change(sim, |sim| sim.min_relay_fee = rate)
+    }
+
+    /// Changes the lowest fee rate that is mined; packages count as a whole. Zero mines everything, as at first.
+    pub async fn set_min_mined_fee(&self, rate: FeeRate) -> anyhow::Result<()> {
+        match &self.0.kind {
+            Kind::Sim(sim) => self.change(sim, |sim| sim.min_mined_fee = rate),
+            Kind::Node(node) => {
+                let mut settings = node.settings();
+                settings.min_mined_fee = rate;
+                settings.left_over = None;
+                drop(settings);
+                self.0.changed.notify_one();
+                Ok(())
+            }
+        }
+    }
+
+    /// Changes the lowest fee rate that the mempool takes while it is full, and returns what it drops for that. Zero ends it.
+    /// Simulation only.
+    pub async fn set_min_mempool_fee(&self, rate: FeeRate) -> anyhow::Result<Vec<Txid>> {
+        let sim = self.sim("be given a full mempool")?;
+        self.change(sim, |sim| {
+            sim.min_mempool_fee = rate;
+            sim.view.mempool.remove_below(rate)
+        })
     }
 
     /// Sets the clock that blocks are stamped by, in seconds since 1970; `None` returns to the machine's. Simulation only.

@@ -12,7 +12,7 @@ use bitcoin::{Amount, FeeRate, Transaction, Txid, Wtxid};
 
 use super::accept::{Candidate, check_disjoint};
 use super::sim::Sim;
-use super::standard::{fee_at, rate_of};
+use super::standard::rate_of;
 use super::truc::{self, Subject, Verdict};
 use super::{Accepted, PackageOutcome, PackageTx, Reject, RejectKind, replace};
 
@@ -154,15 +154,8 @@ impl Sim {
 
         let fee: Amount = package.iter().map(|candidate| candidate.fee).sum();
         let vsize = package.iter().map(|candidate| candidate.vsize).sum();
-        let least = fee_at(self.min_relay_fee, vsize);
-        let last = package.last().map(|candidate| candidate.wtxid);
-        if let Some(child) = last.filter(|_| fee < least) {
-            let reason = format!(
-                "min relay fee not met, {} < {}",
-                fee.to_sat(),
-                least.to_sat()
-            );
-            return Err(Refusal::of(child, Reject::fee(reason)));
+        if let (Err(reject), Some(child)) = (self.check_fee(fee, vsize), package.last()) {
+            return Err(Refusal::of(child.wtxid, reject));
         }
         self.check_replacement(&package, (fee, vsize))?;
         for (index, candidate) in package.iter().enumerate() {

@@ -22,6 +22,10 @@ const MAX_TEMPLATE_WEIGHT: u64 = 3_990_000;
 pub(super) struct Sim {
     pub(super) view: View,
     pub(super) min_relay_fee: FeeRate,
+    /// Lowest rate that a full mempool takes.
+    pub(super) min_mempool_fee: FeeRate,
+    /// Lowest rate that is mined.
+    pub(super) min_mined_fee: FeeRate,
     pub(super) fee_rates: FeeRates,
     pub(super) auto_mine: AutoMine,
     pub(super) held: HashSet<Txid>,
@@ -60,6 +64,8 @@ impl Sim {
         Sim {
             view,
             min_relay_fee: config.min_relay_fee,
+            min_mempool_fee: FeeRate::ZERO,
+            min_mined_fee: FeeRate::ZERO,
             fee_rates: config.fee_rates,
             auto_mine: config.auto_mine,
             held: HashSet::new(),
@@ -157,8 +163,9 @@ impl Sim {
     fn select(&self) -> (Vec<Transaction>, Amount) {
         let mut left_out = HashSet::new();
         let (mut txs, mut fees, mut weight) = (Vec::new(), Amount::ZERO, 0);
-        for txid in self.view.mempool.in_order() {
-            let Some(entry) = self.view.mempool.get(&txid) else {
+        let mempool = &self.view.mempool;
+        for txid in mempool.minable(&self.held, self.min_mined_fee) {
+            let Some(entry) = mempool.get(&txid) else {
                 continue;
             };
             let needs_other = entry
@@ -167,7 +174,7 @@ impl Sim {
                 .iter()
                 .any(|input| left_out.contains(&input.previous_output.txid));
             let with_it = weight + entry.tx.weight().to_wu();
-            if needs_other || self.held.contains(&txid) || with_it > MAX_TEMPLATE_WEIGHT {
+            if needs_other || with_it > MAX_TEMPLATE_WEIGHT {
                 left_out.insert(txid);
                 continue;
             }

@@ -124,3 +124,21 @@ async fn a_reorganisation_can_drop_a_payment() {
     assert_eq!(answer["height"], 122);
     assert!(sandbox.chain.tx(txid).await.unwrap().is_none());
 }
+
+#[tokio::test]
+async fn a_fee_spike_keeps_payments_waiting_or_drops_them() {
+    let sandbox = quiet().await;
+    let script = sandbox.faucet.address().script_pubkey();
+    let rate = FeeRate::from_sat_per_vb_u32(2);
+    let amount = Amount::from_sat(5000);
+    let txid = sandbox.faucet.pay(script, amount, rate).await.unwrap();
+    let spike = json!({ "min_mined": 20, "fast": 25 });
+    let (status, _) = ask(&sandbox, "/fees", Some(spike)).await;
+    assert_eq!(status, 200);
+    sandbox.chain.mine(1).await.unwrap();
+    assert_eq!(sandbox.chain.mempool().await.unwrap(), [txid]);
+    let full = json!({ "min_mempool": 20 });
+    let (status, _) = ask(&sandbox, "/fees", Some(full)).await;
+    assert_eq!(status, 200);
+    assert!(sandbox.chain.mempool().await.unwrap().is_empty());
+}

@@ -96,6 +96,11 @@ pub enum Action {
         /// The change.
         change: InvoiceFault,
     },
+    /// Hook: what the server tells for a recovery is wrong.
+    AlterRecovery {
+        /// The change.
+        change: RecoveryFault,
+    },
     /// Hook: the server's node knows no unconfirmed transactions, as one that has just started.
     NodeLags,
     /// Hook: the server's clock is wrong: in the `Date` of its answers, when it judges the age of proofs, and when it ends Lightning
@@ -178,6 +183,29 @@ pub enum InvoiceFault {
     OtherIssuer,
     /// It is over one satoshi more.
     OtherAmount,
+}
+
+/// A change to what the server tells a wallet that recovers its VTXOs. A change to a VTXO of an answer by extended public key applies to
+/// all of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RecoveryFault {
+    /// The body cannot be decoded.
+    Garbage,
+    /// The body is that of another client's VTXO, if there is one.
+    Foreign,
+    /// The VTXO is reported as unknown, or left out.
+    Missing,
+    /// The state is spendable.
+    Spendable,
+    /// The state is spent.
+    Spent,
+    /// The state is one that no client knows.
+    NewState,
+    /// The index is that of the next key.
+    WrongIndex,
+    /// The answer moves past no key, and says that there is more.
+    Endless,
 }
 
 /// A change to what the server prepares for an offboard.

@@ -1,6 +1,6 @@
 //! The points inside the handlers at which a fault can act.
 
-use super::Action;
+use super::{Action, RecoveryFault};
 
 /// A point in a flow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -87,6 +87,12 @@ pub enum Hook {
     LnClaimResponse,
     /// The server is about to settle a held payment at the node.
     LnSettle,
+    /// A client is about to get the body of one VTXO, alone or among others.
+    RecoveryBody,
+    /// A client is about to hear the state of one VTXO, alone or among others.
+    RecoveryState,
+    /// The answer to an extended public key is ready.
+    RecoveryPage,
     /// `ArkInfo` is ready.
     Info,
     /// The server looks at its clock.
@@ -95,7 +101,7 @@ pub enum Hook {
 
 impl Hook {
     /// Every hook.
-    pub const ALL: [Hook; 43] = [
+    pub const ALL: [Hook; 46] = [
         Hook::BoardFunding,
         Hook::BoardCosign,
         Hook::BoardRegister,
@@ -137,6 +143,9 @@ impl Hook {
         Hook::LnClaimPersisted,
         Hook::LnClaimResponse,
         Hook::LnSettle,
+        Hook::RecoveryBody,
+        Hook::RecoveryState,
+        Hook::RecoveryPage,
         Hook::Info,
         Hook::Clock,
     ];
@@ -185,6 +194,9 @@ impl Hook {
             Hook::LnClaimPersisted => "lnrecv.claim.persisted",
             Hook::LnClaimResponse => "lnrecv.claim.response",
             Hook::LnSettle => "lnrecv.settle",
+            Hook::RecoveryBody => "recovery.body",
+            Hook::RecoveryState => "recovery.state",
+            Hook::RecoveryPage => "recovery.page",
             Hook::Info => "info",
             Hook::Clock => "clock",
         }
@@ -246,11 +258,26 @@ impl Hook {
             Action::ReplaceArkInfo { .. } => self == Hook::Info,
             Action::AlterGrant { .. } => self == Hook::LnGrant,
             Action::AlterInvoice { .. } => self == Hook::LnFetchInvoice,
+            Action::AlterRecovery { change } => change.acts_at(self),
             Action::NodeLags => self == Hook::BoardFunding,
             Action::SkewClock { .. } => self == Hook::Clock,
             Action::NotFound => matches!(self, Hook::RoundStatus | Hook::LnCheck),
             Action::WrongPreimage => matches!(self, Hook::RoundForfeitPersisted | Hook::LnCheck),
             _ => false,
+        }
+    }
+}
+
+impl RecoveryFault {
+    fn acts_at(self, hook: Hook) -> bool {
+        match self {
+            RecoveryFault::Garbage | RecoveryFault::Foreign | RecoveryFault::Missing => {
+                matches!(hook, Hook::RecoveryBody | Hook::RecoveryPage)
+            }
+            RecoveryFault::Spendable | RecoveryFault::Spent | RecoveryFault::NewState => {
+                matches!(hook, Hook::RecoveryState | Hook::RecoveryPage)
+            }
+            RecoveryFault::WrongIndex | RecoveryFault::Endless => hook == Hook::RecoveryPage,
         }
     }
 }

@@ -15,7 +15,9 @@ use tokio::time::sleep;
 
 use crate::faults::{self, FaultList};
 
-pub use action::{Action, GrantFault, InfoFault, InvoiceFault, OffboardFault, TreeFault};
+pub use action::{
+    Action, GrantFault, InfoFault, InvoiceFault, OffboardFault, RecoveryFault, TreeFault,
+};
 pub use fault::Fault;
 pub use hook::Hook;
 

@@ -6,15 +6,15 @@ use ark_lib::vtxo::policy::clause::HashDelaySignClause;
 
 use super::super::state::Ark;
 use super::super::status::RpcError;
-use super::super::store::{ReceiveStatus, attempt};
+use super::super::store::attempt;
 
 impl Ark {
-    /// Stores the preimages of confirmed spends of granted HTLCs; the settlement follows as after a claim. The mempool is not read.
+    /// Stores the preimages of confirmed spends of granted HTLCs, also of cancelled receives. A settlement follows as after a claim, if
+    /// the receive still waits for one. The mempool is not read.
     pub(super) async fn read_preimages(&self) -> Result<(), RpcError> {
-        for receive in self.store.unfinished_receives()? {
+        for receive in self.store.granted_receives()? {
             let hash = receive.hash;
-            if receive.status != ReceiveStatus::HtlcsReady || self.store.settlement(hash)?.is_some()
-            {
+            if self.store.settlement(hash)?.is_some() {
                 continue;
             }
             for id in receive.htlcs {

@@ -34,7 +34,7 @@ impl Ark {
         }
     }
 
-    async fn fill_pool(&self) {
+    pub(in super::super) async fn fill_pool(&self) {
         self.lightning.ram().pool_filled = Some(self.now());
         if let Err(error) = self.issue_missing().await {
             tracing::warn!(error = %format_args!("{error:#}"), "cannot fill the Lightning pool");

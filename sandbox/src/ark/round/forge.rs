@@ -22,11 +22,11 @@ impl Ark {
     /// Stores a participation of all spendable VTXOs as if their owner had delegated it. Its one output has the key of the first.
     pub(super) fn forge_participation(&self, fee: Amount) -> anyhow::Result<()> {
         let (mut inputs, mut key, mut total) = (Vec::new(), None, Amount::ZERO);
-        for watch in self.store.exit_watch()? {
-            if let Some(record) = self.store.vtxo(watch.id)?
+        for (id, _) in self.store.exit_heights()? {
+            if let Some(record) = self.store.vtxo(id)?
                 && record.state == VtxoState::Spendable
             {
-                inputs.push(watch.id);
+                inputs.push(id);
                 key = key.or(Some(record.vtxo.user_pubkey()));
                 total += record.vtxo.amount();
             }

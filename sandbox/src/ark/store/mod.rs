@@ -27,7 +27,7 @@ pub use participation::Participation;
 pub use receive::{Receive, ReceiveStatus};
 pub use round::Round;
 pub use tx::TxKind;
-pub use vtxo::{VtxoRecord, VtxoState};
+pub use vtxo::{ServerRecord, VtxoRecord, VtxoState};
 
 /// File name inside the directory.
 const FILE: &str = "arkserver.sqlite";
@@ -65,6 +65,7 @@ impl Store {
                 tx.execute_batch(include_str!("schema.sql"))?;
             }
             tx.execute_batch(include_str!("lightning.sql"))?;
+            tx.execute_batch(include_str!("watchman.sql"))?;
             Ok(())
         })?;
         Ok(store)

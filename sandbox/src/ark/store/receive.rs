@@ -91,25 +91,31 @@ impl Store {
 
     /// The receives that may still change.
     pub fn unfinished_receives(&self) -> anyhow::Result<Vec<Receive>> {
-        let connection = self.lock();
-        let mut statement = connection.prepare(
+        self.select_receives(
             "SELECT hash FROM ln_receive WHERE status NOT IN ('settled', 'canceled') ORDER BY rowid",
-        )?;
-        let hashes = statement.query_map([], |row| row.get::<_, [u8; 32]>(0))?;
-        let mut receives = Vec::new();
-        for hash in hashes {
-            receives.extend(find(&connection, PaymentHash::from(hash?))?);
-        }
-        Ok(receives)
+        )
+    }
+
+    /// The receives that have HTLCs and are not settled, cancelled ones included.
+    pub fn granted_receives(&self) -> anyhow::Result<Vec<Receive>> {
+        self.select_receives(
+            "SELECT hash FROM ln_receive WHERE status <> 'settled'
+             AND hash IN (SELECT hash FROM ln_receive_htlc) ORDER BY rowid",
+        )
     }
 
     /// The receives whose preimage is known and that are not settled, in the order in which the preimages came.
     pub fn receives_to_settle(&self) -> anyhow::Result<Vec<Receive>> {
-        let connection = self.lock();
-        let mut statement = connection.prepare(
+        self.select_receives(
             "SELECT ln_receive.hash FROM ln_receive JOIN ln_settlement USING (hash)
              WHERE status = 'htlcs-ready' ORDER BY number",
-        )?;
+        )
+    }
+
+    /// The receives whose hashes a query gives.
+    fn select_receives(&self, query: &str) -> anyhow::Result<Vec<Receive>> {
+        let connection = self.lock();
+        let mut statement = connection.prepare(query)?;
         let hashes = statement.query_map([], |row| row.get::<_, [u8; 32]>(0))?;
         let mut receives = Vec::new();
         for hash in hashes {

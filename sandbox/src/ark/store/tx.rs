@@ -1,6 +1,7 @@
 //! Transactions that the server has signed or accepted.
 
 use anyhow::Context;
+use ark_lib::VtxoId;
 use bitcoin::consensus::encode::{deserialize, serialize};
 use bitcoin::hashes::Hash;
 use bitcoin::{Transaction, Txid};
@@ -57,6 +58,27 @@ impl Store {
             .transpose()
     }
 
+    /// The signed transaction that spends a VTXO off chain, if the server has it.
+    pub fn next_tx(&self, id: VtxoId) -> anyhow::Result<Option<Transaction>> {
+        let kinds = [TxKind::Virtual, TxKind::Forfeit].map(TxKind::as_str);
+        let body: Option<Vec<u8>> = self
+            .lock()
+            .query_row(
+                "SELECT body FROM tx_input JOIN tx USING (txid)
+                 WHERE tx_input.vtxo = ?1 AND kind IN (?2, ?3)",
+                params![id.to_bytes(), kinds[0], kinds[1]],
+                |row| row.get(0),
+            )
+            .optional()?;
+        body.map(|bytes| deserialize(&bytes).context("stored transaction is broken"))
+            .transpose()
+    }
+
+    /// The signed connector transaction with this id.
+    pub fn connector_tx(&self, txid: Txid) -> anyhow::Result<Option<Transaction>> {
+        self.signed_tx_of(txid, TxKind::Connector)
+    }
+
     /// The transactions that the server broadcasts, oldest first.
     pub fn txs_to_broadcast(&self) -> anyhow::Result<Vec<Txid>> {
         let connection = self.lock();
@@ -86,12 +108,16 @@ impl Store {
 
     /// The signed transaction of a finished offboard.
     pub fn offboard_tx(&self, txid: Txid) -> anyhow::Result<Option<Transaction>> {
-        let is_offboard: bool = self.lock().query_row(
+        self.signed_tx_of(txid, TxKind::Offboard)
+    }
+
+    fn signed_tx_of(&self, txid: Txid, kind: TxKind) -> anyhow::Result<Option<Transaction>> {
+        let is_of_kind: bool = self.lock().query_row(
             "SELECT EXISTS (SELECT 1 FROM tx WHERE txid = ?1 AND kind = ?2)",
-            params![txid.to_byte_array(), TxKind::Offboard.as_str()],
+            params![txid.to_byte_array(), kind.as_str()],
             |row| row.get(0),
         )?;
-        if is_offboard {
+        if is_of_kind {
             self.signed_tx(txid)
         } else {
             Ok(None)
@@ -136,5 +162,14 @@ pub fn insert_signed(
             serialize(signed)
         ],
     )?;
+    for input in &signed.input {
+        tx.execute(
+            "INSERT OR IGNORE INTO tx_input (vtxo, txid) VALUES (?1, ?2)",
+            params![
+                VtxoId::from(input.previous_output).to_bytes(),
+                signed.compute_txid().to_byte_array()
+            ],
+        )?;
+    }
     Ok(())
 }

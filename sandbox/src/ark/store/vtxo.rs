@@ -6,8 +6,9 @@ use std::str::FromStr;
 use anyhow::{Context, anyhow};
 use ark_lib::vtxo::Full;
 use ark_lib::{ProtocolEncoding, ServerVtxo, Vtxo, VtxoId};
-use bitcoin::consensus::encode::{deserialize, serialize};
+use bitcoin::consensus::encode::serialize;
 use bitcoin::hashes::Hash;
+use bitcoin::secp256k1::PublicKey;
 use bitcoin::{OutPoint, Txid};
 use rusqlite::{OptionalExtension, Row, Transaction, params};
 
@@ -74,15 +75,13 @@ pub struct VtxoRecord {
     pub exited_height: Option<u32>,
 }
 
-/// What the server compares with the chain for one VTXO.
-#[derive(Debug, Clone, Copy)]
-pub struct ExitWatch {
-    /// The VTXO; its outpoint is on chain once it has been exited.
-    pub id: VtxoId,
-    /// Its chain anchor.
-    pub anchor: OutPoint,
-    /// The result of the last comparison.
-    pub exited_height: Option<u32>,
+/// An output that the server answers for: a client's VTXO or one of its own.
+#[derive(Debug, Clone)]
+pub struct ServerRecord {
+    /// The output, without its path.
+    pub vtxo: ServerVtxo,
+    /// Its state.
+    pub state: VtxoState,
 }
 
 impl Store {
@@ -99,27 +98,82 @@ impl Store {
             .transpose()
     }
 
-    /// All client VTXOs with their chain anchors.
-    pub fn exit_watch(&self) -> anyhow::Result<Vec<ExitWatch>> {
+    /// Every VTXO of a client, and the height at which it was last seen on chain.
+    pub fn exit_heights(&self) -> anyhow::Result<Vec<(VtxoId, Option<u32>)>> {
         let connection = self.lock();
-        let mut statement = connection
-            .prepare("SELECT id, anchor, exited_height FROM vtxo WHERE state <> 'internal'")?;
+        let mut statement =
+            connection.prepare("SELECT id, exited_height FROM vtxo WHERE state <> 'internal'")?;
         let rows = statement.query_map([], |row| {
-            Ok((
-                row.get::<_, [u8; VtxoId::ENCODE_SIZE]>(0)?,
-                row.get::<_, [u8; VtxoId::ENCODE_SIZE]>(1)?,
-                row.get(2)?,
-            ))
+            Ok((row.get::<_, [u8; VtxoId::ENCODE_SIZE]>(0)?, row.get(1)?))
         })?;
         rows.map(|row| {
-            let (id, anchor, exited_height) = row?;
-            Ok(ExitWatch {
-                id: VtxoId::from_slice(&id)?,
-                anchor: deserialize(&anchor)?,
-                exited_height,
-            })
+            let (id, height) = row?;
+            Ok((VtxoId::from_slice(&id)?, height))
         })
         .collect()
+    }
+
+    /// Every output that the server answers for, its own included.
+    pub fn outputs(&self) -> anyhow::Result<Vec<OutPoint>> {
+        let connection = self.lock();
+        let mut statement = connection.prepare("SELECT id FROM vtxo")?;
+        let ids = statement.query_map([], |row| row.get::<_, [u8; VtxoId::ENCODE_SIZE]>(0))?;
+        ids.map(|id| Ok(VtxoId::from_slice(&id?)?.to_point()))
+            .collect()
+    }
+
+    /// An output that the server answers for, its own included.
+    pub fn server_vtxo(&self, id: VtxoId) -> anyhow::Result<Option<ServerRecord>> {
+        self.body(id)?
+            .map(|(body, state)| {
+                let vtxo = ServerVtxo::deserialize(&body).context("stored vtxo is broken")?;
+                Ok(ServerRecord { vtxo, state })
+            })
+            .transpose()
+    }
+
+    /// The encoded form of an output that the server answers for, its own included, and its state.
+    pub fn body(&self, id: VtxoId) -> anyhow::Result<Option<(Vec<u8>, VtxoState)>> {
+        let row: Option<(Vec<u8>, String)> = self
+            .lock()
+            .query_row(
+                "SELECT body, state FROM vtxo WHERE id = ?1",
+                [id.to_bytes()],
+                |row| Ok((row.get(0)?, row.get(1)?)),
+            )
+            .optional()?;
+        row.map(|(body, state)| Ok((body, state.parse()?)))
+            .transpose()
+    }
+
+    /// The encoded form of a VTXO that another client owns, if there is one.
+    pub fn body_of_another(&self, id: VtxoId) -> anyhow::Result<Option<Vec<u8>>> {
+        Ok(self
+            .lock()
+            .query_row(
+                "SELECT body FROM vtxo WHERE state <> 'internal' AND user_pubkey <>
+                     (SELECT user_pubkey FROM vtxo WHERE id = ?1) ORDER BY id LIMIT 1",
+                [id.to_bytes()],
+                |row| row.get(0),
+            )
+            .optional()?)
+    }
+
+    /// The VTXOs of a client's key in the order of their ids, those after `after` if given.
+    pub fn vtxos_of_key(
+        &self,
+        key: &PublicKey,
+        after: Option<VtxoId>,
+    ) -> anyhow::Result<Vec<VtxoRecord>> {
+        let connection = self.lock();
+        let mut statement = connection.prepare_cached(
+            "SELECT body, state, spent_by, exited_height FROM vtxo
+             WHERE user_pubkey = ?1 AND state <> 'internal' AND id > ?2 ORDER BY id",
+        )?;
+        let after = after.map_or(Vec::new(), |id| id.to_bytes().to_vec());
+        let rows =
+            statement.query_map(params![key.serialize(), after], |row| Ok(read_record(row)))?;
+        rows.map(|row| row?).collect()
     }
 
     /// Whether an outpoint is an output that the server keeps a record of, its own included.

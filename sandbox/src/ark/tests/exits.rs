@@ -6,7 +6,7 @@ use server_rpc::protos::VtxoSpendState;
 use server_rpc::tonic::Code;
 
 use super::*;
-use crate::ark::Ledger;
+use crate::ark::{Ledger, WatchmanChange};
 use crate::chain::Reorg;
 
 impl Wallet {
@@ -101,4 +101,41 @@ async fn an_old_spend_is_signed_again_after_the_exit() {
     sandbox.exit(&vtxo).await;
     wallet.cosign(&payment).await.unwrap();
     assert_eq!(wallet.spend_state(&vtxo).await, VtxoSpendState::Spent);
+}
+
+#[tokio::test]
+async fn an_exit_in_the_mempool_is_none() {
+    let sandbox = Sandbox::start(Params::free()).await;
+    let wallet = sandbox.wallet().await;
+    let vtxo = sandbox.board(&wallet, sat(20_000)).await;
+    let own = vtxo.transactions().last().unwrap();
+    sandbox.submit_with_fee(own.tx).await;
+    let payment = wallet.payment(&vtxo, &[(new_key().public_key(), 20_000)]);
+    wallet.cosign(&payment).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_server_that_does_not_look_lets_exited_vtxos_be_spent() {
+    let sandbox = Sandbox::start(Params::free()).await;
+    let wallet = sandbox.wallet().await;
+    let blind = WatchmanChange {
+        tracking: Some(false),
+        ..WatchmanChange::default()
+    };
+    sandbox.server.change_watchman(blind);
+    let vtxo = sandbox.board(&wallet, sat(20_000)).await;
+    sandbox.exit(&vtxo).await;
+    let payment = wallet.payment(&vtxo, &[(new_key().public_key(), 20_000)]);
+    wallet.cosign(&payment).await.unwrap();
+}
+
+#[tokio::test]
+async fn an_expired_vtxo_is_spendable_and_registered_again_after_its_exit() {
+    let sandbox = Sandbox::start(Params::free()).await;
+    let wallet = sandbox.wallet().await;
+    let vtxo = sandbox.board(&wallet, sat(20_000)).await;
+    sandbox.exit(&vtxo).await;
+    sandbox.chain.mine(440).await.unwrap();
+    assert_eq!(wallet.spend_state(&vtxo).await, VtxoSpendState::Spendable);
+    wallet.register([&vtxo]).await.unwrap();
 }

@@ -2,6 +2,7 @@
 
 mod arkoor;
 mod board;
+mod chains;
 mod claim;
 mod delegated;
 mod exits;
@@ -10,10 +11,14 @@ mod lightning;
 mod mailbox;
 mod offboard;
 mod participant;
+mod recovery;
 mod retries;
 mod round;
 mod round_faults;
 mod server;
+mod stranger;
+mod unilateral;
+mod watchman;
 
 use std::time::Duration;
 
@@ -37,7 +42,7 @@ use server_rpc::protos;
 use server_rpc::tonic::Status;
 
 use super::{Action, ArkServer, ArkServerOptions, Fault, Params};
-use crate::chain::{AutoMine, Chain, ChainConfig, FeeRates, Unspent};
+use crate::chain::{Chain, Unspent};
 
 /// Spends of this script need no key, so that a test can pay without a wallet.
 fn anyone_can_spend() -> ScriptBuf {
@@ -69,23 +74,11 @@ struct Sandbox {
 
 impl Sandbox {
     async fn start(params: Params) -> Sandbox {
-        let rate = |sat_per_vb| FeeRate::from_sat_per_vb_u32(sat_per_vb);
-        let chain = Chain::start(ChainConfig {
-            dir: None,
-            coinbase_script: anyone_can_spend().to_p2wsh(),
-            min_relay_fee: rate(1),
-            auto_mine: AutoMine {
-                on: false,
-                delay: Duration::ZERO,
-            },
-            fee_rates: FeeRates {
-                fast: rate(3),
-                regular: rate(2),
-                slow: rate(1),
-            },
-        })
-        .unwrap();
-        chain.mine(110).await.unwrap();
+        Sandbox::on(chains::simulated().await, params).await
+    }
+
+    /// A server on a chain with coins that anyone can spend.
+    async fn on(chain: Chain, params: Params) -> Sandbox {
         let server = ArkServer::start(ArkServerOptions {
             chain: chain.clone(),
             params,
@@ -214,6 +207,11 @@ impl Sandbox {
 
     /// Mines a transaction together with a child that spends its anchor and pays the fee.
     async fn mine_with_fee(&self, tx: Transaction) {
+        self.submit_with_fee(tx).await;
+        self.chain.mine(1).await.unwrap();
+    }
+
+    async fn submit_with_fee(&self, tx: Transaction) {
         let anchor = u32::try_from(tx.output.len() - 1).unwrap();
         let coin = self.coin().await;
         let child = Transaction {
@@ -233,7 +231,6 @@ impl Sandbox {
         };
         let outcome = self.chain.submit_package(vec![tx, child]).await.unwrap();
         assert!(outcome.is_success(), "{outcome:?}");
-        self.chain.mine(1).await.unwrap();
     }
 }
 

@@ -8,6 +8,7 @@ use bitcoin_ext::fee::fee_anchor;
 use server_rpc::tonic::Code;
 use server_rpc::{StatusExt, TryFromBytes};
 
+use super::chains::on_both_chains;
 use super::*;
 use crate::ark::OffboardFault;
 
@@ -412,6 +413,30 @@ async fn the_server_claims_the_exit_of_an_offboarded_vtxo() {
         let forfeit = store.signed_tx(forfeit.compute_txid()).unwrap().unwrap();
         sandbox.mine_with_fee(forfeit).await;
     }
+}
+
+on_both_chains! { the_connector_of_an_offboard_comes_before_its_forfeit }
+
+async fn the_connector_of_an_offboard_comes_before_its_forfeit(chain: Chain) {
+    let (sandbox, wallet) = Sandbox::by_hand(chain, Params::free()).await;
+    let mut inputs = Vec::new();
+    for amount in [20_000, 5_000] {
+        inputs.push(sandbox.board(&wallet, sat(amount)).await);
+    }
+    wallet.rpc.offboard_feerate().await.unwrap();
+    let request = offboard(25_000 - FEE);
+    let prepared = wallet.prepare(&request, &inputs).await.unwrap();
+    let finish = wallet.sign_offboard(&request, &inputs, &prepared).unwrap();
+    let signed = wallet.finish_offboard(&finish).await.unwrap();
+    sandbox.chain.mine(1).await.unwrap();
+    sandbox.exit(&inputs[0]).await;
+    sandbox.chain.mine(2).await.unwrap();
+    let connector = sandbox.mined_reaction().await;
+    let spent = connector.input[0].previous_output;
+    assert_eq!(spent, OutPoint::new(signed.compute_txid(), 1));
+    let forfeit = sandbox.mined_reaction().await;
+    assert_eq!(forfeit.input[0].previous_output, inputs[0].point());
+    assert!(sandbox.reactions().await.is_empty());
 }
 
 /// The unsigned transaction by which the server takes a coin that was given up.

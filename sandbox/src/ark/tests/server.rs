@@ -97,17 +97,6 @@ async fn contradicting_parameters_do_not_start() {
 }
 
 #[tokio::test]
-async fn a_missing_method_answers_unimplemented() {
-    let sandbox = Sandbox::start(Params::free()).await;
-    let mut client = sandbox.connect().await.client;
-    let status = client
-        .recover_vtxos_by_xpub(protos::RecoverVtxosByXpubRequest::default())
-        .await
-        .unwrap_err();
-    assert_eq!(status.code(), Code::Unimplemented);
-}
-
-#[tokio::test]
 async fn a_request_above_4_mib_is_refused() {
     let sandbox = Sandbox::start(Params::free()).await;
     let client = sandbox.connect().await.client;
@@ -175,6 +164,17 @@ async fn the_control_routes_speak_json() {
     assert_eq!(outcome["result"], "failed");
     let (status, _) = call("POST", "/round/trigger", json!({})).await;
     assert_eq!(status, StatusCode::ACCEPTED);
+    let (_, watchman) = call("GET", "/watchman", json!(null)).await;
+    assert_eq!(
+        (&watchman["delay"], &watchman["sweeps"]),
+        (&json!(2), &json!(false))
+    );
+    let (status, _) = call("POST", "/watchman", json!({ "delay": 0 })).await;
+    assert_eq!(status, StatusCode::NO_CONTENT);
+    let (_, reacted) = call("POST", "/watchman/run", json!({ "sweeps": true })).await;
+    assert_eq!(reacted, json!({ "txids": [] }));
+    let (status, _) = call("POST", "/recovery", json!({ "calls": false })).await;
+    assert_eq!(status, StatusCode::NO_CONTENT);
     let (status, _) = call("POST", "/restart", json!(null)).await;
     assert_eq!(status, StatusCode::NO_CONTENT);
 }

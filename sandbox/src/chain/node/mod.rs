@@ -51,6 +51,8 @@ pub(super) struct Settings {
     pub(super) auto_mine: AutoMine,
     /// Served in place of the node's estimates.
     pub(super) fee_rates: Option<FeeRates>,
+    /// Lowest fee rate that is mined.
+    pub(super) min_mined_fee: FeeRate,
     /// Change counter of the mempool from which the node last mined nothing.
     pub(super) left_over: Option<u64>,
 }
@@ -82,6 +84,7 @@ impl Node {
             settings: Mutex::new(Settings {
                 auto_mine: config.auto_mine,
                 fee_rates: None,
+                min_mined_fee: FeeRate::ZERO,
                 left_over: None,
             }),
             config,
@@ -154,11 +157,8 @@ impl Node {
         let Ok(held) = self.held().await else {
             return false;
         };
-        let mempool = &self.view().mempool;
-        mempool.iter().any(|(txid, entry)| {
-            let ancestors = mempool.ancestors(&entry.tx);
-            !held.contains(txid) && ancestors.iter().all(|txid| !held.contains(txid))
-        })
+        let floor = self.settings().min_mined_fee;
+        !self.view().mempool.minable(&held, floor).is_empty()
     }
 
     /// The descriptor that newly mined coins pay to.
@@ -167,6 +167,10 @@ impl Node {
     }
 
     pub(super) async fn mine(&self, n: u32) -> anyhow::Result<Vec<BlockHash>> {
+        let floor = self.settings().min_mined_fee;
+        if floor > FeeRate::ZERO {
+            return self.mine_above(floor, n).await;
+        }
         let mut hashes = Vec::new();
         let mut left = n;
         while left > 0 {
@@ -179,18 +183,35 @@ impl Node {
         Ok(hashes)
     }
 
+    /// Mines only what pays at least this rate, which the node's own miner can be told at its start only.
+    async fn mine_above(&self, floor: FeeRate, n: u32) -> anyhow::Result<Vec<BlockHash>> {
+        let mut hashes = Vec::new();
+        for _ in 0..n {
+            self.refresh().await?;
+            let held = self.held().await?;
+            let txids = self.view().mempool.minable(&held, floor);
+            hashes.push(self.mine_these(&txids).await?);
+        }
+        Ok(hashes)
+    }
+
     pub(super) async fn mine_empty(&self, n: u32) -> anyhow::Result<Vec<BlockHash>> {
+        let mut hashes = Vec::new();
+        for _ in 0..n {
+            hashes.push(self.mine_these(&[]).await?);
+        }
+        Ok(hashes)
+    }
+
+    /// Mines a block with these transactions of the mempool, parents first.
+    async fn mine_these(&self, txids: &[Txid]) -> anyhow::Result<BlockHash> {
         #[derive(Deserialize)]
         struct Mined {
             hash: BlockHash,
         }
-        let mut hashes = Vec::new();
-        for _ in 0..n {
-            let params = json!([self.coinbase_descriptor(), []]);
-            let Mined { hash } = self.rpc.call("generateblock", params).await?;
-            hashes.push(hash);
-        }
-        Ok(hashes)
+        let params = json!([self.coinbase_descriptor(), txids]);
+        let Mined { hash } = self.rpc.call("generateblock", params).await?;
+        Ok(hash)
     }
 
     /// Keeps a transaction of the mempool out of the blocks that the node mines, until the node is restarted without its

@@ -290,6 +290,29 @@ async fn a_held_transaction_waits() {
 
 #[tokio::test]
 #[ignore = "needs a real bitcoind: set ARKWALLETD_BITCOIND and run with --include-ignored"]
+async fn below_the_floor_of_the_miners_a_package_waits_for_a_richer_child() {
+    let (_node, chain, _) = start().await;
+    let [parent, slow] = exit(&chain, coinbase(&chain, 1), coinbase(&chain, 2));
+    let floor = FeeRate::from_sat_per_vb_u32(20);
+    chain.set_min_mined_fee(floor).await.unwrap();
+    let package = vec![parent.clone(), slow];
+    assert!(chain.submit_package(package).await.unwrap().is_success());
+    chain.mine(2).await.unwrap();
+    assert_eq!(chain.tip().await.unwrap().height, 122);
+    assert_eq!(chain.mempool().await.unwrap().len(), 2);
+
+    let inputs = [output_of(&parent, 1), coinbase(&chain, 2)];
+    let fast = spend(&chain, 3, &inputs, vec![own(COIN - 10_000)], &[&parent]);
+    let package = vec![parent, fast.clone()];
+    assert!(chain.submit_package(package).await.unwrap().is_success());
+    chain.mine(1).await.unwrap();
+    assert!(chain.mempool().await.unwrap().is_empty());
+    let mined = chain.tx(fast.compute_txid()).await.unwrap().unwrap();
+    assert!(mined.block.is_some());
+}
+
+#[tokio::test]
+#[ignore = "needs a real bitcoind: set ARKWALLETD_BITCOIND and run with --include-ignored"]
 async fn the_chain_survives_a_restart_of_the_node() {
     let (node, chain, coins) = start().await;
     let amount = Amount::from_sat(70_000);
@@ -328,6 +351,7 @@ async fn requests_that_only_a_simulation_supports_are_refused() {
         chain.reject_next("no".into()).await,
         chain.set_time(Some(1)).await,
         chain.set_min_relay_fee(SAT_PER_VB).await,
+        chain.set_min_mempool_fee(SAT_PER_VB).await.map(drop),
         chain.hold(txid).await,
     ];
     for refusal in refusals {

@@ -228,3 +228,60 @@ fn malformed_packages_are_named() {
     assert!(message(&[&stranger, &parent]).starts_with("package topology disallowed"));
     assert!(message(&[]).starts_with("Array must contain"));
 }
+
+/// A fee spike: what was mined at the next block before now needs a child that pays more.
+#[test]
+fn below_the_floor_of_the_miners_a_package_waits_for_a_richer_child() {
+    let mut fixture = Fixture::new();
+    let parent = fixture.exit(fixture.coin(1));
+    let slow = fixture.child(&parent, fixture.coin(2), 1000);
+    let outcome = fixture.sim.accept_package(&[parent.clone(), slow]);
+    assert!(outcome.is_success());
+    fixture.sim.min_mined_fee = FeeRate::from_sat_per_vb_u32(20);
+    assert!(!fixture.sim.has_work());
+    fixture.sim.mine_block().unwrap();
+    assert!(fixture.sim.view.mempool.contains(&parent.compute_txid()));
+
+    let fast = fixture.child(&parent, fixture.coin(2), 10_000);
+    let outcome = fixture.sim.accept_package(&[parent.clone(), fast.clone()]);
+    assert!(outcome.is_success(), "{outcome:?}");
+    fixture.sim.mine_block().unwrap();
+    assert!(fixture.sim.view.mempool.is_empty());
+    assert!(fixture.sim.view.ledger.tx(&fast.compute_txid()).is_some());
+}
+
+#[test]
+fn a_full_mempool_drops_and_refuses_what_pays_too_little() {
+    let mut fixture = Fixture::new();
+    let parent = fixture.exit(fixture.coin(1));
+    let slow = fixture.child(&parent, fixture.coin(2), 1000);
+    let rich = fixture.spend(2, &[fixture.coin(3)], vec![fixture.own(COIN - 20_000)]);
+    fixture.submit(&rich).unwrap();
+    let package = [parent.clone(), slow.clone()];
+    assert!(fixture.sim.accept_package(&package).is_success());
+    let floor = FeeRate::from_sat_per_vb_u32(20);
+    fixture.sim.min_mempool_fee = floor;
+    let mut gone = fixture.sim.view.mempool.remove_below(floor);
+    gone.sort();
+    let mut dropped = [parent.compute_txid(), slow.compute_txid()];
+    dropped.sort();
+    assert_eq!(gone, dropped);
+    assert_eq!(fixture.sim.view.mempool.in_order(), [rich.compute_txid()]);
+
+    let outcome = fixture.sim.accept_package(&package);
+    assert_eq!(outcome.message, "transaction failed");
+    assert!(
+        reasons(&outcome)
+            .iter()
+            .any(|reason| reason.starts_with("mempool min fee not met, 1000 < ")),
+        "{outcome:?}"
+    );
+    let poor = fixture.spend(2, &[fixture.coin(4)], vec![fixture.own(COIN - 500)]);
+    let refused = fixture.submit(&poor).unwrap_err();
+    assert!(
+        refused.starts_with("mempool min fee not met, 500 < "),
+        "{refused}"
+    );
+    let fast = fixture.child(&parent, fixture.coin(2), 10_000);
+    assert!(fixture.sim.accept_package(&[parent, fast]).is_success());
+}

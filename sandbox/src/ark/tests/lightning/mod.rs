@@ -6,6 +6,7 @@ mod control;
 mod intra;
 mod messages;
 mod offer;
+pub(super) mod onchain;
 mod pay;
 mod prepare;
 mod receive;
@@ -186,7 +187,12 @@ impl Wallet {
     }
 
     /// A board of 20 000 sat, an HTLC of `amount`, and a payment.
-    async fn try_to_pay(&self, sandbox: &Sandbox, invoice: &Invoice, amount: u64) -> Vtxo<Full> {
+    pub(super) async fn try_to_pay(
+        &self,
+        sandbox: &Sandbox,
+        invoice: &Invoice,
+        amount: u64,
+    ) -> Vtxo<Full> {
         let input = sandbox.board(self, sat(20_000)).await;
         let htlc = self
             .htlc(sandbox, &input, invoice.payment_hash(), amount)
