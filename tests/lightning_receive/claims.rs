@@ -169,6 +169,8 @@ async fn a_payment_whose_htlcs_expire_too_soon_is_given_back() {
         (daemon.get(&path).await.status == 404).then_some(())
     })
     .await;
+    // The server gives back within three minutes what nobody claims.
+    world.advance_clock(240).await;
     assert_eq!(paid_msat(&world, &invoice), None);
     assert_eq!(daemon.history().await.len(), 0);
     assert_balanced(&world, &[&daemon], &[]).await;
