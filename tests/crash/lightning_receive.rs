@@ -4,8 +4,8 @@ use serde_json::{Value, json};
 
 use super::matrix::{Case, Run};
 use super::scene::{Scene, assert_killed};
-use crate::lightning_receive::{hash_of, invoice_of, paid_msat, world_pays};
-use crate::support::eventually;
+use crate::lightning_receive::paid_msat;
+use crate::support::{eventually, hash_of};
 
 /// What each payer pays, in sat.
 const AMOUNT: u64 = 7_000;
@@ -42,7 +42,7 @@ async fn survive(scene: &mut Scene, case: &Case) {
 /// Waits until the server has given the payer the preimage, for the whole amount.
 async fn settled_at_server(scene: &Scene, invoice: &str) {
     eventually("the payer has the preimage", async || {
-        scene.world.sandbox.ark.run_lightning_jobs().await.unwrap();
+        scene.world.lightning_jobs().await;
         paid_msat(&scene.world, invoice)
     })
     .await;
@@ -57,7 +57,7 @@ pub async fn receive(run: &mut Run) {
         scene.arm(&case).await;
         let body = json!({"amount_sat": AMOUNT, "description": "tea"});
         let invoice = make_invoice(&mut scene, &case, INVOICE, body).await;
-        world_pays(&scene.world, &invoice).await;
+        scene.world.pays(&invoice).await;
         survive(&mut scene, &case).await;
         got += AMOUNT - FEE;
         scene.victim.wait_for_spendable(got).await;
@@ -76,7 +76,7 @@ pub async fn forward(run: &mut Run) {
         let body = json!({"amount_sat": AMOUNT, "address": address});
         let path = "/lightning/receives/invoice/for-address";
         let invoice = make_invoice(&mut scene, &case, path, body).await;
-        world_pays(&scene.world, &invoice).await;
+        scene.world.pays(&invoice).await;
         survive(&mut scene, &case).await;
         // The peer takes nothing that hangs from an unconfirmed transaction.
         scene.world.mine(1).await;
@@ -97,7 +97,7 @@ pub async fn notice(run: &mut Run) {
         let body = json!({"amount_sat": AMOUNT});
         let invoice = make_invoice(&mut scene, &case, INVOICE, body).await;
         scene.fault(json!({"target": "lnrecv.accepted", "action": {"type": "withhold"}}));
-        world_pays(&scene.world, &invoice).await;
+        scene.world.pays(&invoice).await;
         survive(&mut scene, &case).await;
         got += AMOUNT - FEE;
         scene.victim.wait_for_spendable(got).await;
@@ -147,7 +147,7 @@ pub async fn give_up(run: &mut Run) {
         let invoice = made["invoice"].as_str().expect("an invoice").to_owned();
         let action = json!({"type": "alter_grant", "change": "wrong_key"});
         scene.fault(json!({"target": "lnrecv.grant", "action": action}));
-        world_pays(&scene.world, &invoice).await;
+        scene.world.pays(&invoice).await;
         scene.wait_for_kill(&case).await;
         let path = format!("/lightning/receives/{}", hash_of(&invoice));
         if case.kills() {
@@ -173,8 +173,8 @@ pub async fn abandon(run: &mut Run) {
         let granted = Some("lightning_receive.revealing.after");
         scene.victim.restart(granted).await;
         scene.victim.wait_for_connected(true).await;
-        let invoice = invoice_of(&scene.victim, AMOUNT).await;
-        world_pays(&scene.world, &invoice).await;
+        let invoice = scene.victim.invoice(AMOUNT).await;
+        scene.world.pays(&invoice).await;
         assert_killed(scene.victim.wait_for_exit().await);
         scene.world.mine(40).await;
         scene.world.advance_clock(DAYS_OF_AN_INVOICE * 86_400).await;

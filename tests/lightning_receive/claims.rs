@@ -3,10 +3,8 @@
 use arkwalletd_sandbox::ark::Params;
 use serde_json::{Value, json};
 
-use super::{
-    charging_world, hash_of, info, invoice_of, invoice_with, jobs, ledger, paid_msat, world_pays,
-};
-use crate::support::{Daemon, World, assert_balanced, eventually};
+use super::{charging_world, invoice_with, paid_msat};
+use crate::support::{Daemon, World, assert_balanced, eventually, hash_of};
 
 #[tokio::test]
 async fn a_grant_that_is_not_worth_the_preimage_ends_the_receive() {
@@ -20,10 +18,10 @@ async fn a_grant_that_is_not_worth_the_preimage_ends_the_receive() {
         ("wrong_amount", "too little"),
     ];
     for (change, reason) in cases {
-        let invoice = invoice_of(&daemon, 10_000).await;
+        let invoice = daemon.invoice(10_000).await;
         let action = json!({"type": "alter_grant", "change": change});
         let fault = world.fault(json!({"target": "lnrecv.grant", "times": 1, "action": action}));
-        world_pays(&world, &invoice).await;
+        world.pays(&invoice).await;
         let path = format!("/lightning/receives/{}", hash_of(&invoice));
         let ended = eventually("the receive has ended", async || {
             let reply = daemon.get(&path).await;
@@ -32,7 +30,7 @@ async fn a_grant_that_is_not_worth_the_preimage_ends_the_receive() {
         .await;
         let message = ended.body["message"].as_str().unwrap().to_owned();
         assert!(message.contains(reason), "{change}: {message}");
-        jobs(&world).await;
+        world.lightning_jobs().await;
         assert_eq!(
             paid_msat(&world, &invoice),
             None,
@@ -41,7 +39,7 @@ async fn a_grant_that_is_not_worth_the_preimage_ends_the_receive() {
         world.end_fault(fault);
     }
     assert_eq!(daemon.history().await.len(), 0);
-    assert_eq!(ledger(&world).network.received_msat, 0);
+    assert_eq!(world.lightning_ledger().network.received_msat, 0);
 }
 
 #[tokio::test]
@@ -52,10 +50,10 @@ async fn a_refused_claim_is_repeated_because_the_preimage_is_out() {
     let retries = [("BARK_LIGHTNING_RECEIVE_CLAIM_RETRIES", "1")];
     daemon.stop().await;
     daemon.restart_with(None, &retries).await;
-    let invoice = invoice_of(&daemon, 10_000).await;
+    let invoice = daemon.invoice(10_000).await;
     let refuse = json!({"type": "refuse_inputs"});
     let fault = world.fault(json!({"target": "lnrecv.preimage_seen", "action": refuse}));
-    world_pays(&world, &invoice).await;
+    world.pays(&invoice).await;
     let raised = eventually("the operator is told", async || {
         let raised = daemon.attention().await;
         raised
@@ -65,13 +63,13 @@ async fn a_refused_claim_is_repeated_because_the_preimage_is_out() {
     .await;
     let hash = hash_of(&invoice);
     assert_eq!(raised["subject"], format!("ln_recv.{hash}"));
-    jobs(&world).await;
+    world.lightning_jobs().await;
     assert_eq!(
         paid_msat(&world, &invoice),
         Some(10_000_000),
         "the payer has the preimage"
     );
-    let shown = info(&daemon, &hash).await;
+    let shown = daemon.receive_info(&hash).await;
     assert_eq!(shown["state"], "preimage-revealed");
     assert_eq!(shown["payment_preimage"], Value::Null);
     assert_eq!(
@@ -97,11 +95,11 @@ async fn a_refused_claim_is_repeated_because_the_preimage_is_out() {
 async fn an_empty_pool_is_asked_again() {
     let world = charging_world().await;
     let daemon = Daemon::with_wallet(&world).await;
-    let invoice = invoice_of(&daemon, 10_000).await;
+    let invoice = daemon.invoice(10_000).await;
     let action = json!({"type": "status", "code": 13, "message": "vtxo pool is empty"});
     let target = "PrepareLightningReceiveClaim";
     world.fault(json!({"target": target, "times": 2, "action": action}));
-    world_pays(&world, &invoice).await;
+    world.pays(&invoice).await;
     daemon.wait_for_spendable(9_880).await;
     assert_eq!(world.sandbox.ark.faults().calls_of(target), 3);
 }
@@ -111,8 +109,8 @@ async fn a_grant_of_several_htlcs_is_claimed_as_a_whole() {
     let world = charging_world().await;
     let daemon = Daemon::with_wallet(&world).await;
     // More than the largest VTXO of the server's pool.
-    let invoice = invoice_of(&daemon, 35_000).await;
-    world_pays(&world, &invoice).await;
+    let invoice = daemon.invoice(35_000).await;
+    world.pays(&invoice).await;
     daemon.wait_for_spendable(34_830).await;
     let movement = &daemon.history().await[0];
     let htlcs = movement["metadata"]["htlc_vtxos"].as_array().unwrap().len();
@@ -132,9 +130,9 @@ async fn blocks_between_the_payment_and_the_claim_do_no_harm() {
         ("ClaimLightningReceive", 8),
     ] {
         let before = daemon.balance("spendable_sat").await;
-        let invoice = invoice_of(&daemon, 10_000).await;
+        let invoice = daemon.invoice(10_000).await;
         let fault = world.fault(json!({"target": stage, "action": {"type": "drop_before"}}));
-        world_pays(&world, &invoice).await;
+        world.pays(&invoice).await;
         eventually("the daemon gets that far", async || {
             (world.fired(fault) > 0).then_some(())
         })
@@ -152,10 +150,10 @@ async fn a_payment_whose_htlcs_expire_too_soon_is_given_back() {
     // H9
     let world = charging_world().await;
     let mut daemon = Daemon::with_wallet(&world).await;
-    let invoice = invoice_of(&daemon, 10_000).await;
+    let invoice = daemon.invoice(10_000).await;
     let target = "PrepareLightningReceiveClaim";
     let fault = world.fault(json!({"target": target, "action": {"type": "drop_before"}}));
-    world_pays(&world, &invoice).await;
+    world.pays(&invoice).await;
     eventually("the daemon asks for HTLCs", async || {
         (world.fired(fault) > 0).then_some(())
     })
@@ -187,12 +185,12 @@ async fn a_server_that_wants_a_proof_gets_a_vtxo_or_a_token() {
     let daemon = Daemon::with_wallet(&world).await;
     let body = json!({"amount_sat": 10_000, "token": "once"});
     let invoice = invoice_with(&daemon, body.clone()).await;
-    world_pays(&world, &invoice).await;
+    world.pays(&invoice).await;
     daemon.wait_for_spendable(10_000).await;
     // The same token has no second use; the VTXO serves as proof, and so it does without a token.
     for (body, sats) in [(body, 20_000), (json!({"amount_sat": 10_000}), 30_000)] {
         let invoice = invoice_with(&daemon, body).await;
-        world_pays(&world, &invoice).await;
+        world.pays(&invoice).await;
         daemon.wait_for_spendable(sats).await;
     }
 }
@@ -201,11 +199,11 @@ async fn a_server_that_wants_a_proof_gets_a_vtxo_or_a_token() {
 async fn a_wallet_from_an_old_backup_claims_again_what_it_has_claimed() {
     let world = charging_world().await;
     let mut daemon = Daemon::with_wallet(&world).await;
-    let invoice = invoice_of(&daemon, 10_000).await;
-    world_pays(&world, &invoice).await;
+    let invoice = daemon.invoice(10_000).await;
+    world.pays(&invoice).await;
     daemon.wait_for_spendable(9_880).await;
     daemon.stop().await;
-    jobs(&world).await;
+    world.lightning_jobs().await;
     assert_eq!(paid_msat(&world, &invoice), Some(10_000_000));
     let database = rusqlite::Connection::open(daemon.folder().join("db.sqlite")).unwrap();
     let forget = "DELETE FROM operation; DELETE FROM movement_vtxo; DELETE FROM movement_destination; DELETE FROM movement;
@@ -228,8 +226,8 @@ async fn a_preimage_that_would_go_out_too_late_stays_secret() {
         .restart(Some("lightning_receive.revealing.after"))
         .await;
     daemon.wait_for_connected(true).await;
-    let invoice = invoice_of(&daemon, 10_000).await;
-    world_pays(&world, &invoice).await;
+    let invoice = daemon.invoice(10_000).await;
+    world.pays(&invoice).await;
     daemon.wait_for_exit().await;
     world.mine(40).await;
     daemon.restart(None).await;
@@ -239,7 +237,7 @@ async fn a_preimage_that_would_go_out_too_late_stays_secret() {
     })
     .await;
     let hash = hash_of(&invoice);
-    assert_eq!(info(&daemon, &hash).await["state"], "htlcs-ready");
+    assert_eq!(daemon.receive_info(&hash).await["state"], "htlcs-ready");
     assert_eq!(world.calls_of("ClaimLightningReceive"), 0);
     assert_eq!(paid_msat(&world, &invoice), None);
 }
@@ -253,11 +251,8 @@ async fn a_claim_that_cannot_be_read_is_listed_with_the_others() {
     let granted = Some("lightning_receive.revealing.after");
     daemon.restart(granted).await;
     daemon.wait_for_connected(true).await;
-    let (paid, open) = (
-        invoice_of(&daemon, 10_000).await,
-        invoice_of(&daemon, 20_000).await,
-    );
-    world_pays(&world, &paid).await;
+    let (paid, open) = (daemon.invoice(10_000).await, daemon.invoice(20_000).await);
+    world.pays(&paid).await;
     daemon.wait_for_exit().await;
     let database = rusqlite::Connection::open(daemon.folder().join("db.sqlite")).unwrap();
     let sql = "UPDATE operation SET state = 'damaged' WHERE kind = 'lightning_receive'";

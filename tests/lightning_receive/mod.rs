@@ -2,33 +2,13 @@
 
 mod claims;
 
-use arkwalletd_sandbox::ark::{LightningLedger, Params, charging_fees};
+use arkwalletd_sandbox::ark::{Params, charging_fees};
 use lightning_invoice::Bolt11Invoice;
 use serde_json::{Value, json};
 
-use crate::support::{Daemon, World, assert_balanced, eventually};
+use crate::support::{Daemon, World, assert_balanced, eventually, hash_of};
 
 const INVOICE: &str = "/lightning/receives/invoice";
-
-/// The payment hash of an invoice.
-pub fn hash_of(invoice: &str) -> String {
-    let invoice: Bolt11Invoice = invoice.parse().expect("an invoice");
-    invoice.payment_hash().to_string()
-}
-
-/// The world pays an invoice; the server's node holds the payment.
-pub async fn world_pays(world: &World, invoice: &str) {
-    let parsed = invoice.parse().expect("an invoice");
-    let (network, height) = (world.sandbox.ark.lightning(), world.height().await);
-    let paid = network.world_pays(&parsed, None, 0, height);
-    paid.expect("the payment is held");
-    jobs(world).await;
-}
-
-async fn jobs(world: &World) {
-    let jobs = world.sandbox.ark.run_lightning_jobs().await;
-    jobs.expect("the jobs are done");
-}
 
 /// What the world has paid for an invoice, in msat, once it has the preimage.
 pub fn paid_msat(world: &World, invoice: &str) -> Option<u64> {
@@ -37,23 +17,9 @@ pub fn paid_msat(world: &World, invoice: &str) -> Option<u64> {
     hold.preimage.and(hold.paid_msat)
 }
 
-fn ledger(world: &World) -> LightningLedger {
-    world.sandbox.ark.lightning_ledger().expect("a ledger")
-}
-
-/// An invoice of a daemon.
-pub async fn invoice_of(daemon: &Daemon, sats: u64) -> String {
-    invoice_with(daemon, json!({"amount_sat": sats})).await
-}
-
 async fn invoice_with(daemon: &Daemon, body: Value) -> String {
     let made = daemon.post(INVOICE, body).await.ok();
     made["invoice"].as_str().expect("an invoice").to_owned()
-}
-
-async fn info(daemon: &Daemon, identifier: &str) -> Value {
-    let path = format!("/lightning/receives/{identifier}");
-    daemon.get(&path).await.ok()
 }
 
 async fn charging_world() -> World {
@@ -78,23 +44,27 @@ async fn the_world_pays_an_invoice() {
     assert_eq!(parsed.description().to_string(), "two teas");
     let hash = hash_of(&invoice);
 
-    let open = info(&daemon, &hash).await;
+    let open = daemon.receive_info(&hash).await;
     assert_eq!(open["state"], "awaiting-payment");
     assert_eq!(open["payment_preimage"], Value::Null, "it is a secret");
     assert_eq!(open["external_id"], "order 7");
     let listed = daemon.get("/lightning/receives").await.ok();
     assert_eq!(listed, json!([open]));
 
-    world_pays(&world, &invoice).await;
+    world.pays(&invoice).await;
     daemon.wait_for_spendable(49_800).await;
-    jobs(&world).await;
+    world.lightning_jobs().await;
     assert_eq!(paid_msat(&world, &invoice), Some(50_000_000));
-    let settled = info(&daemon, &hash).await;
+    let settled = daemon.receive_info(&hash).await;
     assert_eq!(settled["state"], "settled");
     assert_eq!(settled["settled_at"], settled["finished_at"]);
     let preimage = settled["payment_preimage"].as_str().unwrap();
     for identifier in [preimage, &invoice, &invoice.to_uppercase()] {
-        assert_eq!(info(&daemon, identifier).await, settled, "{identifier}");
+        assert_eq!(
+            daemon.receive_info(identifier).await,
+            settled,
+            "{identifier}"
+        );
     }
     assert_eq!(daemon.get("/lightning/receives").await.ok(), json!([]));
 
@@ -117,7 +87,7 @@ async fn the_world_pays_an_invoice() {
             .is_empty()
     );
     assert_balanced(&world, &[&daemon], &[]).await;
-    let ledger = ledger(&world);
+    let ledger = world.lightning_ledger();
     assert_eq!((ledger.granted_sat, ledger.earned_msat), (49_800, 200_000));
 }
 
@@ -137,18 +107,18 @@ async fn a_payment_is_claimed_within_a_second_without_the_poll() {
     let daemon = Daemon::with_wallet(&world).await;
     let blinded = blind_the_poll(&world);
     for payments in 1..=3 {
-        let invoice = invoice_of(&daemon, 10_000).await;
+        let invoice = daemon.invoice(10_000).await;
         let before = std::time::Instant::now();
-        world_pays(&world, &invoice).await;
+        world.pays(&invoice).await;
         eventually("the payment is claimed", async || {
-            jobs(&world).await;
+            world.lightning_jobs().await;
             paid_msat(&world, &invoice)
         })
         .await;
         daemon.wait_for_spendable(payments * 9_880).await;
         assert!(before.elapsed() < PROMPT, "{:?}", before.elapsed());
     }
-    invoice_of(&daemon, 10_000).await;
+    daemon.invoice(10_000).await;
     eventually("the poll asks, and learns nothing", async || {
         (world.fired(blinded) > 0).then_some(())
     })
@@ -160,12 +130,12 @@ async fn the_poll_asks_nothing_while_no_invoice_is_open() {
     let world = charging_world().await;
     let daemon = Daemon::with_wallet(&world).await;
     let polls = || world.sandbox.ark.faults().calls_of("CheckLightningReceive");
-    let invoice = invoice_of(&daemon, 10_000).await;
+    let invoice = daemon.invoice(10_000).await;
     eventually("the poll asks about the open invoice", async || {
         (polls() > 0).then_some(())
     })
     .await;
-    world_pays(&world, &invoice).await;
+    world.pays(&invoice).await;
     daemon.wait_for_spendable(9_880).await;
     let asked = polls();
     // Two later heartbeats of the connection, one second apart, prove that time has passed.
@@ -187,8 +157,8 @@ async fn what_fails_for_one_invoice_does_not_keep_the_others_back() {
     daemon.create_wallet(&world).await;
     world.fault(json!({"target": "lnrecv.accepted", "action": {"type": "withhold"}}));
     for _ in 0..3 {
-        let invoice = invoice_of(&daemon, 5_000).await;
-        world_pays(&world, &invoice).await;
+        let invoice = daemon.invoice(5_000).await;
+        world.pays(&invoice).await;
     }
     let action = json!({"type": "status", "code": 13, "message": "not now"});
     world.fault(json!({"target": "CheckLightningReceive", "times": 1, "action": action}));
@@ -212,19 +182,22 @@ async fn barkd_pays_an_invoice_of_this_wallet() {
         (payer.balance("spendable_sat").await == 60_000).then_some(())
     })
     .await;
-    let invoice = invoice_of(&daemon, 5_000).await;
+    let invoice = daemon.invoice(5_000).await;
     payer
         .post("/lightning/pay", json!({"destination": invoice}))
         .await
         .ok();
     daemon.wait_for_spendable(5_000).await;
     eventually("barkd knows that it has paid", async || {
-        jobs(&world).await;
+        world.lightning_jobs().await;
         payer.post_empty("/wallet/sync").await.ok();
         (payer.balance("spendable_sat").await == 55_000).then_some(())
     })
     .await;
-    let (taken, granted) = (ledger(&world).taken_sat, ledger(&world).granted_sat);
+    let (taken, granted) = (
+        world.lightning_ledger().taken_sat,
+        world.lightning_ledger().granted_sat,
+    );
     assert_eq!((taken, granted), (5_000, 5_000));
 }
 
@@ -234,9 +207,9 @@ async fn sync_finds_a_payment_that_the_mailbox_does_not_tell() {
     let manual = [("BARK_DAEMON_MANUAL_SYNC", "true")];
     let daemon = Daemon::start_with(&[], &manual).await;
     daemon.create_wallet(&world).await;
-    let invoice = invoice_of(&daemon, 10_000).await;
+    let invoice = daemon.invoice(10_000).await;
     world.fault(json!({"target": "lnrecv.accepted", "action": {"type": "withhold"}}));
-    world_pays(&world, &invoice).await;
+    world.pays(&invoice).await;
     assert_eq!(daemon.balance("spendable_sat").await, 0);
     daemon.post_empty("/wallet/sync").await.ok();
     daemon.wait_for_spendable(9_880).await;
@@ -247,7 +220,7 @@ async fn sync_finds_a_payment_that_the_mailbox_does_not_tell() {
 async fn a_canceled_invoice_is_not_paid() {
     let world = charging_world().await;
     let daemon = Daemon::with_wallet(&world).await;
-    let invoice = invoice_of(&daemon, 10_000).await;
+    let invoice = daemon.invoice(10_000).await;
     let path = format!("/lightning/receives/{}", hash_of(&invoice));
     for _ in 0..2 {
         let reply = daemon.try_send("DELETE", &path, None).await.unwrap();
@@ -261,10 +234,10 @@ async fn a_canceled_invoice_is_not_paid() {
     assert!(refused.is_err(), "the node gives the payment back");
 
     // The server holds a payment of which the wallet has not heard.
-    let invoice = invoice_of(&daemon, 10_000).await;
+    let invoice = daemon.invoice(10_000).await;
     let path = format!("/lightning/receives/{}", hash_of(&invoice));
     let unheard = world.fault(json!({"target": "lnrecv.accepted", "action": {"type": "withhold"}}));
-    world_pays(&world, &invoice).await;
+    world.pays(&invoice).await;
     let reply = daemon.try_send("DELETE", &path, None).await.unwrap();
     assert_eq!(reply.status, 409, "{reply:?}");
     daemon.wait_for_spendable(9_880).await;
@@ -359,7 +332,7 @@ async fn what_cannot_be_received_is_refused_when_the_invoice_is_asked_for() {
     let cheap = Daemon::with_wallet(&world).await;
     let reply = cheap.post(INVOICE, json!({"amount_sat": 500_001})).await;
     reply.refused(400, "amount_too_large");
-    invoice_of(&cheap, 500_000).await;
+    cheap.invoice(500_000).await;
 }
 
 #[tokio::test]
@@ -373,8 +346,8 @@ async fn an_invoice_whose_answer_is_lost_is_made_again_with_another_hash() {
     reply.refused(503, "server_unavailable");
     world.end_fault(lost);
     assert_eq!(daemon.get("/lightning/receives").await.ok(), json!([]));
-    let invoice = invoice_of(&daemon, 10_000).await;
-    world_pays(&world, &invoice).await;
+    let invoice = daemon.invoice(10_000).await;
+    world.pays(&invoice).await;
     daemon.wait_for_spendable(9_880).await;
 }
 
@@ -394,12 +367,12 @@ async fn an_invoice_for_an_ark_address_pays_that_address() {
     let hash = hash_of(&invoice);
     let post = "PostArkoorMessage";
     let fault = world.fault(json!({"target": post, "action": {"type": "drop_before"}}));
-    world_pays(&world, &invoice).await;
+    world.pays(&invoice).await;
     eventually("it is claimed, and not delivered", async || {
         (world.fired(fault) > 0).then_some(())
     })
     .await;
-    assert_eq!(info(&daemon, &hash).await["state"], "delivering");
+    assert_eq!(daemon.receive_info(&hash).await["state"], "delivering");
     assert_eq!(daemon.balance("spendable_sat").await, 0);
     world.end_fault(fault);
     // The payee takes nothing that hangs from an unconfirmed transaction.
@@ -412,6 +385,6 @@ async fn an_invoice_for_an_ark_address_pays_that_address() {
     assert_eq!(movement["offchain_fee_sat"], 120);
     let sent = json!([{"destination": {"type": "ark", "value": address}, "amount_sat": 9_880}]);
     assert_eq!(movement["sent_to"], sent);
-    assert_eq!(info(&daemon, &hash).await["state"], "settled");
+    assert_eq!(daemon.receive_info(&hash).await["state"], "settled");
     assert_balanced(&world, &[&daemon, &payee], &[]).await;
 }
