@@ -41,6 +41,32 @@ impl Unsigned {
         change: impl IntoIterator<Item = ArkoorDestination>,
     ) -> Result<Unsigned> {
         let signers = wallet.signers(inputs.to_vec()).await?;
+        Unsigned::spend(signers, amount, policy, change)
+    }
+
+    /// As [`build`](Self::build), with all that the VTXOs are worth to one policy.
+    ///
+    /// # Errors
+    /// An internal error if the amounts overflow, or do not make a spend.
+    pub(in crate::wallet) fn claim_all(
+        signers: Vec<(Vtxo<Full>, Keypair)>,
+        policy: VtxoPolicy,
+    ) -> Result<Unsigned> {
+        let total = signers
+            .iter()
+            .try_fold(Amount::ZERO, |sum, (input, _)| {
+                sum.checked_add(input.amount())
+            })
+            .ok_or_else(|| Error::internal(anyhow::anyhow!("amounts of VTXOs overflow")))?;
+        Unsigned::spend(signers, total, policy, [])
+    }
+
+    fn spend(
+        signers: Vec<(Vtxo<Full>, Keypair)>,
+        amount: Amount,
+        policy: VtxoPolicy,
+        change: impl IntoIterator<Item = ArkoorDestination>,
+    ) -> Result<Unsigned> {
         let (inputs, keys): (Vec<_>, Vec<_>) = signers.into_iter().unzip();
         let mut outputs = vec![ArkoorDestination {
             total_amount: amount,

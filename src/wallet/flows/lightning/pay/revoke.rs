@@ -5,7 +5,6 @@ use std::time::Duration;
 use ark_lib::lightning::{PaymentHash, Preimage};
 use ark_lib::vtxo::Full;
 use ark_lib::{Vtxo, VtxoId, VtxoPolicy};
-use bitcoin::Amount;
 
 use super::settle::settle;
 use super::standing::{Standing, standing};
@@ -13,7 +12,6 @@ use super::{Htlcs, LightningSend, Order, facts};
 use crate::ark;
 use crate::model::{MovementStatus, OperationId, VtxoState};
 use crate::store::vtxo;
-use crate::wallet::account::fees::sum;
 use crate::wallet::engine::steps::unsigned::Unsigned;
 use crate::wallet::engine::steps::{end, upload};
 use crate::wallet::engine::{Next, Step, Tries, clock};
@@ -68,9 +66,8 @@ pub(super) async fn revoke(
         .keys
         .vtxo_key(htlcs.order.revocation_key)?
         .public_key();
-    let total = total(wallet, &htlcs.ids).await?;
-    let policy = VtxoPolicy::new_pubkey(key);
-    let unsigned = Unsigned::build(wallet, &htlcs.ids, total, policy, []).await?;
+    let signers = wallet.signers(htlcs.ids.clone()).await?;
+    let unsigned = Unsigned::claim_all(signers, VtxoPolicy::new_pubkey(key))?;
     let request = unsigned.request();
     let message = match wallet.server.revoke_lightning_send(request).await {
         Ok(response) => {
@@ -94,11 +91,6 @@ pub(super) async fn revoke(
         "server_refused",
         format!("the Ark server does not give the coins of a failed payment back: {message}"),
     ))
-}
-
-async fn total(wallet: &Wallet, ids: &[VtxoId]) -> Result<Amount> {
-    let records = wallet.records(ids.to_vec()).await?;
-    sum(records.iter().map(|record| record.amount))
 }
 
 /// The payment can still succeed: it is followed again.

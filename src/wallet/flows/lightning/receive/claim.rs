@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use ark_lib::arkoor::package::ArkoorPackageBuilder;
 use ark_lib::lightning::PaymentHash;
 use ark_lib::vtxo::Full;
 use ark_lib::{Address, Vtxo, VtxoId, VtxoPolicy};
@@ -13,6 +12,7 @@ use crate::ark::{self, ReceiveStatus};
 use crate::model::{Attention, Invoice, InvoiceOutcome, MovementStatus, OperationId, VtxoState};
 use crate::store::{lightning_receive, vtxo, vtxo_body};
 use crate::wallet::engine::steps::end;
+use crate::wallet::engine::steps::unsigned::Unsigned;
 use crate::wallet::engine::{Next, Step, Tries, attention, clock};
 use crate::wallet::{CommitPoint, Error, Result, Wallet};
 
@@ -41,18 +41,14 @@ pub(super) async fn claim(
         None => VtxoPolicy::new_pubkey(wallet.keys.vtxo_key(invoice.key_index)?.public_key()),
     };
     let signers = wallet.signers(htlcs.clone()).await?;
-    let (inputs, keys): (Vec<_>, Vec<Keypair>) = signers.into_iter().unzip();
     // A try that failed may have revealed the preimage. Before that it is secret, unless the process died during the first try.
     if tries.failed == 0
-        && let Some(step) = keep_secret(wallet, id, &invoice, &inputs).await?
+        && let Some(step) = keep_secret(wallet, id, &invoice, &signers).await?
     {
         return Ok(step);
     }
-    let package = ArkoorPackageBuilder::new_claim_all_with_checkpoints(inputs, policy)
-        .map_err(|error| Error::internal(anyhow::Error::new(error)))?
-        .generate_user_nonces(&keys)
-        .map_err(|error| Error::internal(anyhow::Error::new(error)))?;
-    let request = package.cosign_request();
+    let unsigned = Unsigned::claim_all(signers, policy)?;
+    let request = unsigned.request();
     let claimed = wallet
         .server
         .claim_lightning_receive(invoice.preimage, request);
@@ -61,18 +57,7 @@ pub(super) async fn claim(
         Err(ark::Error::Unreachable(_)) => return Ok(Step::AwaitNudge(PAUSE)),
         answer => answer?,
     };
-    let outputs = package
-        .user_cosign(&keys, response)
-        .map_err(|error| {
-            Error::unavailable(
-                "server_unavailable",
-                format!("the Ark server's signatures are not valid: {error}"),
-            )
-        })?
-        .build_signed_vtxos();
-    for output in &outputs {
-        wallet.check_own_output(output).await?;
-    }
+    let outputs = unsigned.finish(wallet, response).await?.outgoing;
     let ids: Vec<VtxoId> = outputs.iter().map(Vtxo::id).collect();
     let is_own = destination.is_none();
     let next = if is_own {
@@ -117,19 +102,22 @@ async fn keep_secret(
     wallet: &Wallet,
     id: &OperationId,
     invoice: &Invoice,
-    htlcs: &[Vtxo<Full>],
+    htlcs: &[(Vtxo<Full>, Keypair)],
 ) -> Result<Option<Step<LightningReceive>>> {
     let info = wallet.awaited_info().await?;
     let tip = wallet.chain.tip().await?.height;
     let late = htlcs
         .iter()
-        .find_map(|htlc| wallet.check_time(htlc, &info, tip).err());
+        .find_map(|(htlc, _)| wallet.check_time(htlc, &info, tip).err());
     let Some(late) = late else {
         return Ok(None);
     };
     match wallet.server.check_lightning_receive(invoice.hash).await? {
         ReceiveStatus::Settled(_) => Ok(None),
-        ReceiveStatus::Canceled => Ok(Some(abandon(id, invoice.hash, htlcs))),
+        ReceiveStatus::Canceled => {
+            let htlcs = htlcs.iter().map(|(htlc, _)| htlc.id()).collect();
+            Ok(Some(abandon(id, invoice.hash, htlcs)))
+        }
         ReceiveStatus::Created | ReceiveStatus::Accepted | ReceiveStatus::HtlcsReady => {
             tracing::warn!(
                 reason = late,
@@ -141,10 +129,10 @@ async fn keep_secret(
 }
 
 /// Ends a receive whose payer has got the money back. The HTLCs are worth nothing without the preimage.
-fn abandon(id: &OperationId, hash: PaymentHash, htlcs: &[Vtxo<Full>]) -> Step<LightningReceive> {
+fn abandon(id: &OperationId, hash: PaymentHash, htlcs: Vec<VtxoId>) -> Step<LightningReceive> {
     let reason = "the daemon came back too late to claim it, and the payer got the money back";
     let error = Error::conflict("receive_given_up", reason);
-    let (id, htlcs) = (id.clone(), htlcs.iter().map(Vtxo::id).collect::<Vec<_>>());
+    let id = id.clone();
     Step::commit(
         CommitPoint::LightningReceiveAbandoned,
         Next::Failed(error),
