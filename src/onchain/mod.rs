@@ -18,6 +18,7 @@
 mod blocks;
 #[cfg(test)]
 mod chain_tests;
+mod child;
 mod error;
 mod funding;
 mod graph;
@@ -31,6 +32,7 @@ mod tests;
 mod view;
 mod wallet;
 
+pub use child::{ChildFee, PreparedChild, ReplacedChild};
 pub use error::Error;
 pub use funding::{Funding, FundingAmount};
 pub use load::ScanStart;
