@@ -48,6 +48,7 @@ pub struct ConfigFile {
     pub max_lightning_send_fee_ppm: Option<u32>,
     pub max_lightning_receive_fee_sat: Option<u64>,
     pub max_lightning_receive_fee_ppm: Option<u32>,
+    pub max_exit_fee_rate_sat_per_vb: Option<u32>,
 }
 
 /// The type of a key's value.
@@ -59,7 +60,7 @@ enum Kind {
 }
 
 /// Every key with its type; the variable of a key is `BARK_` and the key in upper case.
-const KEYS: [(&str, Kind); 35] = [
+const KEYS: [(&str, Kind); 36] = [
     ("server_address", Kind::Text),
     ("server_access_token", Kind::Text),
     ("user_agent", Kind::Text),
@@ -95,6 +96,7 @@ const KEYS: [(&str, Kind); 35] = [
     ("max_lightning_send_fee_ppm", Kind::Integer),
     ("max_lightning_receive_fee_sat", Kind::Integer),
     ("max_lightning_receive_fee_ppm", Kind::Integer),
+    ("max_exit_fee_rate_sat_per_vb", Kind::Integer),
 ];
 
 /// Whether environment variables override `config.toml`.
