@@ -47,7 +47,7 @@ async fn a_board_is_exited_without_the_server() {
 
     daemon.exit_until(&world, &vtxo, "awaiting-delta").await;
     // H23: exited once all is confirmed.
-    assert_eq!(daemon.vtxo(&vtxo).await["state"]["type"], "exited");
+    assert_eq!(daemon.vtxo_state(&vtxo).await, "exited");
     assert_eq!(daemon.balance("pending_exit_sat").await, 60_000);
     let exit = daemon.exit_until(&world, &vtxo, "claimable").await;
     let state = &exit["state"];

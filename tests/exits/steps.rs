@@ -46,6 +46,15 @@ impl Daemon {
         self.get(&format!("/wallet/vtxos/{id}")).await.ok()
     }
 
+    /// The state of a VTXO. The oldest published document does not know `exited`, so the answer is not compared with it.
+    pub async fn vtxo_state(&self, id: &str) -> String {
+        let url = format!("http://127.0.0.1:{}/api/v1/wallet/vtxos/{id}", self.port());
+        let request = reqwest::Client::new().get(url).bearer_auth(self.token());
+        let answer = request.send().await.expect("an answer");
+        let vtxo: Value = answer.json().await.expect("it is JSON");
+        kind(&vtxo["state"])
+    }
+
     /// Lets the exits go on, block by block, until that of `vtxo` is in this state.
     pub async fn exit_until(&self, world: &World, vtxo: &str, state: &str) -> Value {
         for _ in 0..MOST_BLOCKS {
