@@ -5,6 +5,7 @@
 
 mod bitcoin;
 mod boards;
+mod exits;
 mod fees;
 mod history;
 mod lightning;
@@ -24,6 +25,7 @@ pub(super) fn api() -> OpenApiRouter<App> {
         .merge(wallet::routes())
         .merge(boards::routes())
         .merge(onchain::routes())
+        .merge(exits::routes())
         .merge(fees::routes())
         .merge(history::routes())
         .merge(lightning::routes());

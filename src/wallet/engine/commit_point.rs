@@ -171,6 +171,8 @@ commit_points! {
     ExitConfirmed = "exit.confirmed",
     /// An exit: a reorganisation took a transaction back.
     ExitUnconfirmed = "exit.unconfirmed",
+    /// An exit: the transaction that claims its output, before it is broadcast.
+    ExitClaimSigned = "exit.claim_signed",
     /// An exit: the output is claimed; movement successful.
     ExitClaimed = "exit.claimed",
     /// An exit: ended by a person, before the VTXO was on chain; movement canceled.

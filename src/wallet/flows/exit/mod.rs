@@ -18,6 +18,8 @@
 //! be spent off chain, until its own transaction is confirmed (H23, H24). What a person asks for (another fee rate, the end of the exit,
 //! a claim) is written to the row of the table `exit`, and the operation is woken: only its own step acts on the network.
 
+mod claim;
+mod clause;
 mod start;
 
 use serde::{Deserialize, Serialize};
@@ -26,6 +28,7 @@ use crate::model::{OperationId, OperationKind};
 use crate::wallet::engine::{Flow, Step, Tries};
 use crate::wallet::{Result, Wallet};
 
+pub use claim::ClaimOutcome;
 pub use start::{ExitsBegun, SkippedExit, StartedExit};
 
 #[allow(unused_imports)]
