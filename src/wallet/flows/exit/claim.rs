@@ -14,7 +14,7 @@ use bitcoin::transaction::Version;
 use bitcoin::{Amount, FeeRate, OutPoint, ScriptBuf, Transaction, TxOut, Txid};
 use bitcoin_ext::BlockHeight;
 
-use super::clause::ExitedOutput;
+use super::output::{ExitedOutput, claim_weight};
 use crate::model::{ExitRow, ExitState};
 use crate::store::exit;
 use crate::wallet::{CommitPoint, Error, Result, Wallet};
@@ -83,27 +83,22 @@ impl Wallet {
         fee_rate: Option<FeeRate>,
     ) -> Result<ClaimOutcome> {
         let script = self.bitcoin_address(destination)?.script_pubkey();
-        let live = self.store.read(exit::live).await?;
-        let pending: BTreeSet<Txid> = live.iter().filter_map(|exit| exit.claim).collect();
-        let mut exits: Vec<ExitRow> = live
-            .into_iter()
-            .filter(|exit| matches!(exit.state, ExitState::Claimable { .. }))
-            .filter(|exit| exit.claim.is_none())
-            .collect();
-        if exits.is_empty() {
-            let message = if pending.is_empty() {
-                "no exit can be claimed at present; GET /exits/status/live shows from which height on each one can".to_owned()
-            } else {
-                let pending: Vec<String> = pending.iter().map(ToString::to_string).collect();
-                format!(
-                    "all exits that can be claimed are being claimed, by {}; name them to replace this by a claim with a higher fee",
-                    pending.join(", ")
-                )
-            };
-            return Err(Error::bad_request("nothing_claimable", message));
-        }
-        exits.truncate(MAX_CLAIMED);
         let rate = fee_rate.unwrap_or_else(|| self.chain.fee_rates().regular);
+        let exits = self.worth_claiming(rate).await?;
+        if exits.is_empty() {
+            return Err(self.nothing_claimable().await?);
+        }
+        self.claim(exits, script, Some(rate)).await
+    }
+
+    /// The exits that can be claimed, that no earlier claim spends, and that are worth more than the fee for spending them; all of
+    /// them if none is, so that the claim is refused with the amounts.
+    pub(super) async fn worth_claiming(&self, rate: FeeRate) -> Result<Vec<ExitRow>> {
+        let mut exits = self.store.read(exit::live).await?;
+        exits.retain(|exit| {
+            matches!(exit.state, ExitState::Claimable { .. }) && exit.claim.is_none()
+        });
+        exits.truncate(MAX_CLAIMED);
         let outputs = self.outputs_of(&exits).await?;
         let worthy: BTreeSet<VtxoId> = outputs
             .iter()
@@ -116,10 +111,29 @@ impl Wallet {
         if !worthy.is_empty() {
             exits.retain(|exit| worthy.contains(&exit.vtxo));
         }
-        self.claim(exits, script, fee_rate).await
+        Ok(exits)
     }
 
-    async fn claim(
+    async fn nothing_claimable(&self) -> Result<Error> {
+        let live = self.store.read(exit::live).await?;
+        let pending: BTreeSet<String> = live
+            .iter()
+            .filter_map(|exit| exit.claim)
+            .map(|txid| txid.to_string())
+            .collect();
+        let message = if pending.is_empty() {
+            "no exit can be claimed at present; GET /exits/status/live shows from which height on each one can".to_owned()
+        } else {
+            let pending: Vec<String> = pending.into_iter().collect();
+            format!(
+                "all exits that can be claimed are being claimed, by {}; name them to replace this by a claim with a higher fee",
+                pending.join(", ")
+            )
+        };
+        Ok(Error::bad_request("nothing_claimable", message))
+    }
+
+    pub(super) async fn claim(
         &self,
         exits: Vec<ExitRow>,
         script: ScriptBuf,
@@ -159,17 +173,8 @@ impl Wallet {
     }
 
     async fn outputs_of(&self, exits: &[ExitRow]) -> Result<Vec<ExitedOutput>> {
-        let ids: Vec<VtxoId> = exits.iter().map(|exit| exit.vtxo).collect();
-        let outputs = self.exited_outputs(ids.clone()).await?;
-        let spendable = ids.into_iter().zip(outputs).map(|(id, output)| {
-            output.ok_or_else(|| {
-                let message = format!(
-                    "VTXO {id} cannot be claimed: the wallet does not have the preimage of its payment"
-                );
-                Error::bad_request("not_claimable", message)
-            })
-        });
-        spendable.collect()
+        self.exited_outputs(exits.iter().map(|exit| exit.vtxo).collect())
+            .await
     }
 
     /// The claims that the new one would replace.
@@ -264,7 +269,7 @@ impl Claim {
             value,
             script_pubkey: script.clone(),
         };
-        let size = sign(outputs, pay(total), tip)?.vsize() as u64;
+        let size = claim_weight(outputs, &pay(total)).to_vbytes_ceil();
         let fee = rate.fee_vb(size).filter(|fee| *fee <= Amount::MAX_MONEY);
         let fee = fee.ok_or_else(|| {
             Error::bad_request("invalid_fee_rate", "this fee rate is impossibly high")

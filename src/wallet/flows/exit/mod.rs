@@ -20,6 +20,9 @@
 
 mod claim;
 mod clause;
+mod estimate;
+mod output;
+mod standing;
 mod start;
 
 use serde::{Deserialize, Serialize};
@@ -29,6 +32,7 @@ use crate::wallet::engine::{Flow, Step, Tries};
 use crate::wallet::{Result, Wallet};
 
 pub use claim::ClaimOutcome;
+pub use estimate::{ExitEstimate, ExitQuestion, VtxoEstimate};
 pub use start::{ExitsBegun, SkippedExit, StartedExit};
 
 #[allow(unused_imports)]
