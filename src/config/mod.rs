@@ -10,12 +10,12 @@ mod network;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use bitcoin::{FeeRate, Network};
+use bitcoin::{Amount, FeeRate, Network};
 use bitcoin_ext::BlockDelta;
 use url::Url;
 use zeroize::Zeroizing;
 
-pub use ceiling::FeeCeilings;
+pub use ceiling::{FeeCeiling, FeeCeilings};
 pub use file::{ConfigFile, Overrides};
 pub use network::NetworkName;
 
@@ -72,6 +72,10 @@ pub struct WalletConfig {
     pub vtxo_key_gap_limit: u32,
     /// The highest fees of the Ark server that the wallet pays. Keys `max_…_fee_…`, variables `BARK_MAX_…`.
     pub fee_ceilings: FeeCeilings,
+    /// Whether exits are claimed to the on-chain wallet as soon as they can be, and the highest fee of such a claim. Keys
+    /// `exit_auto_claim`, default false, `exit_auto_claim_max_fee_sat`, default 5,000 sat, and `exit_auto_claim_max_fee_ppm`, default
+    /// 20,000; variables `BARK_EXIT_AUTO_CLAIM…`.
+    pub exit_auto_claim: Option<FeeCeiling>,
     vtxo_refresh_expiry_threshold: Option<BlockDelta>,
     fallback_fee_rate: Option<FeeRate>,
     offboard_required_confirmations: Option<u16>,
@@ -207,6 +211,10 @@ impl WalletConfig {
             daemon_manual_sync: file.daemon_manual_sync.unwrap_or(false),
             vtxo_key_gap_limit,
             fee_ceilings: FeeCeilings::of(file),
+            exit_auto_claim: file.exit_auto_claim.unwrap_or(false).then(|| FeeCeiling {
+                most: Amount::from_sat(file.exit_auto_claim_max_fee_sat.unwrap_or(5_000)),
+                ppm: file.exit_auto_claim_max_fee_ppm.unwrap_or(20_000),
+            }),
             vtxo_refresh_expiry_threshold: file.vtxo_refresh_expiry_threshold.map(BlockDelta::new),
             fallback_fee_rate: file.fallback_fee_rate.map(FeeRate::from_sat_per_kwu),
             offboard_required_confirmations: file.offboard_required_confirmations,

@@ -22,7 +22,7 @@ use bitcoin_ext::BlockDelta;
 
 use crate::ark::Server;
 use crate::chain::ChainSource;
-use crate::config::FeeCeilings;
+use crate::config::{FeeCeiling, FeeCeilings};
 use crate::lnurl;
 use crate::onchain::OnchainWallet;
 use crate::store::Store;
@@ -73,6 +73,8 @@ pub struct Wallet {
     mailbox_turn: tokio::sync::Mutex<()>,
     /// When the Ark server was last asked about each open invoice.
     invoice_poll: flows::lightning::receive::InvoicePoll,
+    /// Coins are split for exits one at a time.
+    exit_reserve_turn: tokio::sync::Mutex<()>,
     /// The watch on what the VTXOs hang from.
     chain_watch: coins::watch::ChainWatch,
     /// The wallet may have got VTXOs that the server's copy lacks.
@@ -103,4 +105,6 @@ struct Settings {
     manual_sync: bool,
     /// The highest fees of the Ark server that are paid.
     ceilings: FeeCeilings,
+    /// The highest fee of a claim of exits that the daemon makes by itself; `None` if it makes none.
+    auto_claim: Option<FeeCeiling>,
 }

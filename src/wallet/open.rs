@@ -172,6 +172,7 @@ async fn assemble(
         offboard_grace: config.offboard_lost_tx_grace_period,
         manual_sync: config.daemon_manual_sync,
         ceilings: config.fee_ceilings,
+        auto_claim: config.exit_auto_claim,
     };
     let wallet = Arc::new(Wallet {
         keys: Arc::new(keys),
@@ -188,6 +189,7 @@ async fn assemble(
         attempt_keys: AttemptKeyring::default(),
         mailbox_turn: tokio::sync::Mutex::new(()),
         invoice_poll: InvoicePoll::default(),
+        exit_reserve_turn: tokio::sync::Mutex::default(),
         chain_watch: ChainWatch::default(),
         vtxos_arrived: tokio::sync::Notify::new(),
     });

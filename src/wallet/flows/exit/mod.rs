@@ -22,6 +22,8 @@ mod claim;
 mod clause;
 mod estimate;
 mod output;
+mod reserve;
+mod serve;
 mod standing;
 mod start;
 
