@@ -49,6 +49,9 @@ pub struct ConfigFile {
     pub max_lightning_receive_fee_sat: Option<u64>,
     pub max_lightning_receive_fee_ppm: Option<u32>,
     pub max_exit_fee_rate_sat_per_vb: Option<u32>,
+    pub exit_auto_claim: Option<bool>,
+    pub exit_auto_claim_max_fee_sat: Option<u64>,
+    pub exit_auto_claim_max_fee_ppm: Option<u32>,
 }
 
 /// The type of a key's value.
@@ -60,7 +63,7 @@ enum Kind {
 }
 
 /// Every key with its type; the variable of a key is `BARK_` and the key in upper case.
-const KEYS: [(&str, Kind); 36] = [
+const KEYS: [(&str, Kind); 39] = [
     ("server_address", Kind::Text),
     ("server_access_token", Kind::Text),
     ("user_agent", Kind::Text),
@@ -97,6 +100,9 @@ const KEYS: [(&str, Kind); 36] = [
     ("max_lightning_receive_fee_sat", Kind::Integer),
     ("max_lightning_receive_fee_ppm", Kind::Integer),
     ("max_exit_fee_rate_sat_per_vb", Kind::Integer),
+    ("exit_auto_claim", Kind::Flag),
+    ("exit_auto_claim_max_fee_sat", Kind::Integer),
+    ("exit_auto_claim_max_fee_ppm", Kind::Integer),
 ];
 
 /// Whether environment variables override `config.toml`.

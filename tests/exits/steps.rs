@@ -55,6 +55,16 @@ impl Daemon {
         kind(&vtxo["state"])
     }
 
+    /// Claims all exits to an address of the on-chain wallet, and waits until that of `vtxo` is claimed; answers the address.
+    pub async fn claim_all(&self, world: &World, vtxo: &str) -> String {
+        let to = self.post_empty("/onchain/addresses/next").await.ok();
+        let to = to["address"].as_str().expect("an address").to_owned();
+        let claim = json!({"destination": to});
+        self.post("/exits/claim/all", claim).await.ok();
+        self.exit_until(world, vtxo, "claimed").await;
+        to
+    }
+
     /// Lets the exits go on, block by block, until that of `vtxo` is in this state.
     pub async fn exit_until(&self, world: &World, vtxo: &str, state: &str) -> Value {
         for _ in 0..MOST_BLOCKS {
