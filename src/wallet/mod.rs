@@ -12,6 +12,7 @@ mod flows;
 mod inbox;
 pub mod lifecycle;
 mod open;
+mod recovery;
 mod sync;
 
 use std::sync::Arc;
