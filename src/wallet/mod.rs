@@ -46,6 +46,7 @@ pub use flows::offboard::OffboardOutcome;
 pub use flows::refresh::{PendingRound, RoundPhase};
 pub use flows::send::{SendOutcome, SendRequest};
 pub use open::WalletOptions;
+pub use recovery::import::{ImportRequest, Imported};
 
 /// How long a request waits for its operation before it answers that the operation goes on by itself.
 const PATIENCE: Duration = Duration::from_secs(20);

@@ -157,6 +157,8 @@ commit_points! {
     LightningReceiveGivenUp = "lightning_receive.given_up",
     /// A Lightning receive: the daemon came back too late to reveal the preimage; HTLCs spent.
     LightningReceiveAbandoned = "lightning_receive.abandoned",
+    /// An import: the VTXOs that a caller hands in, and their keys.
+    ImportStored = "import.stored",
     /// A payment from the on-chain wallet: the signed transaction, which is broadcast until it is confirmed.
     OnchainPaid = "onchain.paid",
 }

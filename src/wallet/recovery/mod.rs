@@ -2,4 +2,5 @@
 //! (docs/protocol.md §4.10, §4.11).
 
 pub(in crate::wallet) mod adopt;
+pub(in crate::wallet) mod import;
 pub(in crate::wallet) mod judge;
