@@ -1,6 +1,7 @@
-//! The types that both the wallet and the store work with: movements, operations, invoices and VTXO records.
+//! The types that both the wallet and the store work with: movements, operations, invoices, exits and VTXO records.
 
 mod attention;
+mod exit;
 mod invoice;
 mod lightning;
 mod movement;
@@ -9,6 +10,10 @@ mod transfer;
 mod vtxo;
 
 pub use attention::Attention;
+pub use exit::{
+    Block, ChildOrigin, ExitChild, ExitProblem, ExitRow, ExitState, ExitTx, ExitTxOrigin,
+    ExitTxStatus,
+};
 pub use invoice::{Invoice, InvoiceEnd, InvoiceOutcome};
 pub use lightning::LightningSendRow;
 pub use movement::{HistoryPage, Movement, MovementId, MovementStatus, NewMovement, Subsystem};

@@ -59,6 +59,8 @@ pub enum OperationKind {
     LightningSend,
     /// Claims a Lightning payment to the wallet.
     LightningReceive,
+    /// Puts a VTXO on chain.
+    Exit,
 }
 
 impl OperationKind {
@@ -71,6 +73,7 @@ impl OperationKind {
             OperationKind::Offboard => "offboard",
             OperationKind::LightningSend => "lightning_send",
             OperationKind::LightningReceive => "lightning_receive",
+            OperationKind::Exit => "exit",
         }
     }
 
@@ -83,6 +86,7 @@ impl OperationKind {
             "offboard" => OperationKind::Offboard,
             "lightning_send" => OperationKind::LightningSend,
             "lightning_receive" => OperationKind::LightningReceive,
+            "exit" => OperationKind::Exit,
             _ => return None,
         })
     }

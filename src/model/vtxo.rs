@@ -77,6 +77,8 @@ pub struct VtxoRecord {
     pub state: VtxoState,
     /// Whether the Ark server has its signed exit chain.
     pub registered: bool,
+    /// Whether it is exited and its output on chain is spent.
+    pub claimed: bool,
 }
 
 impl VtxoRecord {
@@ -95,6 +97,7 @@ impl VtxoRecord {
             exit_tx_weight: vtxo.transactions().map(|item| item.tx.weight()).sum(),
             state,
             registered: false,
+            claimed: false,
         }
     }
 

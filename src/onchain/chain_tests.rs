@@ -25,20 +25,20 @@ on_each_backend!(
 );
 
 /// The folder of a test's databases.
-struct Databases(TempDir);
+pub(super) struct Databases(TempDir);
 
 impl Databases {
-    fn new() -> Databases {
+    pub(super) fn new() -> Databases {
         Databases(tempfile::tempdir().unwrap())
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub(super) fn path(&self, name: &str) -> PathBuf {
         self.0.path().join(name)
     }
 }
 
 /// The same seed's wallet, in its own database, after its first scan.
-async fn open(regtest: &Regtest, database: &Path, start: ScanStart) -> OnchainWallet {
+pub(super) async fn open(regtest: &Regtest, database: &Path, start: ScanStart) -> OnchainWallet {
     let root = Xpriv::new_master(NETWORK, &[5; 32]).unwrap();
     let store = Store::open(database).unwrap();
     let wallet = OnchainWallet::load(store, connect(regtest).await, &root, NETWORK, start);
@@ -50,7 +50,7 @@ async fn open(regtest: &Regtest, database: &Path, start: ScanStart) -> OnchainWa
 }
 
 /// Pays confirmed coins to fresh addresses of the wallet.
-async fn fund(regtest: &Regtest, wallet: &OnchainWallet, coins: &[u64]) {
+pub(super) async fn fund(regtest: &Regtest, wallet: &OnchainWallet, coins: &[u64]) {
     for sats in coins {
         let address = wallet.next_address().await.unwrap();
         regtest.pay(address.script_pubkey(), *sats).await;

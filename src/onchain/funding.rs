@@ -8,10 +8,11 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use bdk_wallet::{KeychainKind, Wallet};
+use bdk_wallet::Wallet;
 use bitcoin::absolute::LOCK_TIME_THRESHOLD;
 use bitcoin::{Amount, FeeRate, OutPoint, Psbt, ScriptBuf, Transaction};
 
+use super::reservation::Reservation;
 use super::select::{Outputs, Plan, build};
 use super::view::spendable;
 use super::wallet::{Shared, now};
@@ -33,10 +34,9 @@ pub enum FundingAmount {
 
 /// An unsigned transaction. No other transaction can select its coins until it is dropped.
 pub struct Funding {
-    shared: Arc<Shared>,
+    reservation: Reservation,
     psbt: Psbt,
     fee: Amount,
-    change_index: Option<u32>,
 }
 
 impl Funding {
@@ -59,24 +59,13 @@ impl Funding {
         for input in &self.psbt.unsigned_tx.input {
             store::onchain::hold(tx, input.previous_output, operation)?;
         }
-        let psbt = self.psbt.clone();
-        self.keep_change_index();
-        Ok(psbt)
+        self.reservation.keep_change_index();
+        Ok(self.psbt)
     }
 
     /// Drops the funding without making its change index available to another transaction.
-    pub(super) fn keep_change_index(mut self) {
-        self.change_index = None;
-    }
-}
-
-impl Drop for Funding {
-    fn drop(&mut self) {
-        let mut state = self.shared.state();
-        for input in &self.psbt.unsigned_tx.input {
-            state.reserved.remove(&input.previous_output);
-        }
-        state.spare_change.extend(self.change_index);
+    pub(super) fn keep_change_index(self) {
+        self.reservation.keep_change_index();
     }
 }
 
@@ -174,11 +163,7 @@ fn select(
     let mut coins = spendable(&state.wallet);
     coins.retain(|coin| !held.contains(&coin.outpoint) && !state.reserved.contains(&coin.outpoint));
 
-    let spare = state.spare_change.pop_first();
-    let change = match spare {
-        Some(index) => state.wallet.peek_address(KeychainKind::External, index),
-        None => state.wallet.reveal_next_address(KeychainKind::External),
-    };
+    let change = state.take_change_address();
     let height = lock_height(&state.wallet, shared.chain.last_tip());
     let built = build(
         &mut state.wallet,
@@ -206,15 +191,11 @@ fn select(
         .map_err(|error| Error::Transaction(error.to_string()))?;
     let revision = state.write_unsaved(tx)?;
     let inputs = psbt.unsigned_tx.input.iter();
-    state
-        .reserved
-        .extend(inputs.map(|input| input.previous_output));
-    drop(state);
+    let coins = inputs.map(|input| input.previous_output).collect();
     let funding = Funding {
-        shared: Arc::clone(shared),
+        reservation: Reservation::new(shared, &mut state, coins, change_index),
         psbt,
         fee,
-        change_index,
     };
     Ok(Some((funding, revision)))
 }

@@ -104,13 +104,25 @@ pub(super) fn with_unconfirmed_ancestors(
 }
 
 /// Whether a transaction that the backend does not list any more may be evicted: the grace period since it was last seen is
-/// over (H26), and it does not spend our coins. One that does is broadcast again until it confirms or is provably
-/// double-spent. `now` is in Unix seconds.
+/// over (H26), and the wallet does not broadcast it. `now` is in Unix seconds.
 pub(super) fn may_evict(wallet: &Wallet, txid: Txid, now: u64) -> bool {
     wallet.get_tx(txid).is_none_or(|found| {
         let last_seen = found.tx_node.last_seen.unwrap_or(0);
-        !spends_our_coins(wallet, &found.tx_node.tx) && last_seen + EVICTION_GRACE <= now
+        !is_ours_to_broadcast(wallet, &found.tx_node.tx) && last_seen + EVICTION_GRACE <= now
     })
+}
+
+/// Whether the wallet broadcasts a transaction until it confirms or is provably double-spent: it spends our coins. A child that
+/// spends an anchor is excepted: only a package with its parent brings it back, and others may have replaced it. The exit
+/// that made it submits it, and holds its coins as long.
+fn is_ours_to_broadcast(wallet: &Wallet, transaction: &Transaction) -> bool {
+    spends_our_coins(wallet, transaction) && !spends_anchor(transaction)
+}
+
+/// Whether the transaction pays for its parent: it spends a pay-to-anchor output, which needs neither witness nor script.
+pub(super) fn spends_anchor(transaction: &Transaction) -> bool {
+    let mut inputs = transaction.input.iter();
+    inputs.any(|input| input.witness.is_empty() && input.script_sig.is_empty())
 }
 
 fn spends_our_coins(wallet: &Wallet, transaction: &Transaction) -> bool {
@@ -120,13 +132,14 @@ fn spends_our_coins(wallet: &Wallet, transaction: &Transaction) -> bool {
         .any(|input| wallet.spk_index().txout(input.previous_output).is_some())
 }
 
-/// The unconfirmed transactions that spend our coins and were last seen before `started` (Unix seconds), parents first.
+/// The unconfirmed transactions that the wallet broadcasts and that were last seen before `started` (Unix seconds), parents
+/// first.
 pub(super) fn own_unseen(wallet: &Wallet, started: u64) -> Vec<Arc<Transaction>> {
     let unseen = wallet
         .transactions()
         .filter(|found| !found.chain_position.is_confirmed())
         .filter(|found| found.tx_node.last_seen.unwrap_or(0) < started)
-        .filter(|found| spends_our_coins(wallet, &found.tx_node.tx))
+        .filter(|found| is_ours_to_broadcast(wallet, &found.tx_node.tx))
         .map(|found| Arc::clone(&found.tx_node.tx))
         .collect();
     parents_first(unseen)

@@ -18,10 +18,15 @@
 mod blocks;
 #[cfg(test)]
 mod chain_tests;
+mod child;
+#[cfg(test)]
+mod child_tests;
+mod coin_picker;
 mod error;
 mod funding;
 mod graph;
 mod load;
+mod reservation;
 mod select;
 mod spend;
 mod state;
@@ -31,6 +36,7 @@ mod tests;
 mod view;
 mod wallet;
 
+pub use child::{CHILD_WEIGHT, ChildFee, PreparedChild, ReplacedChild};
 pub use error::Error;
 pub use funding::{Funding, FundingAmount};
 pub use load::ScanStart;

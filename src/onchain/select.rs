@@ -14,7 +14,7 @@ use bitcoin::{Amount, FeeRate, OutPoint, Psbt, ScriptBuf, Weight};
 use super::Error;
 
 /// The weight of an input that spends one of our coins: outpoint, empty script, sequence, and one Schnorr signature.
-const INPUT_WEIGHT: Weight = Weight::from_wu(41 * 4 + 66);
+pub(super) const INPUT_WEIGHT: Weight = Weight::from_wu(41 * 4 + 66);
 
 /// The parameters of a transaction.
 pub(super) struct Plan {

@@ -100,15 +100,27 @@ impl OnchainWallet {
         txid
     }
 
-    /// Signs all inputs of a transaction of ours. Records nothing.
+    /// Signs the inputs that have no final witness yet. Records nothing.
     ///
     /// # Errors
-    /// [`Error::Transaction`] when an input is not ours.
+    /// [`Error::Transaction`] when such an input is not ours.
     pub fn sign(&self, mut psbt: Psbt) -> Result<Transaction, Error> {
-        psbt.sign(&self.0.root, &self.0.secp)
-            .map_err(|(_, errors)| Error::Transaction(format!("signing failed: {errors:?}")))?;
+        if let Err((_, mut errors)) = psbt.sign(&self.0.root, &self.0.secp) {
+            let is_final = |index: usize| {
+                let input = psbt.inputs.get(index);
+                input.is_some_and(|input| input.final_script_witness.is_some())
+            };
+            errors.retain(|index, _| !is_final(*index));
+            if !errors.is_empty() {
+                return Err(Error::Transaction(format!("signing failed: {errors:?}")));
+            }
+        }
         let mut transaction = psbt.unsigned_tx;
         for (input, signed) in transaction.input.iter_mut().zip(&psbt.inputs) {
+            if let Some(witness) = &signed.final_script_witness {
+                input.witness = witness.clone();
+                continue;
+            }
             let signature = signed.tap_key_sig.ok_or_else(|| {
                 Error::Transaction(format!(
                     "{} is not a coin of this wallet",

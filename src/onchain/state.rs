@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashSet};
 
 use bdk_wallet::chain::{DescriptorExt, Merge};
 use bdk_wallet::descriptor::IntoWalletDescriptor;
-use bdk_wallet::{ChangeSet, KeychainKind, Wallet};
+use bdk_wallet::{AddressInfo, ChangeSet, KeychainKind, Wallet};
 use bitcoin::{Network, OutPoint};
 
 use super::Error;
@@ -24,9 +24,9 @@ pub(super) struct State {
     revision: u64,
     /// The row id of the last recorded transaction that `wallet` contains.
     pub(super) applied_row: i64,
-    /// The coins of fundings that no operation holds yet.
+    /// The coins of transactions that no operation holds yet.
     pub(super) reserved: HashSet<OutPoint>,
-    /// Change indexes that were revealed for fundings that did not use them.
+    /// Change indexes that were revealed for transactions that did not use them.
     pub(super) spare_change: BTreeSet<u32>,
 }
 
@@ -39,6 +39,14 @@ impl State {
             applied_row: 0,
             reserved: HashSet::new(),
             spare_change: BTreeSet::new(),
+        }
+    }
+
+    /// An address for change that nobody was given: one that an earlier transaction did not use, else a new one.
+    pub(super) fn take_change_address(&mut self) -> AddressInfo {
+        match self.spare_change.pop_first() {
+            Some(index) => self.wallet.peek_address(KeychainKind::External, index),
+            None => self.wallet.reveal_next_address(KeychainKind::External),
         }
     }
 

@@ -313,6 +313,41 @@ async fn an_unlisted_payment_of_ours_is_broadcast_again_and_never_evicted() {
     assert!(graph::may_evict(&state.wallet, txid, seen + 30));
 }
 
+/// H26: only a package with its parent brings a child back, and another child may have replaced it.
+#[tokio::test]
+async fn a_child_that_is_not_listed_is_evicted_after_the_grace_and_its_coin_stays_held() {
+    let folder = tempfile::tempdir().unwrap();
+    let wallet = open(&folder.path().join("db.sqlite")).await;
+    wallet.fund(&[50_000]).await;
+    let mut parent = paying(foreign().script_pubkey(), Amount::from_sat(1_000), 9);
+    parent.output.push(TxOut {
+        value: Amount::ZERO,
+        script_pubkey: ScriptBuf::new_p2a(),
+    });
+    let fee = ChildFee {
+        rate: FEE_RATE,
+        replaces: None,
+    };
+    let child = wallet.prepare_child(&parent, &fee).await.unwrap();
+    let transaction = child.transaction().clone();
+    let held = wallet.0.store.write(move |tx| child.hold(tx, "exit.1"));
+    held.await.unwrap();
+    let txid = transaction.compute_txid();
+    let seen = now();
+    {
+        let mut state = wallet.0.state();
+        let found = [(transaction, seen)];
+        state.wallet.apply_unconfirmed_txs(found);
+        assert!(graph::own_unseen(&state.wallet, seen + 1_000).is_empty());
+        assert!(!graph::may_evict(&state.wallet, txid, seen + 29));
+        assert!(graph::may_evict(&state.wallet, txid, seen + 30));
+        state.wallet.apply_evicted_txs([(txid, seen + 30)]);
+        wallet.0.publish(&state);
+    }
+    assert_eq!(wallet.balance().confirmed, Amount::from_sat(50_000));
+    assert!(is_short(&wallet.prepare_sats(10_000).await));
+}
+
 #[tokio::test]
 async fn unconfirmed_coins_of_others_are_shown_but_not_spent() {
     let folder = tempfile::tempdir().unwrap();

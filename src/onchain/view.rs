@@ -9,7 +9,7 @@ use bitcoin::transaction::Version;
 use bitcoin::{Amount, OutPoint, SignedAmount, Transaction, Txid};
 use bitcoin_ext::{BlockHeight, BlockRef};
 
-use super::graph::trusted_unconfirmed;
+use super::graph::{spends_anchor, trusted_unconfirmed};
 
 /// The number of blocks after which a coinbase output can be spent.
 const COINBASE_MATURITY: u32 = 100;
@@ -64,12 +64,9 @@ pub struct OnchainTransaction {
 }
 
 impl OnchainTransaction {
-    /// Whether the transaction pays for its parent: it spends a pay-to-anchor output, which needs neither witness nor script.
+    /// Whether the transaction pays for its parent.
     pub fn is_cpfp(&self) -> bool {
-        self.transaction
-            .input
-            .iter()
-            .any(|input| input.witness.is_empty() && input.script_sig.is_empty())
+        spends_anchor(&self.transaction)
     }
 }
 
@@ -162,6 +159,31 @@ fn certainty(wallet: &Wallet, trusted: &HashSet<Txid>, coin: &LocalOutput) -> Ce
     } else {
         Certainty::Confirmed
     }
+}
+
+/// The confirmed coins, including those that operations hold, and those that `replaced` spends.
+pub(super) fn confirmed(wallet: &Wallet, replaced: Option<&Transaction>) -> Vec<LocalOutput> {
+    let trusted = HashSet::new();
+    let replaced_inputs: HashSet<OutPoint> = replaced
+        .into_iter()
+        .flat_map(|transaction| &transaction.input)
+        .map(|input| input.previous_output)
+        .collect();
+    let replaced = replaced.map(Transaction::compute_txid);
+    let spent_by_replaced = |coin: &LocalOutput| {
+        let graph = wallet.tx_graph();
+        replaced_inputs.contains(&coin.outpoint)
+            && !graph
+                .outspends(coin.outpoint)
+                .iter()
+                .any(|txid| Some(*txid) != replaced && wallet.get_tx(*txid).is_some())
+    };
+    let mut coins: Vec<LocalOutput> = wallet.list_output().collect();
+    coins.retain(|coin| {
+        (!coin.is_spent || spent_by_replaced(coin))
+            && matches!(certainty(wallet, &trusted, coin), Certainty::Confirmed)
+    });
+    coins
 }
 
 /// The coins that a new transaction may spend, including those that operations hold.

@@ -7,6 +7,7 @@
 pub mod anchor;
 pub mod attention;
 pub mod error;
+pub mod exit;
 pub mod key;
 pub mod lightning_receive;
 pub mod lightning_send;

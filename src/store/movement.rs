@@ -94,6 +94,11 @@ pub fn add_outputs(
     Ok(())
 }
 
+/// Adds a VTXO that the movement puts on chain.
+pub fn add_exited(tx: &WriteTx<'_>, id: MovementId, vtxo: VtxoId) -> Result<(), Error> {
+    add_vtxos(tx, id, "exited", &[vtxo])
+}
+
 /// Gives a pending movement its final status. A movement that has one already is not changed.
 ///
 /// `effective_balance`, when given, replaces the change of the balance and sets the fee to zero.

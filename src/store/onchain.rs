@@ -102,6 +102,20 @@ pub fn hold(tx: &WriteTx<'_>, outpoint: OutPoint, operation: &str) -> Result<(),
     Ok(())
 }
 
+/// Holds a coin for an operation, also if another one holds it.
+pub fn take_over(tx: &WriteTx<'_>, outpoint: OutPoint, operation: &str) -> Result<(), Error> {
+    tx.prepare_cached(
+        "INSERT INTO onchain_hold (txid, vout, operation) VALUES (?1, ?2, ?3)
+         ON CONFLICT (txid, vout) DO UPDATE SET operation = excluded.operation",
+    )?
+    .execute(params![
+        outpoint.txid.to_byte_array(),
+        outpoint.vout,
+        operation
+    ])?;
+    Ok(())
+}
+
 /// Gives back all coins that an operation holds.
 pub fn release(tx: &WriteTx<'_>, operation: &str) -> Result<(), Error> {
     tx.prepare_cached("DELETE FROM onchain_hold WHERE operation = ?1")?

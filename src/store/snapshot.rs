@@ -15,7 +15,7 @@ use crate::model::{VtxoRecord, VtxoState};
 /// The order in which the API lists VTXOs: soonest to expire first, then the largest.
 type ListKey = (BlockHeight, Reverse<Amount>, VtxoId);
 
-/// Every VTXO that is not spent, as of one commit.
+/// Every VTXO that is neither spent nor claimed on chain, as of one commit.
 #[derive(Clone, Default)]
 pub struct LiveVtxos {
     listed: imbl::OrdMap<ListKey, Arc<VtxoRecord>>,
@@ -32,7 +32,7 @@ impl LiveVtxos {
         }
     }
 
-    /// The next snapshot: this one with `changed` rows put in, or taken out when they are spent.
+    /// The next snapshot: this one with `changed` rows put in, or taken out when they are spent or claimed.
     pub(super) fn with(&self, changed: Vec<Arc<VtxoRecord>>) -> LiveVtxos {
         let mut next = LiveVtxos {
             listed: self.listed.clone(),
@@ -40,7 +40,7 @@ impl LiveVtxos {
         };
         for record in changed {
             let key = list_key(&record);
-            if record.state == VtxoState::Spent {
+            if record.state == VtxoState::Spent || record.claimed {
                 next.listed.remove(&key);
             } else {
                 next.listed.insert(key, record);

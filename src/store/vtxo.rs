@@ -10,7 +10,7 @@ use rusqlite::{Connection, Row, params};
 use super::{Error, WriteTx, vtxo_body};
 use crate::model::{OperationId, VtxoRecord, VtxoState};
 
-const COLUMNS: &str = "bare, exit_depth, exit_tx_weight, state, holder, registered";
+const COLUMNS: &str = "bare, exit_depth, exit_tx_weight, state, holder, registered, claimed";
 
 fn record(row: &Row<'_>) -> Result<Arc<VtxoRecord>, Error> {
     let bare: Vec<u8> = row.get(0)?;
@@ -36,6 +36,7 @@ fn record(row: &Row<'_>) -> Result<Arc<VtxoRecord>, Error> {
         exit_tx_weight: Weight::from_wu(row.get(2)?),
         state,
         registered: row.get(5)?,
+        claimed: row.get(6)?,
     }))
 }
 
@@ -54,9 +55,13 @@ fn records(
     Ok(found)
 }
 
-/// Every VTXO that is not spent.
+/// Every VTXO that is neither spent nor claimed on chain.
 pub(super) fn all_live(connection: &Connection) -> Result<Vec<Arc<VtxoRecord>>, Error> {
-    records(connection, "state <> 'spent' ORDER BY id", [])
+    records(
+        connection,
+        "state <> 'spent' AND NOT claimed ORDER BY id",
+        [],
+    )
 }
 
 /// VTXOs in any state, by ascending expiry and descending amount: at most `limit` of those that come after `after`.
@@ -226,6 +231,34 @@ pub fn exit(tx: &mut WriteTx<'_>, id: VtxoId) -> Result<(), Error> {
     transition(tx, id, VtxoState::Exited, |state| {
         matches!(state, VtxoState::Spendable | VtxoState::Locked(None))
     })
+}
+
+/// Marks a VTXO as exited, whoever holds it: its own transaction is confirmed.
+///
+/// # Errors
+/// [`Error::Conflict`] when it is spent or unknown.
+pub fn exit_held(tx: &mut WriteTx<'_>, id: VtxoId) -> Result<(), Error> {
+    transition(tx, id, VtxoState::Exited, |state| {
+        *state != VtxoState::Spent
+    })
+}
+
+/// Marks a VTXO as spent although it is exited, or another operation holds it: what it hangs from is gone.
+///
+/// # Errors
+/// [`Error::Conflict`] when it is unknown.
+pub fn write_off(tx: &mut WriteTx<'_>, id: VtxoId) -> Result<(), Error> {
+    transition(tx, id, VtxoState::Spent, |_| true)
+}
+
+/// Stores that the output of an exited VTXO is spent on chain.
+pub fn set_claimed(tx: &mut WriteTx<'_>, id: VtxoId) -> Result<(), Error> {
+    tx.prepare_cached("UPDATE vtxo SET claimed = 1 WHERE id = ?1 AND state = 'exited'")?
+        .execute([id.to_bytes()])?;
+    if let Some(record) = get(tx, id)? {
+        tx.vtxo_changed(record);
+    }
+    Ok(())
 }
 
 /// Makes a VTXO spendable again that was set aside or exited: the chain or the server has changed its mind.

@@ -40,6 +40,7 @@ pub(crate) use engine::clock::back_off;
 pub use engine::commit_point::CommitPoint;
 pub use error::{Error, ErrorKind, Result};
 pub use flows::board::{BoardAmount, PendingBoard};
+pub use flows::exit::{ExitsBegun, SkippedExit, StartedExit};
 pub use flows::lightning::pay::{Payment, PaymentOutcome, PaymentState, PaymentTerms};
 pub use flows::lightning::receive::{InvoiceRequest, ReceiveInfo};
 pub use flows::offboard::OffboardOutcome;

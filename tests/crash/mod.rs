@@ -186,6 +186,17 @@ fn stories(point: CommitPoint) -> &'static [Story] {
         CommitPoint::LightningSendLost => &[Story::PayLightningLost],
         CommitPoint::OnchainPaid => &[Story::PayOnchain],
         CommitPoint::ImportStored => &[Story::Import],
+        CommitPoint::ExitStarted
+        | CommitPoint::ExitChildBuilt
+        | CommitPoint::ExitChildDropped
+        | CommitPoint::ExitPublished
+        | CommitPoint::ExitNoted
+        | CommitPoint::ExitConfirmed
+        | CommitPoint::ExitUnconfirmed
+        | CommitPoint::ExitClaimed
+        | CommitPoint::ExitCanceled
+        | CommitPoint::ExitOvertaken
+        | CommitPoint::ExitSwept => &[],
         CommitPoint::LightningReceiveInvoiced
         | CommitPoint::LightningReceiveRevealing
         | CommitPoint::LightningReceiveClaimed => {

@@ -50,6 +50,7 @@ fn vtxos() {
         exit_depth: 4,
         exit_tx_weight: Weight::ZERO,
         state: VtxoState::Spendable,
+        claimed: false,
         registered: true,
     };
     let states = [

@@ -108,6 +108,7 @@ impl Wallet {
                 OperationKind::Offboard => Some(&mut balance.pending_offboard),
                 OperationKind::LightningSend => Some(&mut balance.pending_lightning_send),
                 OperationKind::LightningReceive => Some(&mut balance.claimable_lightning_receive),
+                OperationKind::Exit => Some(&mut balance.pending_exit),
             },
             VtxoState::Spent => None,
             VtxoState::Exited | VtxoState::Locked(None) => Some(&mut balance.pending_exit),

@@ -28,6 +28,7 @@ pub(super) fn vtxo(number: usize, amount: u64, expiry: u32, depth: u16) -> Arc<V
         exit_depth: depth,
         exit_tx_weight: Weight::from_wu(1_000),
         state: VtxoState::Spendable,
+        claimed: false,
         registered: true,
     })
 }

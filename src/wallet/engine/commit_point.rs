@@ -159,6 +159,28 @@ commit_points! {
     LightningReceiveAbandoned = "lightning_receive.abandoned",
     /// An import: the VTXOs that a caller hands in, and their keys.
     ImportStored = "import.stored",
+    /// An exit: row, movement and operation.
+    ExitStarted = "exit.started",
+    /// An exit: the child of its next transaction, with its coins.
+    ExitChildBuilt = "exit.child_built",
+    /// An exit: the child can never confirm; coins released.
+    ExitChildDropped = "exit.child_dropped",
+    /// An exit: the network has its next transaction.
+    ExitPublished = "exit.published",
+    /// An exit: what the chain says of it, or what keeps it from going on, has changed.
+    ExitNoted = "exit.noted",
+    /// An exit: all its transactions are confirmed; the VTXO is exited.
+    ExitConfirmed = "exit.confirmed",
+    /// An exit: a reorganisation took a transaction back.
+    ExitUnconfirmed = "exit.unconfirmed",
+    /// An exit: the output is claimed; movement successful.
+    ExitClaimed = "exit.claimed",
+    /// An exit: ended by a person, before the VTXO was on chain; movement canceled.
+    ExitCanceled = "exit.canceled",
+    /// An exit: the VTXO was spent off chain; movement canceled.
+    ExitOvertaken = "exit.overtaken",
+    /// An exit: somebody else's transaction spent what the VTXO hangs from; movement failed.
+    ExitSwept = "exit.swept",
     /// A payment from the on-chain wallet: the signed transaction, which is broadcast until it is confirmed.
     OnchainPaid = "onchain.paid",
 }

@@ -2,6 +2,7 @@
 //! handed to the flow of its kind.
 
 pub(in crate::wallet) mod board;
+pub(in crate::wallet) mod exit;
 pub(in crate::wallet) mod lightning;
 pub(in crate::wallet) mod offboard;
 pub(in crate::wallet) mod refresh;
@@ -10,6 +11,7 @@ pub(in crate::wallet) mod send;
 use std::sync::Arc;
 
 use self::board::Board;
+use self::exit::Exit;
 use self::lightning::pay::LightningSend;
 use self::lightning::receive::LightningReceive;
 use self::offboard::Offboard;
@@ -71,6 +73,7 @@ impl Wallet {
             OperationKind::Offboard => resume::<Offboard>(self, row),
             OperationKind::LightningSend => resume::<LightningSend>(self, row),
             OperationKind::LightningReceive => resume::<LightningReceive>(self, row),
+            OperationKind::Exit => resume::<Exit>(self, row),
         }
     }
 }

@@ -1,0 +1,56 @@
+//! Unilateral exits: a VTXO is put on chain without the Ark server, and its output is claimed (docs/protocol.md §4.9).
+//!
+//! ```text
+//!  start ─▶ Start ─▶ Publish ─▶ Mature ─▶ done
+//!             │       │   ▲       │ │
+//!  failed ◀───┴───────┘   └───────┘ └──▶ failed
+//!   canceled, spent,     reorganisation   swept
+//!   swept
+//! ```
+//!
+//! | state | remote call | what its commit writes |
+//! |---|---|---|
+//! | Start | none; it waits for a sync interval, in which a person can still cancel for free | |
+//! | Publish | how far each transaction is, from the top; broadcast the first unconfirmed one with a child that pays for it | before the broadcast the child and its coins; after it what the chain says |
+//! | Mature | whether the last transaction is still confirmed, and what spends the output | what the chain says; at the end the movement |
+//!
+//! Each step reads the chain from the top, so nothing depends on what an earlier step saw (H25). The VTXO stays as it was, and can
+//! be spent off chain, until its own transaction is confirmed (H23, H24). What a person asks for (another fee rate, the end of the exit,
+//! a claim) is written to the row of the table `exit`, and the operation is woken: only its own step acts on the network.
+
+mod start;
+
+use serde::{Deserialize, Serialize};
+
+use crate::model::{OperationId, OperationKind};
+use crate::wallet::engine::{Flow, Step, Tries};
+use crate::wallet::{Result, Wallet};
+
+pub use start::{ExitsBegun, SkippedExit, StartedExit};
+
+#[allow(unused_imports)]
+pub(in crate::wallet) use start::{ExitCause, enlist_exit};
+
+/// How far an exit is. What the API shows of it is in the table `exit`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(in crate::wallet) enum Exit {
+    /// A person asked for it a moment ago.
+    Start,
+    /// Its transactions have to confirm.
+    Publish,
+    /// All are confirmed; the output has to be claimed.
+    Mature,
+}
+
+impl Flow for Exit {
+    const KIND: OperationKind = OperationKind::Exit;
+
+    async fn step(self, _wallet: &Wallet, _id: &OperationId, _tries: Tries) -> Result<Step<Exit>> {
+        Ok(Step::AwaitBlock)
+    }
+
+    /// Nobody waits for an exit.
+    fn answers_caller(&self) -> bool {
+        true
+    }
+}
