@@ -26,6 +26,7 @@ pub struct ConfigFile {
     pub vtxo_exit_margin: Option<u16>,
     pub htlc_recv_claim_delta: Option<u16>,
     pub lightning_receive_claim_retries: Option<u8>,
+    pub lightning_auto_exit: Option<bool>,
     pub socks5_proxy: Option<String>,
     pub fallback_fee_rate: Option<u64>,
     pub round_tx_required_confirmations: Option<u16>,
@@ -59,7 +60,7 @@ enum Kind {
 }
 
 /// Every key with its type; the variable of a key is `BARK_` and the key in upper case.
-const KEYS: [(&str, Kind); 35] = [
+const KEYS: [(&str, Kind); 36] = [
     ("server_address", Kind::Text),
     ("server_access_token", Kind::Text),
     ("user_agent", Kind::Text),
@@ -73,6 +74,7 @@ const KEYS: [(&str, Kind); 35] = [
     ("vtxo_exit_margin", Kind::Integer),
     ("htlc_recv_claim_delta", Kind::Integer),
     ("lightning_receive_claim_retries", Kind::Integer),
+    ("lightning_auto_exit", Kind::Flag),
     ("socks5_proxy", Kind::Text),
     ("fallback_fee_rate", Kind::Integer),
     ("round_tx_required_confirmations", Kind::Integer),

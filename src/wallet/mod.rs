@@ -92,6 +92,8 @@ struct Settings {
     claim_delta: BlockDelta,
     /// Failed claims of a Lightning payment after which the operator is told.
     claim_retries: u8,
+    /// Whether HTLCs are exited by themselves shortly before they are lost.
+    lightning_auto_exit: bool,
     /// Confirmations that a round's transaction needs; 0 takes it from the mempool.
     round_confirmations: u16,
     /// Blocks before expiry from which a refresh is urgent.
