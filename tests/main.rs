@@ -15,6 +15,7 @@ mod disconnect;
 mod disk;
 mod docs;
 mod errors;
+mod exits;
 mod expiry;
 mod fees;
 mod hostile;

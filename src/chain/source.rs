@@ -142,6 +142,17 @@ impl ChainSource {
         }
     }
 
+    /// The hash of the block of the best chain at this height.
+    ///
+    /// # Errors
+    /// [`Error`] when the backend does not answer, or has no block there.
+    pub async fn block_hash(&self, height: BlockHeight) -> Result<BlockHash, Error> {
+        match self.backend().await? {
+            Backend::Esplora(esplora) => esplora.block_hash(height).await,
+            Backend::Bitcoind(node) => node.block_hash(height).await,
+        }
+    }
+
     /// The last known tip, without a request; `None` before the first answer.
     pub fn last_tip(&self) -> Option<Tip> {
         self.0.tips.last()

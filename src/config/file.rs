@@ -49,6 +49,7 @@ pub struct ConfigFile {
     pub max_lightning_send_fee_ppm: Option<u32>,
     pub max_lightning_receive_fee_sat: Option<u64>,
     pub max_lightning_receive_fee_ppm: Option<u32>,
+    pub max_exit_fee_rate_sat_per_vb: Option<u32>,
 }
 
 /// The type of a key's value.
@@ -97,6 +98,7 @@ const KEYS: [(&str, Kind); 36] = [
     ("max_lightning_send_fee_ppm", Kind::Integer),
     ("max_lightning_receive_fee_sat", Kind::Integer),
     ("max_lightning_receive_fee_ppm", Kind::Integer),
+    ("max_exit_fee_rate_sat_per_vb", Kind::Integer),
 ];
 
 /// Whether environment variables override `config.toml`.

@@ -75,6 +75,9 @@ pub struct WalletConfig {
     pub vtxo_key_gap_limit: u32,
     /// The highest fees of the Ark server that the wallet pays. Keys `max_…_fee_…`, variables `BARK_MAX_…`.
     pub fee_ceilings: FeeCeilings,
+    /// The highest fee rate that the wallet pays for the transactions of exits by itself. Key `max_exit_fee_rate_sat_per_vb`, variable
+    /// `BARK_MAX_EXIT_FEE_RATE_SAT_PER_VB`, in sat/vB, default 250.
+    pub max_exit_fee_rate: FeeRate,
     vtxo_refresh_expiry_threshold: Option<BlockDelta>,
     fallback_fee_rate: Option<FeeRate>,
     offboard_required_confirmations: Option<u16>,
@@ -184,6 +187,9 @@ impl WalletConfig {
         if daemon_sync_interval == 0 {
             mistakes.push("daemon_sync_interval_secs must be at least 1.".to_owned());
         }
+        if file.max_exit_fee_rate_sat_per_vb == Some(0) {
+            mistakes.push("max_exit_fee_rate_sat_per_vb must be at least 1.".to_owned());
+        }
         if file.fallback_fee_rate == Some(0) {
             mistakes.push("fallback_fee_rate must be at least 1 sat/kWU.".to_owned());
         }
@@ -211,6 +217,9 @@ impl WalletConfig {
             daemon_manual_sync: file.daemon_manual_sync.unwrap_or(false),
             vtxo_key_gap_limit,
             fee_ceilings: FeeCeilings::of(file),
+            max_exit_fee_rate: FeeRate::from_sat_per_vb_u32(
+                file.max_exit_fee_rate_sat_per_vb.unwrap_or(250),
+            ),
             vtxo_refresh_expiry_threshold: file.vtxo_refresh_expiry_threshold.map(BlockDelta::new),
             fallback_fee_rate: file.fallback_fee_rate.map(FeeRate::from_sat_per_kwu),
             offboard_required_confirmations: file.offboard_required_confirmations,

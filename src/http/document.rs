@@ -18,6 +18,7 @@ use utoipa::{Modify, OpenApi as _};
         (name = "bitcoin", description = "The bitcoin network."),
         (name = "wallet", description = "The wallet: balance, VTXOs, addresses, payments."),
         (name = "boards", description = "Move on-chain bitcoin into the Ark."),
+        (name = "exits", description = "Take VTXOs on chain without the Ark server."),
         (name = "lightning", description = "Payments over Lightning."),
         (name = "onchain", description = "The on-chain wallet."),
         (name = "fees", description = "Fee estimates."),

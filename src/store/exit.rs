@@ -187,6 +187,13 @@ pub fn set_claim(tx: &WriteTx<'_>, exits: &[i64], claim: &Transaction) -> Result
     Ok(())
 }
 
+/// Forgets the claim of an exit: it can never confirm.
+pub fn drop_claim(tx: &WriteTx<'_>, exit: i64) -> Result<(), Error> {
+    tx.prepare_cached("UPDATE exit SET claim = NULL WHERE id = ?1")?
+        .execute([exit])?;
+    Ok(())
+}
+
 /// A transaction that claims outputs of exits.
 pub fn claim(connection: &Connection, txid: Txid) -> Result<Option<Transaction>, Error> {
     let body: Option<Vec<u8>> = connection

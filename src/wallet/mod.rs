@@ -18,7 +18,7 @@ mod sync;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bitcoin::Network;
+use bitcoin::{FeeRate, Network};
 use bitcoin_ext::BlockDelta;
 
 use crate::ark::Server;
@@ -30,8 +30,8 @@ use crate::store::Store;
 
 pub use crate::chain::Tip;
 pub use crate::model::{
-    Attention, HistoryPage, Movement, MovementId, PaymentMethod, Subsystem, Transfer, VtxoRecord,
-    VtxoState,
+    Attention, Block, ExitProblem, ExitState, ExitTx, ExitTxOrigin, ExitTxStatus, HistoryPage,
+    Movement, MovementId, PaymentMethod, Subsystem, Transfer, VtxoRecord, VtxoState,
 };
 pub use crate::onchain::{OnchainBalance, OnchainTransaction};
 pub use account::balance::Balance;
@@ -40,7 +40,10 @@ pub(crate) use engine::clock::back_off;
 pub use engine::commit_point::CommitPoint;
 pub use error::{Error, ErrorKind, Result};
 pub use flows::board::{BoardAmount, PendingBoard};
-pub use flows::exit::{ExitsBegun, SkippedExit, StartedExit};
+pub use flows::exit::{
+    ExitDetail, ExitFilter, ExitPackage, ExitProgress, ExitStatus, ExitsBegun, PackageChild,
+    SkippedExit, StartedExit,
+};
 pub use flows::lightning::pay::{Payment, PaymentOutcome, PaymentState, PaymentTerms};
 pub use flows::lightning::receive::{InvoiceRequest, ReceiveInfo};
 pub use flows::offboard::OffboardOutcome;
@@ -105,4 +108,6 @@ struct Settings {
     manual_sync: bool,
     /// The highest fees of the Ark server that are paid.
     ceilings: FeeCeilings,
+    /// The highest fee rate that the wallet pays for exits by itself.
+    max_exit_fee_rate: FeeRate,
 }

@@ -173,6 +173,7 @@ async fn assemble(
         offboard_grace: config.offboard_lost_tx_grace_period,
         manual_sync: config.daemon_manual_sync,
         ceilings: config.fee_ceilings,
+        max_exit_fee_rate: config.max_exit_fee_rate,
     };
     let wallet = Arc::new(Wallet {
         keys: Arc::new(keys),

@@ -184,6 +184,17 @@ fn stories(point: CommitPoint) -> &'static [Story] {
         | CommitPoint::LightningSendRevoked
         | CommitPoint::LightningSendReturned => &[Story::PayLightningFailed],
         CommitPoint::LightningSendLost => &[Story::PayLightningLost],
+        CommitPoint::ExitStarted
+        | CommitPoint::ExitChildBuilt
+        | CommitPoint::ExitChildDropped
+        | CommitPoint::ExitPublished
+        | CommitPoint::ExitNoted
+        | CommitPoint::ExitConfirmed
+        | CommitPoint::ExitUnconfirmed
+        | CommitPoint::ExitClaimed
+        | CommitPoint::ExitCanceled
+        | CommitPoint::ExitOvertaken
+        | CommitPoint::ExitSwept => &[],
         CommitPoint::OnchainPaid => &[Story::PayOnchain],
         CommitPoint::ImportStored => &[Story::Import],
         CommitPoint::ExitStarted

@@ -46,6 +46,10 @@ const UNDECLARED: &[(&str, &str)] = &[
 /// Routes that may be called without the body that the documents require, because all its fields are optional.
 const BODILESS: &[&str] = &["/api/v1/wallet/offboard/all"];
 
+/// Routes, by how they begin, whose answers 0.8.0 has changed so that none fits both documents: states of exits and of their
+/// transactions have other names, and the lists have taken a path that was a VTXO's (docs/protocol.md §24.3).
+const CHANGED: &[&str] = &["/api/v1/exits/status", "/api/v1/exits/progress"];
+
 /// Our own document.
 const OURS: &str = "ours";
 
@@ -120,7 +124,11 @@ pub fn complaints(sent: &Sent, reply: &Reply) -> Vec<String> {
         return Vec::new();
     }
     let mut all = Vec::new();
+    let changed = CHANGED.iter().any(|route| path.starts_with(route));
     for document in DOCUMENTS.iter() {
+        if changed && document.version == OLDEST {
+            continue;
+        }
         let mut found = document.request_complaints(sent);
         if (200..300).contains(&reply.status) {
             found.extend(document.complaints(method, path, reply));

@@ -5,6 +5,7 @@
 
 mod bitcoin;
 mod boards;
+mod exits;
 mod fees;
 mod history;
 mod lightning;
@@ -23,6 +24,7 @@ pub(super) fn api() -> OpenApiRouter<App> {
         .merge(bitcoin::routes())
         .merge(wallet::routes())
         .merge(boards::routes())
+        .merge(exits::routes())
         .merge(onchain::routes())
         .merge(fees::routes())
         .merge(history::routes())

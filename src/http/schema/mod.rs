@@ -7,6 +7,7 @@ pub(super) mod aliases;
 pub(super) mod ark_info;
 pub(super) mod board;
 pub(super) mod error;
+pub(super) mod exit;
 pub(super) mod fee;
 pub(super) mod lightning_receive;
 pub(super) mod lightning_send;

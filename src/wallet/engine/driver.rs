@@ -159,7 +159,8 @@ impl<F: Flow> Driver<F> {
         loop {
             tips.mark_unchanged();
             rounds.mark_unchanged();
-            nudges.mark_unchanged();
+            // Only what came before the step is served by it.
+            let served = *nudges.borrow_and_update();
             if self.state.answers_caller() {
                 self.reports.progress.send_replace(Progress::Answerable);
             }
@@ -172,14 +173,14 @@ impl<F: Flow> Driver<F> {
             match taken {
                 Ok(Then::Continue) => {}
                 Ok(Then::AwaitBlock) => {
-                    self.reports.rested.send_replace(*nudges.borrow());
+                    self.reports.rested.send_replace(served);
                     tokio::select! {
                         _ = tips.changed() => {}
                         _ = nudges.changed() => {}
                     }
                 }
                 Ok(Then::AwaitRound(at_most)) => {
-                    self.reports.rested.send_replace(*nudges.borrow());
+                    self.reports.rested.send_replace(served);
                     tokio::select! {
                         _ = rounds.changed() => {}
                         _ = tips.changed() => {}
@@ -188,7 +189,7 @@ impl<F: Flow> Driver<F> {
                     }
                 }
                 Ok(Then::AwaitNudge(at_most)) => {
-                    self.reports.rested.send_replace(*nudges.borrow());
+                    self.reports.rested.send_replace(served);
                     tokio::select! {
                         _ = tips.changed() => {}
                         _ = nudges.changed() => {}

@@ -126,11 +126,23 @@ impl Registry {
             .values()
             .map(|running| (running.nudge(), running.rested.clone()))
             .collect();
-        let all = rests.into_iter().map(|(nudge, mut rested)| async move {
-            // The sender of an operation that has ended is gone: it counts as waiting.
-            let _ = rested.wait_for(|rested| *rested >= nudge).await;
-        });
-        let _ = tokio::time::timeout(patience, futures::future::join_all(all)).await;
+        until_rested(rests, patience).await;
+    }
+
+    /// As [`nudge_all`](Self::nudge_all), for these operations only. Returns whether all of them wait again.
+    pub(in crate::wallet) async fn nudge_some(
+        &self,
+        ids: &[OperationId],
+        patience: Duration,
+    ) -> bool {
+        let rests: Vec<_> = {
+            let running = self.running();
+            let wanted = ids.iter().filter_map(|id| running.get(id));
+            wanted
+                .map(|running| (running.nudge(), running.rested.clone()))
+                .collect()
+        };
+        until_rested(rests, patience).await
     }
 
     /// Stops all drivers, and waits until they have stopped.
@@ -139,6 +151,16 @@ impl Registry {
         self.tasks.close();
         self.tasks.wait().await;
     }
+}
+
+/// Waits until each operation waits again after its nudge, at most for `patience`. Returns whether all do.
+async fn until_rested(rests: Vec<(u64, watch::Receiver<u64>)>, patience: Duration) -> bool {
+    let all = rests.into_iter().map(|(nudge, mut rested)| async move {
+        // The sender of an operation that has ended is gone: it counts as waiting.
+        let _ = rested.wait_for(|rested| *rested >= nudge).await;
+    });
+    let all = futures::future::join_all(all);
+    tokio::time::timeout(patience, all).await.is_ok()
 }
 
 /// Waits for an operation's answer, at most for `patience`.

@@ -18,18 +18,38 @@
 //! be spent off chain, until its own transaction is confirmed (H23, H24). What a person asks for (another fee rate, the end of the exit,
 //! a claim) is written to the row of the table `exit`, and the operation is woken: only its own step acts on the network.
 
+mod cancel;
+mod child;
+mod clause;
+mod end;
+mod facts;
+mod list;
+mod look;
+mod mature;
+mod note;
+mod progress;
+mod publish;
 mod start;
+
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use crate::model::{OperationId, OperationKind};
-use crate::wallet::engine::{Flow, Step, Tries};
-use crate::wallet::{Result, Wallet};
+use crate::wallet::engine::{Flow, Next, Step, Tries};
+use crate::wallet::{CommitPoint, Result, Wallet};
 
+pub use list::{ExitDetail, ExitFilter, ExitPackage, ExitStatus, PackageChild};
+pub use progress::ExitProgress;
 pub use start::{ExitsBegun, SkippedExit, StartedExit};
 
 #[allow(unused_imports)]
+pub(in crate::wallet) use clause::Claiming;
+#[allow(unused_imports)]
 pub(in crate::wallet) use start::{ExitCause, enlist_exit};
+
+/// How long an exit that a person asked for waits for `POST /exits/progress` when nothing happens without a request.
+const UNTIL_ASKED: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
 /// How far an exit is. What the API shows of it is in the table `exit`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -45,12 +65,26 @@ pub(in crate::wallet) enum Exit {
 impl Flow for Exit {
     const KIND: OperationKind = OperationKind::Exit;
 
-    async fn step(self, _wallet: &Wallet, _id: &OperationId, _tries: Tries) -> Result<Step<Exit>> {
-        Ok(Step::AwaitBlock)
+    async fn step(self, wallet: &Wallet, id: &OperationId, _tries: Tries) -> Result<Step<Exit>> {
+        match self {
+            Exit::Start => Ok(wait_for_progress(wallet)),
+            Exit::Publish => publish::publish(wallet, id).await,
+            Exit::Mature => mature::mature(wallet, id).await,
+        }
     }
 
     /// Nobody waits for an exit.
     fn answers_caller(&self) -> bool {
         true
     }
+}
+
+/// Waits for a sync interval, or until a request asks for progress.
+fn wait_for_progress(wallet: &Wallet) -> Step<Exit> {
+    let pause = match wallet.manual_sync() {
+        true => UNTIL_ASKED,
+        false => wallet.sync_interval(),
+    };
+    let next = Next::Later(Exit::Publish, pause);
+    Step::commit(CommitPoint::ExitStarted, next, |_| Ok(()))
 }

@@ -1,0 +1,25 @@
+//! `POST /exits/start/all`: exit every VTXO.
+
+use axum::extract::State;
+
+use super::start_vtxos::ExitStartResponse;
+use crate::http::App;
+use crate::http::error::ApiError;
+use crate::http::extract::{Json, detached};
+use crate::http::schema::error::NeedsWallet;
+
+/// Exit all VTXOs
+///
+/// Starts the unilateral exit of every VTXO that is spendable, or held by a round or a board. Those that the network would not relay
+/// are skipped. The exits go on in the background, without the Ark server; the on-chain wallet pays for their transactions.
+#[utoipa::path(post, path = "/exits/start/all", operation_id = "exit_start_all", tag = "exits", responses(
+    (status = 200, description = "The exits are under way", body = ExitStartResponse),
+    NeedsWallet,
+))]
+pub(super) async fn exit_start_all(
+    State(app): State<App>,
+) -> Result<Json<ExitStartResponse>, ApiError> {
+    let wallet = app.wallet()?;
+    let begun = detached(async move { wallet.start_exit_all().await }).await?;
+    Ok(Json(begun.into()))
+}
