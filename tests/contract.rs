@@ -87,7 +87,9 @@ async fn the_generated_client_reads_every_answer() {
     assert!(all.len() > vtxos.len(), "something was spent");
     let id = json!(vtxos)[0]["id"].as_str().unwrap().to_owned();
     call!(wallet_api::get_vtxo(&id));
-    call!(wallet_api::get_vtxo_encoded(&id));
+    let encoded = json!(call!(wallet_api::get_vtxo_encoded(&id)))["encoded"].clone();
+    let import = request(json!({"vtxos": [encoded], "gap_limit": null}));
+    assert_eq!(call!(wallet_api::import_vtxo(import)).len(), 1);
     call!(wallet_api::balance());
 
     let movements = json!(call!(history_api::list(None, None)));

@@ -36,7 +36,7 @@ pub(super) async fn on_blocks(wallet: Arc<Wallet>) {
         tips.mark_unchanged();
         let rates = fees.record(wallet.refresh_fee_rates().await);
         let reviewed = quarantine.record(wallet.review_quarantine().await);
-        let watched = watch.record(wallet.watch_vtxos().await);
+        let watched = watch.record(wallet.watch_chain().await);
         let succeeded = rates.is_some() && reviewed.is_some() && watched.is_some();
         failures = next_count(failures, succeeded);
         next_run(&wallet, &mut tips, failures).await;

@@ -49,6 +49,9 @@ pub struct WalletConfig {
     /// Failed claims of a Lightning payment after which the operator is told; the wallet goes on claiming. Key
     /// `lightning_receive_claim_retries`, variable `BARK_LIGHTNING_RECEIVE_CLAIM_RETRIES`, default 5.
     pub lightning_receive_claim_retries: u8,
+    /// Exits the HTLCs of a Lightning payment by itself when they cannot be saved otherwise, shortly before they are lost. Key
+    /// `lightning_auto_exit`, variable `BARK_LIGHTNING_AUTO_EXIT`, default true.
+    pub lightning_auto_exit: bool,
     /// SOCKS5 proxy for the Ark server, the chain source and LNURL servers, `socks5h://host:port`; not used for loopback addresses. Key
     /// `socks5_proxy`, variable `BARK_SOCKS5_PROXY`, default none.
     pub socks5_proxy: Option<Url>,
@@ -207,6 +210,7 @@ impl WalletConfig {
             vtxo_exit_margin: BlockDelta::new(file.vtxo_exit_margin.unwrap_or(12)),
             htlc_recv_claim_delta: BlockDelta::new(file.htlc_recv_claim_delta.unwrap_or(18)),
             lightning_receive_claim_retries: file.lightning_receive_claim_retries.unwrap_or(5),
+            lightning_auto_exit: file.lightning_auto_exit.unwrap_or(true),
             socks5_proxy,
             round_tx_required_confirmations: file.round_tx_required_confirmations.unwrap_or(1),
             offboard_lost_tx_grace_period: Duration::from_secs(

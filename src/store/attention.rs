@@ -35,6 +35,13 @@ pub fn clear(tx: &WriteTx<'_>, code: &str, subject: &str) -> Result<bool, Error>
     Ok(deleted == 1)
 }
 
+/// Whether a fact is raised.
+pub fn is_raised(connection: &Connection, code: &str, subject: &str) -> Result<bool, Error> {
+    let sql = "SELECT EXISTS (SELECT 1 FROM attention WHERE code = ?1 AND subject = ?2)";
+    let mut statement = connection.prepare_cached(sql)?;
+    Ok(statement.query_row([code, subject], |row| row.get(0))?)
+}
+
 /// The subjects of the facts with this code that were raised before a time (unix milliseconds).
 pub fn raised_before(connection: &Connection, code: &str, time: i64) -> Result<Vec<String>, Error> {
     let mut statement = connection.prepare_cached(

@@ -16,6 +16,8 @@ pub enum ErrorKind {
     NotFound,
     /// The request conflicts with the present state.
     Conflict,
+    /// The request is about something that is not ready for it yet.
+    NotReady,
     /// The Ark server or the chain backend is unreachable or misbehaves; the same request may work later.
     Unavailable,
     /// The daemon itself failed.
@@ -77,6 +79,11 @@ impl Error {
     /// A request that conflicts with the present state.
     pub fn conflict(code: &'static str, message: impl Into<String>) -> Error {
         Error::new(ErrorKind::Conflict, code, message)
+    }
+
+    /// A request about something that is not ready for it yet.
+    pub fn not_ready(code: &'static str, message: impl Into<String>) -> Error {
+        Error::new(ErrorKind::NotReady, code, message)
     }
 
     /// An Ark server or chain backend that is unreachable or misbehaves.

@@ -12,6 +12,7 @@ mod flows;
 mod inbox;
 pub mod lifecycle;
 mod open;
+mod recovery;
 mod sync;
 
 use std::sync::Arc;
@@ -49,6 +50,7 @@ pub use flows::offboard::OffboardOutcome;
 pub use flows::refresh::{PendingRound, RoundPhase};
 pub use flows::send::{SendOutcome, SendRequest};
 pub use open::WalletOptions;
+pub use recovery::import::{ImportRequest, Imported};
 
 /// How long a request waits for its operation before it answers that the operation goes on by itself.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -95,6 +97,8 @@ struct Settings {
     claim_delta: BlockDelta,
     /// Failed claims of a Lightning payment after which the operator is told.
     claim_retries: u8,
+    /// Whether HTLCs are exited by themselves shortly before they are lost.
+    lightning_auto_exit: bool,
     /// Confirmations that a round's transaction needs; 0 takes it from the mempool.
     round_confirmations: u16,
     /// Blocks before expiry from which a refresh is urgent.

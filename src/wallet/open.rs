@@ -166,6 +166,7 @@ async fn assemble(
         exit_margin: config.vtxo_exit_margin,
         claim_delta: config.htlc_recv_claim_delta,
         claim_retries: config.lightning_receive_claim_retries,
+        lightning_auto_exit: config.lightning_auto_exit,
         round_confirmations: config.round_tx_required_confirmations,
         refresh_threshold: config.vtxo_refresh_expiry_threshold(network),
         offboard_confirmations: config.offboard_required_confirmations(network),

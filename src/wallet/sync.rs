@@ -36,7 +36,7 @@ impl Wallet {
             self.sync_mailbox(),
             self.check_invoices(),
             self.review_quarantine(),
-            self.watch_vtxos(),
+            self.watch_chain(),
             self.operations.nudge_all(SYNC_PATIENCE),
         );
         log_failure("fee rates", fees);

@@ -11,6 +11,7 @@
 
 mod aborts;
 mod boards;
+mod imports;
 mod lightning_pay;
 mod lightning_receive;
 mod matrix;
@@ -100,6 +101,7 @@ stories! {
         LightningReceive: lightning_receive::receive, killed_while_receiving_over_lightning;
         LightningForward: lightning_receive::forward, killed_while_forwarding_a_lightning_payment;
         LightningNoticed: lightning_receive::notice, killed_while_the_poll_finds_a_lightning_payment;
+        Import: imports::import, killed_while_importing;
     }
     without_effect {
         PayUploadRefused: aborts::pay_upload_refused, killed_when_the_inputs_of_a_payment_are_refused;
@@ -196,6 +198,18 @@ fn stories(point: CommitPoint) -> &'static [Story] {
         | CommitPoint::ExitOvertaken
         | CommitPoint::ExitSwept => &[],
         CommitPoint::OnchainPaid => &[Story::PayOnchain],
+        CommitPoint::ImportStored => &[Story::Import],
+        CommitPoint::ExitStarted
+        | CommitPoint::ExitChildBuilt
+        | CommitPoint::ExitChildDropped
+        | CommitPoint::ExitPublished
+        | CommitPoint::ExitNoted
+        | CommitPoint::ExitConfirmed
+        | CommitPoint::ExitUnconfirmed
+        | CommitPoint::ExitClaimed
+        | CommitPoint::ExitCanceled
+        | CommitPoint::ExitOvertaken
+        | CommitPoint::ExitSwept => &[],
         CommitPoint::LightningReceiveInvoiced
         | CommitPoint::LightningReceiveRevealing
         | CommitPoint::LightningReceiveClaimed => {

@@ -4,8 +4,9 @@
 mod boards;
 mod fees;
 mod hour;
+mod imports;
 mod offboards;
-mod payer;
+pub mod payer;
 mod payers;
 mod refusals;
 mod reported_rounds;

@@ -28,14 +28,14 @@ use crate::support::World;
 /// Taken off a claim for the miners, in sat.
 const CLAIM_FEE: u64 = 500;
 
-pub(super) struct Payer {
+pub struct Payer {
     key: Keypair,
     rpc: ServerConnection,
     info: ArkInfo,
 }
 
 impl Payer {
-    pub(super) async fn connect(world: &World) -> Payer {
+    pub async fn connect(world: &World) -> Payer {
         let rpc = ServerConnection::builder()
             .address(&world.sandbox.ark_url)
             .network(Network::Regtest)
@@ -50,7 +50,7 @@ impl Payer {
     }
 
     /// Boards coins of the faucet.
-    pub(super) async fn board(&self, world: &World, sats: u64) -> Vtxo<Full> {
+    pub async fn board(&self, world: &World, sats: u64) -> Vtxo<Full> {
         let amount = Amount::from_sat(sats);
         let expiry = BlockHeight::new(world.height().await) + self.info.vtxo_lifetime;
         let builder = BoardBuilder::new(
@@ -63,13 +63,15 @@ impl Payer {
             value: amount,
             script_pubkey: builder.funding_script_pubkey(),
         };
+        let fee = self.info.fees.board.calculate(amount);
+        let fee = fee.expect("a fee of this amount");
         let faucet = &world.sandbox.faucet;
         let rate = FeeRate::from_sat_per_vb_u32(2);
         let funded = faucet.fund(vec![output], rate).await.expect("it has coins");
         let utxo = OutPoint::new(funded.tx.compute_txid(), 0);
         let builder = builder
-            .set_funding_details(amount, Amount::ZERO, utxo)
-            .expect("boards are free")
+            .set_funding_details(amount, fee, utxo)
+            .expect("more than the fee")
             .generate_user_nonces();
         let request = protos::BoardCosignRequest {
             amount: sats,
@@ -94,12 +96,7 @@ impl Payer {
     }
 
     /// Spends `input` as a whole to an address, in pieces of these amounts. Uploads and posts nothing.
-    pub(super) async fn sign(
-        &self,
-        input: &Vtxo<Full>,
-        to: &Address,
-        pieces: &[u64],
-    ) -> Vec<Vtxo<Full>> {
+    pub async fn sign(&self, input: &Vtxo<Full>, to: &Address, pieces: &[u64]) -> Vec<Vtxo<Full>> {
         let outputs = pieces.iter().map(|sats| ArkoorDestination {
             total_amount: Amount::from_sat(*sats),
             policy: to.policy().clone(),
@@ -118,7 +115,7 @@ impl Payer {
     }
 
     /// Uploads signed chains, as an honest payer does.
-    pub(super) async fn upload(&self, vtxos: &[Vtxo<Full>]) {
+    pub async fn upload(&self, vtxos: &[Vtxo<Full>]) {
         let vtxos = vtxos.iter().map(ProtocolEncoding::serialize).collect();
         let request = protos::RegisterVtxoTransactionsRequest { vtxos };
         let mut client = self.rpc.client.clone();
@@ -127,7 +124,7 @@ impl Payer {
     }
 
     /// Posts VTXOs to the mailbox of an address.
-    pub(super) async fn post(&self, to: &Address, vtxos: &[Vtxo<Full>]) {
+    pub async fn post(&self, to: &Address, vtxos: &[Vtxo<Full>]) {
         let mut mailboxes = to.delivery().iter();
         let mailbox = mailboxes.find_map(|delivery| match delivery {
             VtxoDelivery::ServerMailbox { blinded_id } => Some(blinded_id.serialize()),
@@ -142,7 +139,7 @@ impl Payer {
     }
 
     /// A transaction that takes an exited VTXO of the payer to the faucet. It is valid `exit_delta` blocks after the exit.
-    pub(super) fn claim(&self, world: &World, exited: &Vtxo<Full>) -> Transaction {
+    pub fn claim(&self, world: &World, exited: &Vtxo<Full>) -> Transaction {
         let policy = PubkeyVtxoPolicy {
             user_pubkey: self.key.public_key(),
         };

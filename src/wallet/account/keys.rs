@@ -2,10 +2,13 @@
 //!
 //! [`WalletKeys`] has no `Debug`, is never serialized, and erases its keys when it is dropped.
 
+use std::collections::{HashMap, HashSet};
+
 use bip39::Mnemonic;
 use bitcoin::Network;
 use bitcoin::bip32::{ChildNumber, Fingerprint, Xpriv};
 use bitcoin::secp256k1::{Keypair, PublicKey};
+use rusqlite::Connection;
 use zeroize::Zeroizing;
 
 use ark_lib::SECP;
@@ -147,6 +150,46 @@ pub(in crate::wallet) fn find(
         }
     }
     Ok(None)
+}
+
+/// The indices of those of the keys that are in use, or are among the `gap` keys after the last one that is in use or found here.
+/// Writes nothing: whoever takes a VTXO [reveals](reveal_to) its key.
+pub(in crate::wallet) fn search(
+    connection: &Connection,
+    keys: &WalletKeys,
+    pubkeys: impl IntoIterator<Item = PublicKey>,
+    gap: u32,
+) -> Result<HashMap<PublicKey, u32>> {
+    let (mut found, mut unknown) = (HashMap::new(), HashSet::new());
+    for pubkey in pubkeys {
+        match key::index_of(connection, &pubkey)? {
+            Some(index) => {
+                found.insert(pubkey, index);
+            }
+            None => {
+                unknown.insert(pubkey);
+            }
+        }
+    }
+    let mut index = key::next_index(connection)?;
+    let mut end = index.saturating_add(gap);
+    while index < end && !unknown.is_empty() {
+        let candidate = keys.vtxo_key(index)?.public_key();
+        if unknown.remove(&candidate) {
+            found.insert(candidate, index);
+            end = index.saturating_add(1).saturating_add(gap);
+        }
+        index += 1;
+    }
+    Ok(found)
+}
+
+/// Counts the key with this index, and all keys before it, as in use.
+pub(in crate::wallet) fn reveal_to(tx: &WriteTx<'_>, keys: &WalletKeys, index: u32) -> Result<()> {
+    for index in key::next_index(tx)?..=index {
+        key::insert(tx, index, &keys.vtxo_key(index)?.public_key())?;
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -121,6 +121,18 @@ impl Descent {
     }
 }
 
+/// The last of the first `confirmed` transactions of a chain; `None` if there is none.
+pub(in crate::wallet) fn last_confirmed(vtxo: &Vtxo<Full>, confirmed: usize) -> Option<Txid> {
+    let above = vtxo.transactions().nth(confirmed.checked_sub(1)?)?;
+    Some(above.tx.compute_txid())
+}
+
+/// Whether the last of the first `confirmed` transactions is of a payment, not of a round's tree or a board.
+pub(in crate::wallet) fn is_payment(vtxo: &Vtxo<Full>, confirmed: usize) -> bool {
+    let payments = vtxo.past_arkoor_pubkeys().len();
+    confirmed + payments > usize::from(vtxo.exit_depth())
+}
+
 /// The earlier owner who can claim what the VTXO hangs from, once the first `confirmed` transactions of its chain are on chain and
 /// the exit delay is over; `None` if nobody can.
 pub(in crate::wallet) fn exposed_to(vtxo: &Vtxo<Full>, confirmed: usize) -> Option<PublicKey> {

@@ -60,8 +60,8 @@ impl Cause {
                 format!(
                     "VTXO {id} was put on chain by somebody who knows its chain; it cannot be spent off chain any more"
                 ),
-                "its output on chain is the wallet's, and can be claimed once the exit delay is over: keep the wallet's seed and \
-                 data folder, and claim it with a release that supports exits",
+                "its exit has begun by itself: when GET /api/v1/exits/status/live shows it as claimable, claim it with POST \
+                 /api/v1/exits/claim/vtxos or /api/v1/exits/claim/all",
             ),
             Cause::DoubleSpent(txid) => (
                 format!(

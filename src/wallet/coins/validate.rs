@@ -49,6 +49,14 @@ impl Wallet {
             .ok_or_else(|| Error::internal(anyhow::anyhow!("the tip overflows")))
     }
 
+    /// The last height at which the exit of a VTXO should begin: each of its transactions takes a block, and after its expiry the server
+    /// can take what it hangs from. From its own transaction on, the expiry does not matter.
+    pub(in crate::wallet) fn last_exit_start(&self, vtxo: &Vtxo<Full>) -> BlockHeight {
+        vtxo.expiry_height()
+            .saturating_sub(self.settings.exit_margin)
+            .saturating_sub(BlockDelta::new(vtxo.exit_depth()))
+    }
+
     /// The transaction with this id from the store, or else from the chain.
     async fn anchor(&self, txid: Txid) -> Result<Option<Transaction>> {
         match self

@@ -12,10 +12,11 @@ use std::time::Duration;
 use ark_lib::vtxo::Full;
 use ark_lib::{Vtxo, VtxoId};
 use bitcoin::OutPoint;
+use bitcoin_ext::{BlockDelta, BlockHeight};
 
-use super::published::{Standing, exposed_to, standings};
+use super::published::{Standing, exposed_to, is_payment, last_confirmed, standings};
 use super::set_aside::{self, CODES, Cause, EXPOSED, REFUSED};
-use crate::chain::Tip;
+use crate::chain::{Tip, TxStatus};
 use crate::model::{Attention, VtxoRecord, VtxoState};
 use crate::store::{WriteTx, attention as facts, key};
 use crate::wallet::engine::attention;
@@ -37,6 +38,22 @@ struct Progress {
     last: Option<OutPoint>,
 }
 
+/// VTXOs that the watch found in danger.
+#[derive(Debug, Default)]
+pub(in crate::wallet) struct Endangered {
+    /// Their own transaction is confirmed: they can be spent on chain only, whoever holds them.
+    pub(in crate::wallet) on_chain: Vec<VtxoId>,
+    /// Something beneath them is on chain, and somebody else can take it soon. No round has helped in time.
+    pub(in crate::wallet) exposed: Vec<VtxoId>,
+}
+
+/// What has to be raised about a VTXO that hangs from something on chain.
+struct Exposure {
+    fact: Attention,
+    /// From this height on, an exit is safer than to wait for a round; `None` if an exit does not help.
+    exit_at: Option<BlockHeight>,
+}
+
 /// What the watch writes about a VTXO.
 enum Change {
     SetAside(Cause),
@@ -47,17 +64,20 @@ enum Change {
 
 impl Wallet {
     /// Compares the wallet's VTXOs with the chain, once per block: sets those aside that are on chain or double-spent, raises those
-    /// that soon may be, and takes back what a reorganisation has undone. The result depends on the chain alone, so what a crash
-    /// loses is found again.
+    /// that soon may be, and takes back what a reorganisation has undone. Returns those that have to be exited. The result depends on the
+    /// chain alone, so what a crash loses is found again.
     ///
     /// # Errors
     /// `chain_unavailable`, or the database's.
-    pub async fn watch_vtxos(&self) -> Result<()> {
+    pub(in crate::wallet) async fn watch_vtxos(&self) -> Result<Endangered> {
         let progress = *self.chain_watch.lock();
-        let tip = self.chain.last_tip();
-        if tip.is_none() || tip == progress.tip {
-            return Ok(());
-        }
+        let Some(tip) = self
+            .chain
+            .last_tip()
+            .filter(|tip| progress.tip != Some(*tip))
+        else {
+            return Ok(Endangered::default());
+        };
         let live = self.store.live_vtxos();
         let mut by_anchor: BTreeMap<OutPoint, Vec<Arc<VtxoRecord>>> = BTreeMap::new();
         for record in live.iter() {
@@ -73,10 +93,16 @@ impl Wallet {
             .filter(|it| spends.contains_key(&it.chain_anchor) || raised.contains_key(&it.id))
             .cloned()
             .collect();
-        self.judge_all(touched, &raised).await?;
+        let endangered = self.judge_all(touched, &raised, tip.height).await?;
         self.forget_spent(&raised).await?;
+        let tip = Some(tip);
         self.chain_watch.set(Progress { tip, last });
-        Ok(())
+        Ok(endangered)
+    }
+
+    /// Lets the next pass look at the chain again although no block has come: what the last one found was not acted on.
+    pub(in crate::wallet) fn watch_again(&self) {
+        self.chain_watch.set(Progress::default());
     }
 
     /// The VTXOs that can be spent off chain, but soon perhaps not on chain any more.
@@ -99,9 +125,11 @@ impl Wallet {
         &self,
         records: Vec<Arc<VtxoRecord>>,
         raised: &HashMap<VtxoId, String>,
-    ) -> Result<()> {
+        tip: BlockHeight,
+    ) -> Result<Endangered> {
+        let mut endangered = Endangered::default();
         if records.is_empty() {
-            return Ok(());
+            return Ok(endangered);
         }
         let ids: Vec<VtxoId> = records.iter().map(|record| record.id).collect();
         let vtxos = self.full_vtxos(ids).await?;
@@ -111,41 +139,82 @@ impl Wallet {
         for ((record, vtxo), standing) in records.iter().zip(&vtxos).zip(standings) {
             let code = raised.get(&record.id).map(String::as_str);
             let over = refused_long_ago.contains(&record.id.to_string());
-            let change = match self.exposure(vtxo, standing).await? {
-                Some(fact) if code.is_none_or(|code| code == EXPOSED) => {
+            if matches!(standing, Standing::Exited | Standing::Claimed(_)) {
+                endangered.on_chain.push(record.id);
+            }
+            let exposure = self.exposure(vtxo, standing).await?;
+            let exit_at = exposure.as_ref().and_then(|exposure| exposure.exit_at);
+            if exit_at.is_some_and(|height| tip >= height) {
+                endangered.exposed.push(record.id);
+            }
+            let change = match exposure {
+                Some(Exposure { fact, .. }) if code.is_none_or(|code| code == EXPOSED) => {
                     code.is_none().then_some(Change::Raise(fact))
                 }
                 _ => judge(record, standing, code, over),
             };
             changes.extend(change.map(|change| (record.id, change)));
         }
-        self.write_changes(changes).await
+        self.write_changes(changes).await?;
+        Ok(endangered)
     }
 
     /// What has to be raised about a VTXO that can be spent off chain, but soon perhaps not on chain any more.
-    async fn exposure(&self, vtxo: &Vtxo<Full>, standing: Standing) -> Result<Option<Attention>> {
+    async fn exposure(&self, vtxo: &Vtxo<Full>, standing: Standing) -> Result<Option<Exposure>> {
         let id = vtxo.id();
-        let message = match standing {
+        let (message, exit_at) = match standing {
             Standing::Contested(txid) => {
-                format!("transaction {txid} in the mempool spends what VTXO {id} hangs from")
+                let message =
+                    format!("transaction {txid} in the mempool spends what VTXO {id} hangs from");
+                (message, None)
             }
             Standing::OffChain { confirmed } => {
-                let Some(owner) = exposed_to(vtxo, confirmed) else {
+                let Some(above) = last_confirmed(vtxo, confirmed) else {
                     return Ok(None);
                 };
-                let ours = move |connection: &_| key::index_of(connection, &owner);
-                if self.store.read(ours).await?.is_some() {
-                    return Ok(None);
+                match exposed_to(vtxo, confirmed) {
+                    Some(owner) => {
+                        let ours = move |connection: &_| key::index_of(connection, &owner);
+                        if self.store.read(ours).await?.is_some() {
+                            return Ok(None);
+                        }
+                        let TxStatus::Confirmed { height, .. } = self.chain.status(above).await?
+                        else {
+                            return Ok(None);
+                        };
+                        let delta = vtxo.exit_delta();
+                        let claimable = height.add_delta(delta);
+                        // Half of the delay is for rounds if it is shorter than twice the margin.
+                        let margin = self.settings.exit_margin.to_u16().min(delta.to_u16() / 2);
+                        let message = format!(
+                            "an earlier owner of VTXO {id} has put what it hangs from on chain, and can claim it from height {claimable} on"
+                        );
+                        let exit_at = claimable.saturating_sub(BlockDelta::new(margin));
+                        (message, Some(exit_at))
+                    }
+                    None if is_payment(vtxo, confirmed) => {
+                        let expiry = vtxo.expiry_height();
+                        let message = format!(
+                            "what VTXO {id} hangs from is on chain down to a checkpoint, which the Ark server can take from height {expiry} on"
+                        );
+                        (message, Some(self.last_exit_start(vtxo)))
+                    }
+                    None => return Ok(None),
                 }
-                format!(
-                    "an earlier owner of VTXO {id} has put what it hangs from on chain, and can claim it {} blocks after that",
-                    vtxo.exit_delta()
-                )
             }
             Standing::Exited | Standing::Claimed(_) | Standing::DoubleSpent(_) => return Ok(None),
         };
-        let what_to_do = "the next round refreshes this VTXO; if none does soon, use POST /api/v1/wallet/refresh/vtxos: the Ark server still takes it";
-        Ok(Some(set_aside::fact(EXPOSED, id, message, what_to_do)))
+        let what_to_do = match exit_at {
+            Some(height) => format!(
+                "the next round refreshes this VTXO; if none has until height {height}, the wallet exits it. For that it needs coins in \
+                 the on-chain wallet"
+            ),
+            None => "the next round refreshes this VTXO; if none does soon, use POST /api/v1/wallet/refresh/vtxos: the Ark server \
+                     still takes it"
+                .to_owned(),
+        };
+        let fact = set_aside::fact(EXPOSED, id, message, &what_to_do);
+        Ok(Some(Exposure { fact, exit_at }))
     }
 
     async fn refused_long_ago(&self) -> Result<Vec<String>> {

@@ -49,7 +49,7 @@ commit_points! {
     BoardCosigned = "board.cosigned",
     /// A board: the funding transaction is broadcast.
     BoardBroadcast = "board.broadcast",
-    /// A board: registered with the server; the VTXO is spendable.
+    /// A board: registered with the server, and spendable; or exited.
     BoardRegistered = "board.registered",
     /// A board: given up before anything was signed; coins released.
     BoardAborted = "board.aborted",
@@ -85,7 +85,7 @@ commit_points! {
     RoundOutputsRegistered = "round.outputs_registered",
     /// A round: it certainly did not happen; inputs released.
     RoundAborted = "round.aborted",
-    /// A round: issued, but nothing was forfeited and nothing will be; inputs released, the new VTXOs dropped.
+    /// A round: issued, but nothing was forfeited and nothing will be, or the chain has given the inputs back; the new VTXOs dropped.
     RoundWithdrawn = "round.withdrawn",
     /// An offboard: inputs locked, amounts and fee fixed, movement.
     OffboardStarted = "offboard.started",
@@ -133,7 +133,7 @@ commit_points! {
     LightningSendSettled = "lightning_send.settled",
     /// A Lightning payment: HTLCs spent, what came back spendable.
     LightningSendRevoked = "lightning_send.revoked",
-    /// A Lightning payment: the server has the chains of what came back; movement failed.
+    /// A Lightning payment: the server has the chains of what came back, or its HTLCs were exited; movement failed.
     LightningSendReturned = "lightning_send.returned",
     /// A receive: VTXOs, movement and mailbox cursor.
     ReceiveStored = "receive.stored",
@@ -149,7 +149,7 @@ commit_points! {
     LightningReceiveRevealing = "lightning_receive.revealing",
     /// A Lightning receive: the claim is signed; HTLCs spent, the new VTXOs stored.
     LightningReceiveClaimed = "lightning_receive.claimed",
-    /// A Lightning receive: the server has the chains of the new VTXOs, which are spendable.
+    /// A Lightning receive: the server has the chains of the new VTXOs, which are spendable; or the HTLCs were exited and claimed.
     LightningReceiveRegistered = "lightning_receive.registered",
     /// A Lightning receive: the mailbox of an Ark address has the new VTXOs.
     LightningReceiveDelivered = "lightning_receive.delivered",
@@ -157,6 +157,8 @@ commit_points! {
     LightningReceiveGivenUp = "lightning_receive.given_up",
     /// A Lightning receive: the daemon came back too late to reveal the preimage; HTLCs spent.
     LightningReceiveAbandoned = "lightning_receive.abandoned",
+    /// An import: the VTXOs that a caller hands in, and their keys.
+    ImportStored = "import.stored",
     /// An exit: row, movement and operation.
     ExitStarted = "exit.started",
     /// An exit: the child of its next transaction, with its coins.

@@ -6,6 +6,7 @@ pub(in crate::wallet) mod exit;
 pub(in crate::wallet) mod lightning;
 pub(in crate::wallet) mod offboard;
 pub(in crate::wallet) mod refresh;
+mod rescue;
 pub(in crate::wallet) mod send;
 
 use std::sync::Arc;

@@ -10,6 +10,7 @@ mod exists;
 mod get_vtxo;
 mod get_vtxo_encoded;
 mod history;
+mod import_vtxo;
 mod list_vtxos;
 mod mnemonic;
 mod movements;
@@ -51,6 +52,7 @@ pub(super) fn routes() -> OpenApiRouter<App> {
         .routes(routes!(list_vtxos::vtxos))
         .routes(routes!(get_vtxo::get_vtxo))
         .routes(routes!(get_vtxo_encoded::get_vtxo_encoded))
+        .routes(routes!(import_vtxo::import_vtxo))
         .routes(routes!(history::history))
         .routes(routes!(movements::movements))
         .routes(routes!(send::send))

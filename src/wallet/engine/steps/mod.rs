@@ -7,12 +7,14 @@
 //! | [`arkoor`] | gets an out-of-round spend signed; finds out what became of one that the server refuses |
 //! | [`broadcast`] | broadcasts a transaction and follows its confirmations |
 //! | [`deliver`] | posts VTXOs to the mailbox of a payee |
+//! | [`exited`] | finds out which VTXOs of an operation were exited |
 //! | [`end`] | releases inputs and writes the movement when an operation fails or succeeds |
 
 pub(in crate::wallet) mod arkoor;
 pub(in crate::wallet) mod broadcast;
 pub(in crate::wallet) mod deliver;
 pub(in crate::wallet) mod end;
+pub(in crate::wallet) mod exited;
 pub(in crate::wallet) mod refusal;
 pub(in crate::wallet) mod unsigned;
 pub(in crate::wallet) mod upload;

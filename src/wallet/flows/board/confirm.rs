@@ -6,6 +6,7 @@ use crate::model::{MovementStatus, OperationId};
 use crate::store::vtxo;
 use crate::wallet::engine::steps::broadcast::{self, Broadcast, Depth, broadcast_again};
 use crate::wallet::engine::steps::end;
+use crate::wallet::engine::steps::exited::{Exited, exited};
 use crate::wallet::engine::{Next, Step};
 use crate::wallet::{CommitPoint, Error, Result, Wallet};
 
@@ -45,6 +46,9 @@ pub(super) async fn confirm(
     id: &OperationId,
     signed: SignedBoard,
 ) -> Result<Step<Board>> {
+    if exited(wallet, &[signed.vtxo]).await? != Exited::None {
+        return Ok(registered(id));
+    }
     wallet.onchain.catch_up().await?;
     let txid = signed.funding_tx.compute_txid();
     // Without the server's parameters, a funding transaction that is not in a block yet is still followed.
@@ -66,15 +70,16 @@ pub(super) async fn confirm(
     for vtxo in &board {
         wallet.server.register_board(vtxo).await?;
     }
+    Ok(registered(id))
+}
+
+/// Ends a board whose VTXO the server has registered, or that was exited: then the movement of the exit takes it from here.
+fn registered(id: &OperationId) -> Step<Board> {
     let id = id.clone();
-    Ok(Step::commit(
-        CommitPoint::BoardRegistered,
-        Next::Done,
-        move |tx| {
-            vtxo::release(tx, &id)?;
-            end::succeed(tx, &id)
-        },
-    ))
+    Step::commit(CommitPoint::BoardRegistered, Next::Done, move |tx| {
+        vtxo::release(tx, &id)?;
+        end::succeed(tx, &id)
+    })
 }
 
 /// The end of a board whose funding transaction can never confirm.

@@ -1,7 +1,7 @@
 //! Boards: on-chain coins become a VTXO (docs/protocol.md §4.1).
 //!
 //! ```text
-//!  start ─▶ Cosign ─▶ Broadcast ─▶ Confirm ─▶ done
+//!  start ─▶ Cosign ─▶ Broadcast ─▶ Confirm ─▶ done, also if the VTXO was exited
 //!             │         ▲  │          │
 //!             ▼         └──┼──────────┘ the transaction vanished
 //!           failed ◀───────┘ a confirmed transaction spends its coins
@@ -15,10 +15,11 @@
 //!
 //! Nothing is broadcast before the exit is signed and stored, so the coins can always be taken back on chain. The VTXO
 //! commits to the exact funding transaction, so the on-chain coins are selected once, and only from native segwit outputs
-//! (H5-H7).
+//! (H5-H7). A confirmed board that the server has not registered when the VTXO is about to expire is exited (H53).
 
 mod confirm;
 mod cosign;
+mod endangered;
 mod list;
 mod start;
 
@@ -33,6 +34,7 @@ use crate::wallet::engine::encoding::{self, TransactionHex};
 use crate::wallet::engine::{Flow, Step, Tries};
 use crate::wallet::{Result, Wallet};
 
+pub(in crate::wallet) use endangered::endangered;
 pub use list::PendingBoard;
 pub use start::BoardAmount;
 

@@ -157,7 +157,7 @@ async fn sign_leaf(
 }
 
 /// Ends an issued refresh without effect: nothing was forfeited, and the inputs are released.
-fn abort_issued(id: &OperationId, exchange: Exchange, reason: Error) -> Step<Round> {
+pub(super) fn abort_issued(id: &OperationId, exchange: Exchange, reason: Error) -> Step<Round> {
     let id = id.clone();
     Step::commit(
         CommitPoint::RoundWithdrawn,

@@ -10,7 +10,7 @@
 //!  RegisterInputs  failed                       │ the round was issued
 //!    │                                          ▼
 //!    └▶ Delegate ─▶ Delegated ─────────────▶ Issued ─▶ Confirm ─▶ Forfeit ─▶ RegisterOutputs ─▶ done
-//!          ▲           │                        └─────────┴─▶ failed, inputs released
+//!          ▲           │                        └─────────┴─▶ failed, inputs released or exited
 //!          └───────────┘ some inputs were spent, or the server dropped the participation
 //! ```
 //!
@@ -30,7 +30,10 @@
 //! | RegisterOutputs | upload the new VTXOs' signed chains | the new VTXOs are registered |
 //!
 //! Before Forfeit the wallet gives nothing up: whatever the server does or forgets, the inputs remain ours and releasing them
-//! is safe. From Forfeit on the inputs are never released; the same forfeits are sent until the preimage arrives (W10, W11).
+//! is safe. A round whose transaction does not confirm, or that is not what was asked for, ends with the exit of its inputs, shortly
+//! before they expire. From Forfeit on the inputs are never released; the same forfeits are sent until the preimage arrives (W10). If it
+//! does not arrive in time, the inputs are exited: then the server's claim of the forfeited output shows the preimage, or the wallet takes
+//! that output after the exit delay (W11).
 //! Secret nonces are kept in memory only. An attempt whose nonces are lost is abandoned, never signed with new ones (H1). A
 //! missed event decides nothing: the wallet queries the participation's status (W13), and checks the answer (§4.16).
 //!
@@ -46,6 +49,7 @@ mod check_issued;
 mod check_proposal;
 mod confirm;
 mod delegate;
+mod endangered;
 mod events;
 mod expiry;
 mod forfeit;
@@ -59,6 +63,7 @@ mod reported;
 mod resolve;
 mod sign;
 mod start;
+mod withheld;
 
 use std::time::Duration;
 
@@ -77,6 +82,7 @@ use crate::wallet::{CommitPoint, Error, Result, Wallet};
 
 use attempt_id::AttemptId;
 pub(in crate::wallet) use attempt_keys::AttemptKeyring;
+pub(in crate::wallet) use endangered::endangered;
 pub(in crate::wallet) use events::RoundEvents;
 pub use list::{PendingRound, RoundPhase};
 use plan::{Mode, Plan};
@@ -179,6 +185,9 @@ impl Flow for Round {
     const KIND: OperationKind = OperationKind::Round;
 
     async fn step(self, wallet: &Wallet, id: &OperationId, tries: Tries) -> Result<Step<Round>> {
+        if let Some(step) = endangered::after_exit(wallet, id, &self).await? {
+            return Ok(step);
+        }
         match self {
             Round::RegisterInputs(plan) => register::inputs(wallet, id, plan, tries).await,
             Round::Wait(plan) => join::wait(wallet, id, plan).await,

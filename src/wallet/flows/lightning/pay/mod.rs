@@ -6,6 +6,9 @@
 //!  failed ◀──┘                   ▼   └───────┘  │
 //!    ▲                         Revoke ◀─────────┘
 //!    └───────────── Return ◀─────┴──▶ done
+//!
+//!  each state with HTLCs, once they are exited ─▶ done, with the server's preimage
+//!                                              └▶ failed, when they are claimed
 //! ```
 //!
 //! | state | remote call | what its commit writes |
@@ -19,9 +22,12 @@
 //!
 //! The payment hash is the operation's id, and each hash that was ever begun has a row with its preimage: nothing is paid twice
 //! (H2). Only a preimage that fits the hash proves a payment. From the HTLCs on it settles the payment in every state, whether it comes
-//! from the server's answer, the mailbox, or the text of a refusal (H45, W6). The HTLCs stay locked until then, or until the server has
-//! signed their way back. Nothing is exited near expiry.
+//! from the server's answer, the mailbox, the text of a refusal (H45, W6), or the server's claim of an exited HTLC. The HTLCs stay locked
+//! until then, or until the server has signed their way back. HTLCs that are about to be lost are exited (H22): then the preimage in the
+//! server's claim settles the payment, or the wallet's claim after their expiry ends it as failed.
 
+mod endangered;
+mod exited;
 mod facts;
 mod follow;
 mod initiate;
@@ -45,6 +51,7 @@ use crate::wallet::engine::steps::arkoor::Signing;
 use crate::wallet::engine::{Flow, Step, Tries};
 use crate::wallet::{Result, Wallet};
 
+pub(in crate::wallet) use endangered::endangered;
 pub use outcome::{Payment, PaymentOutcome, PaymentState};
 pub use start::PaymentTerms;
 
@@ -139,6 +146,11 @@ impl Flow for LightningSend {
         id: &OperationId,
         tries: Tries,
     ) -> Result<Step<LightningSend>> {
+        if let Some(htlcs) = self.htlcs()
+            && let Some(step) = exited::go_on(wallet, id, htlcs).await?
+        {
+            return Ok(step);
+        }
         match self {
             LightningSend::Sign { order, signing } => {
                 sign::sign(wallet, id, order, signing, tries).await
@@ -164,6 +176,19 @@ impl Flow for LightningSend {
     /// A caller gets the answer when the server pays.
     fn answers_caller(&self) -> bool {
         matches!(self, LightningSend::Await { .. })
+    }
+}
+
+impl LightningSend {
+    /// What pays, while it is not decided.
+    fn htlcs(&self) -> Option<&Htlcs> {
+        match self {
+            LightningSend::Register { htlcs, .. }
+            | LightningSend::Initiate { htlcs, .. }
+            | LightningSend::Await { htlcs, .. }
+            | LightningSend::Revoke { htlcs, .. } => Some(htlcs),
+            LightningSend::Sign { .. } | LightningSend::Return { .. } => None,
+        }
     }
 }
 

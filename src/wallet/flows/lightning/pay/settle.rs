@@ -6,6 +6,7 @@ use super::{Htlcs, LightningSend, facts};
 use crate::model::OperationId;
 use crate::store::{lightning_send, vtxo};
 use crate::wallet::engine::steps::end;
+use crate::wallet::engine::steps::exited::is_exited;
 use crate::wallet::engine::{Next, Step};
 use crate::wallet::{CommitPoint, Result};
 
@@ -22,7 +23,10 @@ pub(super) fn settle(
         move |tx| {
             lightning_send::set_preimage(tx, hash, preimage)?;
             for htlc in &ids {
-                vtxo::spend_held(tx, *htlc, &id)?;
+                // An exited one is the server's when it claims it with the preimage.
+                if !is_exited(tx, *htlc)? {
+                    vtxo::spend_held(tx, *htlc, &id)?;
+                }
             }
             facts::clear(tx, &id)?;
             end::note(tx, &id, [("payment_preimage", preimage.to_string().into())])?;

@@ -8,6 +8,7 @@ use ark_lib::{Address, Vtxo, VtxoId, VtxoPolicy};
 use bitcoin::secp256k1::Keypair;
 
 use super::LightningReceive;
+use super::endangered::ENDANGERED;
 use crate::ark::{self, ReceiveStatus};
 use crate::model::{Attention, Invoice, InvoiceOutcome, MovementStatus, OperationId, VtxoState};
 use crate::store::{lightning_receive, vtxo, vtxo_body};
@@ -17,7 +18,7 @@ use crate::wallet::engine::{Next, Step, Tries, attention, clock};
 use crate::wallet::{CommitPoint, Error, Result, Wallet};
 
 /// The fact that the server has the preimage and refuses the money.
-const REFUSED: &str = "lightning_claim_refused";
+pub(super) const REFUSED: &str = "lightning_claim_refused";
 
 /// The pause before a server that is not connected is asked again.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -42,10 +43,16 @@ pub(super) async fn claim(
     };
     let signers = wallet.signers(htlcs.clone()).await?;
     // A try that failed may have revealed the preimage. Before that it is secret, unless the process died during the first try.
-    if tries.failed == 0
-        && let Some(step) = keep_secret(wallet, id, &invoice, &signers).await?
-    {
-        return Ok(step);
+    if tries.failed == 0 {
+        match keep_secret(wallet, id, &invoice, &signers).await {
+            Ok(None) => {}
+            Ok(Some(step)) => return Ok(step),
+            // Not a failed try: the next step has to look at the time as well (H9).
+            Err(error) => {
+                tracing::warn!(%error, "cannot find out whether there is time to claim a Lightning payment; its preimage stays secret");
+                return Ok(Step::AwaitNudge(PAUSE));
+            }
+        }
     }
     let unsigned = Unsigned::claim_all(signers, policy)?;
     let request = unsigned.request();
@@ -53,8 +60,8 @@ pub(super) async fn claim(
         .server
         .claim_lightning_receive(invoice.preimage, request);
     let response = match claimed.await {
-        // The request, and so the preimage, was not sent.
-        Err(ark::Error::Unreachable(_)) => return Ok(Step::AwaitNudge(PAUSE)),
+        // The request, and so the preimage, was not sent; an earlier one may have been.
+        Err(ark::Error::Unreachable(_)) if tries.failed == 0 => return Ok(Step::AwaitNudge(PAUSE)),
         answer => answer?,
     };
     let outputs = unsigned.finish(wallet, response).await?.outgoing;
@@ -77,7 +84,9 @@ pub(super) async fn claim(
         CommitPoint::LightningReceiveClaimed,
         Next::State(next),
         move |tx| {
-            attention::clear(tx, REFUSED, id.as_str())?;
+            for code in [REFUSED, ENDANGERED] {
+                attention::clear(tx, code, id.as_str())?;
+            }
             for htlc in &htlcs {
                 vtxo::spend_held(tx, *htlc, &id)?;
             }
@@ -161,6 +170,6 @@ fn refused(id: &OperationId, invoice: &Invoice) -> Attention {
             "The Ark server does not hand over a Lightning payment of {} sat, although the wallet has revealed the preimage to it.",
             invoice.amount.to_sat()
         ),
-        what_to_do: "The wallet keeps claiming, at least once a minute. Make sure that the daemon reaches the Ark server. If the server refuses, contact its operator with the payment hash.".into(),
+        what_to_do: "The wallet keeps claiming, at least once a minute. Make sure that the daemon reaches the Ark server. If the server refuses, contact its operator with the payment hash. With lightning_auto_exit, the HTLCs are exited while there is time to claim them on chain.".into(),
     }
 }

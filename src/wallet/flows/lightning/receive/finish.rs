@@ -60,7 +60,7 @@ pub(super) async fn deliver(
     ))
 }
 
-fn settle(tx: &WriteTx<'_>, id: &OperationId, invoice: &Invoice) -> Result<()> {
+pub(super) fn settle(tx: &WriteTx<'_>, id: &OperationId, invoice: &Invoice) -> Result<()> {
     let preimage = invoice.preimage.to_string();
     end::note(tx, id, [("payment_preimage", preimage.into())])?;
     let now = clock::now_millis();

@@ -4,6 +4,7 @@
 //!  invoice ─▶ (paid) ─▶ Prepare ─▶ Claim ─▶ Register ─▶ done
 //!     │                    │         │
 //!     │                    │         ├────▶ Deliver ─▶ done      (what is paid goes to an Ark address)
+//!     │                    │         ├────▶ done                 (the HTLCs were exited and claimed on chain)
 //!     ▼                    ▼         ▼
 //!  canceled, expired     failed    failed, if it is too late to reveal the preimage
 //! ```
@@ -17,12 +18,14 @@
 //!
 //! An invoice is a row of its own, written before the invoice leaves the process (H8). It becomes an operation when the server holds
 //! the payer's HTLCs. Until the preimage is revealed, the receive can end at any time: the payer gets the money back. From then on it never
-//! ends but with the money: the server keeps the preimage even if it refuses the claim, so a refusal proves nothing (H38, W4). A daemon
-//! that comes back after the HTLCs were granted and before the preimage went out looks at the time again (H9).
+//! ends but with the money: the server keeps the preimage even if it refuses the claim, so a refusal proves nothing (H38, W4). While there
+//! is just enough time for a claim on chain, the HTLCs are exited (H22), and the preimage claims them there. A daemon that comes back after the HTLCs were granted and before the preimage went out looks at the time again (H9).
 
 mod cancel;
 mod claim;
 mod create;
+mod endangered;
+mod exited;
 mod finish;
 mod grant;
 mod info;
@@ -39,6 +42,7 @@ use crate::wallet::engine::{Flow, Step, Tries};
 use crate::wallet::{Error, Result, Wallet};
 
 pub use create::InvoiceRequest;
+pub(in crate::wallet) use endangered::endangered;
 pub use info::ReceiveInfo;
 pub(in crate::wallet) use notice::{InvoicePoll, accept};
 
@@ -85,6 +89,9 @@ impl Flow for LightningReceive {
         match self {
             LightningReceive::Prepare { hash } => prepare::prepare(wallet, id, hash).await,
             LightningReceive::Claim { hash, htlcs } => {
+                if let Some(step) = exited::go_on(wallet, id, hash, &htlcs).await? {
+                    return Ok(step);
+                }
                 claim::claim(wallet, id, hash, htlcs, tries).await
             }
             LightningReceive::Register { hash, outputs } => {

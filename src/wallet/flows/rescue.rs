@@ -1,0 +1,88 @@
+//! Exits that begin by themselves (docs/protocol.md §4.9): of VTXOs that somebody else puts on chain, and of those that an unfinished
+//! operation holds and may not save before they expire.
+//!
+//! Each flow says which of its VTXOs are endangered, from the chain and the state of the operation alone. So a pass can be repeated, and
+//! a restart loses nothing. The flow goes on until a VTXO is exited, and then ends by itself.
+
+use std::sync::Arc;
+
+use ark_lib::VtxoId;
+use bitcoin_ext::BlockHeight;
+
+use super::board;
+use super::exit::ExitCause;
+use super::lightning::{pay, receive};
+use super::refresh;
+use crate::model::{OperationKind, OperationRow};
+use crate::store::{exit, operation};
+use crate::wallet::coins::watch::Endangered;
+use crate::wallet::{Result, Wallet};
+
+impl Wallet {
+    /// Compares the wallet's VTXOs with the chain, once per block, and begins the exits that nobody asked for.
+    ///
+    /// # Errors
+    /// `chain_unavailable`, or the database's.
+    pub async fn watch_chain(self: &Arc<Wallet>) -> Result<()> {
+        let Endangered { on_chain, exposed } = self.watch_vtxos().await?;
+        let begun = async {
+            self.exit_at_once(on_chain, ExitCause::OnChain).await?;
+            self.exit_at_once(exposed, ExitCause::NearExpiry).await?;
+            self.rescue().await
+        };
+        let begun = begun.await;
+        if begun.is_err() {
+            self.watch_again();
+        }
+        begun
+    }
+
+    /// Exits what unfinished operations may not save in time.
+    async fn rescue(self: &Arc<Wallet>) -> Result<()> {
+        let Some(tip) = self.chain.last_tip() else {
+            return Ok(());
+        };
+        for row in self.store.read(operation::unfinished).await? {
+            match self.endangered_by(&row, tip.height).await {
+                Ok(vtxos) => self.exit_at_once(vtxos, ExitCause::Protocol).await?,
+                Err(error) => {
+                    tracing::warn!(operation = %row.id, %error, "cannot find out whether an operation endangers its VTXOs");
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn endangered_by(&self, row: &OperationRow, tip: BlockHeight) -> Result<Vec<VtxoId>> {
+        match row.kind {
+            OperationKind::Board => board::endangered(self, row, tip).await,
+            OperationKind::Round => refresh::endangered(self, row, tip).await,
+            OperationKind::LightningSend => pay::endangered(self, row, tip).await,
+            OperationKind::LightningReceive => receive::endangered(self, row, tip).await,
+            OperationKind::ArkoorSend | OperationKind::Offboard | OperationKind::Exit => {
+                Ok(Vec::new())
+            }
+        }
+    }
+
+    /// Begins the exits of these VTXOs, except those that are exiting already.
+    async fn exit_at_once(self: &Arc<Wallet>, vtxos: Vec<VtxoId>, cause: ExitCause) -> Result<()> {
+        if vtxos.is_empty() {
+            return Ok(());
+        }
+        let read = self.store.read(move |connection| {
+            let mut idle = Vec::new();
+            for vtxo in vtxos {
+                if exit::live_of(connection, vtxo)?.is_none() {
+                    idle.push(vtxo);
+                }
+            }
+            Ok::<_, crate::wallet::Error>(idle)
+        });
+        let begun = self.begin_exits(read.await?, cause).await?;
+        if !begun.is_empty() {
+            tracing::warn!(vtxos = ?begun.iter().map(|exit| exit.vtxo).collect::<Vec<_>>(), ?cause, "exits began by themselves");
+        }
+        Ok(())
+    }
+}

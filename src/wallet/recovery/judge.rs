@@ -1,0 +1,244 @@
+//! What a VTXO that is not in the database is worth (docs/protocol.md §4.10, §4.11).
+//!
+//! A judgement compares what the Ark server says with the keys of the wallet, the signatures, and the chain. The server's word alone
+//! makes no VTXO spendable: `SPENDABLE` says nothing about an exit, a sweep or the expiry.
+
+use std::collections::{HashMap, HashSet};
+
+use ark_lib::vtxo::{Full, VtxoPolicyKind};
+use ark_lib::{Vtxo, VtxoId};
+use bitcoin::secp256k1::PublicKey;
+use bitcoin::{Transaction, Txid};
+use server_rpc::protos::VtxoSpendState;
+
+use crate::ark::PinnedKeys;
+use crate::chain;
+use crate::wallet::account::keys;
+use crate::wallet::coins::published::{Standing, standings};
+use crate::wallet::{Result, Wallet};
+
+/// A VTXO to judge.
+#[derive(Clone, Debug)]
+pub(in crate::wallet) struct Candidate {
+    /// The VTXO with its exit chain. Its id follows from the chain.
+    pub(in crate::wallet) vtxo: Vtxo<Full>,
+    /// The index at which the server found its key. It is checked, and allows for an index beyond the gap limit.
+    pub(in crate::wallet) key_hint: Option<u32>,
+    /// What the server says of it; `None` if it has not answered.
+    pub(in crate::wallet) state: Option<VtxoSpendState>,
+}
+
+/// What a candidate is worth.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::wallet) enum Judgement {
+    /// Its key is not the wallet's, or is beyond the gap limit.
+    Foreign,
+    /// It can never be spent, for this reason.
+    Invalid(String),
+    /// It was ours, and its value has gone on chain to somebody else or has been claimed, for this reason.
+    Gone(String),
+    /// It can be spent off chain. It may have expired: while the server has not swept what it hangs from, it is still worth something.
+    Spendable,
+    /// The server says that it is spent.
+    Spent,
+    /// Its own transaction is confirmed: it can be spent on chain only.
+    Exited,
+    /// It belongs to a round or a Lightning payment that is not complete, and is not to be taken by itself, for this reason.
+    InFlight(String),
+    /// The server or the chain does not say enough, for this reason.
+    Undecided(String),
+}
+
+/// A candidate with its judgement.
+#[derive(Clone, Debug)]
+pub(in crate::wallet) struct Judged {
+    /// The VTXO.
+    pub(in crate::wallet) vtxo: Vtxo<Full>,
+    /// The index of its key; `None` if that is not the wallet's.
+    pub(in crate::wallet) key_index: Option<u32>,
+    /// The on-chain transaction that it hangs from, if that was looked at.
+    pub(in crate::wallet) anchor: Option<Transaction>,
+    /// What it is worth.
+    pub(in crate::wallet) judgement: Judgement,
+}
+
+impl Wallet {
+    /// Judges VTXOs, and returns the judgements in the same order. Writes nothing.
+    ///
+    /// A chain backend that does not answer leaves them [`Undecided`](Judgement::Undecided).
+    ///
+    /// # Errors
+    /// Only the database's.
+    pub(in crate::wallet) async fn judge(
+        &self,
+        candidates: Vec<Candidate>,
+        server: &PinnedKeys,
+    ) -> Result<Vec<Judged>> {
+        let owned = self.find_keys(&candidates).await?;
+        let mut judged = Vec::with_capacity(candidates.len());
+        let mut on_chain = Vec::new();
+        for candidate in candidates {
+            let key_index = match candidate.key_hint {
+                Some(hint) if self.has_key(hint, &candidate.vtxo) => Some(hint),
+                _ => owned.get(&candidate.vtxo.user_pubkey()).copied(),
+            };
+            let early = match key_index {
+                None => Some(Judgement::Foreign),
+                Some(_) => without_chain(&candidate, server),
+            };
+            if early.is_none() {
+                on_chain.push((judged.len(), candidate.state));
+            }
+            judged.push(Judged {
+                vtxo: candidate.vtxo,
+                key_index,
+                anchor: None,
+                judgement: early.unwrap_or(Judgement::Undecided(String::new())),
+            });
+        }
+        let vtxos: Vec<Vtxo<Full>> = on_chain
+            .iter()
+            .map(|(at, _)| judged[*at].vtxo.clone())
+            .collect();
+        let looked_up = self.look_up(&vtxos).await;
+        for (nth, (at, state)) in on_chain.into_iter().enumerate() {
+            let entry = &mut judged[at];
+            match &looked_up {
+                Ok(known) => {
+                    let anchor = known.anchors.get(&entry.vtxo.chain_anchor().txid);
+                    entry.anchor = anchor.map(|(transaction, _)| transaction.clone());
+                    entry.judgement = by_chain(&entry.vtxo, state, anchor, known.standings[nth]);
+                }
+                Err(error) => entry.judgement = Judgement::Undecided(error.to_string()),
+            }
+        }
+        Ok(judged)
+    }
+
+    async fn find_keys(&self, candidates: &[Candidate]) -> Result<HashMap<PublicKey, u32>> {
+        let pubkeys: HashSet<PublicKey> =
+            candidates.iter().map(|it| it.vtxo.user_pubkey()).collect();
+        let (keys, gap) = (self.keys.clone(), self.settings.key_gap);
+        self.store
+            .read(move |connection| keys::search(connection, &keys, pubkeys, gap))
+            .await
+    }
+
+    fn has_key(&self, index: u32, vtxo: &Vtxo<Full>) -> bool {
+        let key = self.keys.vtxo_key(index);
+        key.is_ok_and(|key| key.public_key() == vtxo.user_pubkey())
+    }
+
+    /// What the chain knows of VTXOs.
+    async fn look_up(&self, vtxos: &[Vtxo<Full>]) -> Result<LookedUp, chain::Error> {
+        let mut anchors = HashMap::new();
+        let txids: HashSet<Txid> = vtxos.iter().map(|it| it.chain_anchor().txid).collect();
+        for txid in txids {
+            if let Some(transaction) = self.chain.transaction(txid).await? {
+                let confirmed = self.chain.status(txid).await?.is_confirmed();
+                anchors.insert(txid, (transaction, confirmed));
+            }
+        }
+        let standings = standings(&self.chain, vtxos).await?;
+        Ok(LookedUp { anchors, standings })
+    }
+}
+
+struct LookedUp {
+    /// The anchors that the chain knows, and whether they are confirmed.
+    anchors: HashMap<Txid, (Transaction, bool)>,
+    standings: Vec<Standing>,
+}
+
+/// The judgement if it does not depend on the chain.
+fn without_chain(candidate: &Candidate, server: &PinnedKeys) -> Option<Judgement> {
+    let vtxo = &candidate.vtxo;
+    if vtxo.server_pubkey() != server.server {
+        return Some(Judgement::Invalid(
+            "it belongs to another Ark server".into(),
+        ));
+    }
+    match candidate.state {
+        Some(VtxoSpendState::Spent) => Some(Judgement::Spent),
+        Some(VtxoSpendState::Unclaimed) => Some(Judgement::InFlight(
+            "the round that issued it is not complete: its inputs are not forfeited".into(),
+        )),
+        _ if is_htlc_of_receive(vtxo.policy_type()) => Some(Judgement::InFlight(
+            "it is an HTLC of a Lightning receive, whose preimage only the database that made the invoice has".into(),
+        )),
+        _ => None,
+    }
+}
+
+fn is_htlc_of_receive(policy: VtxoPolicyKind) -> bool {
+    matches!(
+        policy,
+        VtxoPolicyKind::ServerHtlcRecv | VtxoPolicyKind::ServerHtlcRecv_v0
+    )
+}
+
+fn by_chain(
+    vtxo: &Vtxo<Full>,
+    state: Option<VtxoSpendState>,
+    anchor: Option<&(Transaction, bool)>,
+    standing: Standing,
+) -> Judgement {
+    let Some((transaction, confirmed)) = anchor else {
+        let txid = vtxo.chain_anchor().txid;
+        return Judgement::Undecided(format!("its anchor {txid} is not on the chain"));
+    };
+    if let Err(error) = vtxo.validate(transaction) {
+        return match state {
+            Some(VtxoSpendState::Unregistered) if !vtxo.has_all_witnesses() => Judgement::InFlight(
+                "its transactions are not completely signed, and the server waits for them".into(),
+            ),
+            _ => Judgement::Invalid(error.to_string()),
+        };
+    }
+    match standing {
+        Standing::Exited => return Judgement::Exited,
+        Standing::Claimed(txid) => {
+            return Judgement::Gone(format!(
+                "it is on chain, and transaction {txid} has spent it"
+            ));
+        }
+        Standing::DoubleSpent(txid) => {
+            return Judgement::Gone(format!(
+                "transaction {txid}, which is not of its chain, has spent what it hangs from"
+            ));
+        }
+        Standing::Contested(txid) => {
+            return Judgement::Undecided(format!(
+                "transaction {txid}, which is not of its chain, is about to spend what it hangs from"
+            ));
+        }
+        Standing::OffChain { .. } => {}
+    }
+    if !confirmed {
+        let txid = vtxo.chain_anchor().txid;
+        return Judgement::Undecided(format!("its anchor {txid} is not confirmed"));
+    }
+    match (state, vtxo.policy_type()) {
+        (
+            Some(VtxoSpendState::Spendable | VtxoSpendState::Unregistered),
+            VtxoPolicyKind::Pubkey,
+        ) => Judgement::Spendable,
+        (Some(VtxoSpendState::Spendable | VtxoSpendState::Unregistered), policy) => {
+            Judgement::Undecided(format!(
+                "it is an HTLC ({policy}) of a Lightning payment whose outcome the wallet does not know"
+            ))
+        }
+        (None, _) => Judgement::Undecided("the Ark server does not tell its state".into()),
+        (Some(state), _) => Judgement::Undecided(format!(
+            "the Ark server tells a state that decides nothing: {}",
+            state.as_str_name()
+        )),
+    }
+}
+
+impl Judged {
+    /// The id of the VTXO.
+    pub(in crate::wallet) fn id(&self) -> VtxoId {
+        self.vtxo.id()
+    }
+}
