@@ -29,6 +29,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
+use bitcoin::bip32::Fingerprint;
 
 pub use error::Error;
 pub use snapshot::LiveVtxos;
@@ -63,6 +64,14 @@ impl Store {
             readers,
             live,
         })
+    }
+
+    /// The fingerprint of the wallet in the database at `path`; `None` if there is no file, or no wallet in it. Only reads.
+    ///
+    /// # Errors
+    /// [`Error::Foreign`] for a file of another program, otherwise SQLite's own error.
+    pub fn owner(path: &Path) -> Result<Option<Fingerprint>, Error> {
+        open::owner(path)
     }
 
     /// Runs `body` in the writer thread. Returns its result once the transaction is durable.

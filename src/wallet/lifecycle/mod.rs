@@ -7,6 +7,7 @@
 mod create;
 mod delete;
 mod load;
+mod owner;
 #[cfg(test)]
 mod tests;
 
