@@ -40,8 +40,9 @@ pub use writer::WriteTx;
 /// A handle to the open database. Clones share it; the last one to go closes it.
 #[derive(Clone)]
 pub struct Store {
-    writer: Arc<writer::Writer>,
+    // Dropped before the writer, whose connection copies the write-ahead log into the database if it is closed last.
     readers: Arc<reader::Readers>,
+    writer: Arc<writer::Writer>,
     live: Arc<ArcSwap<LiveVtxos>>,
 }
 

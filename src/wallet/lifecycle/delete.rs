@@ -1,11 +1,13 @@
 //! Deletion of a wallet (docs/protocol.md §23.3).
 
+use std::io;
+
 use bitcoin::bip32::Fingerprint;
 
 use super::WalletSlot;
 use super::owner::is_named;
-use crate::datadir::WalletLock;
-use crate::wallet::{Error, Result};
+use crate::datadir::{self, WalletLock};
+use crate::wallet::{CommitPoint, Error, Result};
 
 /// A request to delete the wallet.
 #[derive(Debug)]
@@ -51,12 +53,34 @@ impl WalletSlot {
         };
         self.check_owner(&request.fingerprint).await?;
         self.unload(&mut running).await?;
-        self.datadir.remove_wallet().map_err(Error::internal)?;
+        self.remove_files(request.fingerprint.trim())?;
         if let Some(fingerprint) = loaded {
             tracing::warn!(%fingerprint, "wallet deleted");
         }
         Ok(DeletedWallet {
             fingerprint: loaded,
         })
+    }
+
+    /// Removes the files of a wallet, the seed last. What tells of the deletion is written before and removed after everything else, so
+    /// that no half of a wallet is opened.
+    fn remove_files(&self, fingerprint: &str) -> Result<()> {
+        let files = &self.datadir;
+        let step = |point: CommitPoint, change: &dyn Fn() -> io::Result<()>| {
+            point.step(|| change().map_err(Error::internal))
+        };
+        step(CommitPoint::WalletDeleteBegun, &|| {
+            datadir::write_atomic(&files.deletion(), fingerprint.as_bytes())
+        })?;
+        step(CommitPoint::WalletDeleteConfigRemoved, &|| {
+            files.remove_config()
+        })?;
+        step(CommitPoint::WalletDeleteDatabaseRemoved, &|| {
+            files.remove_database()
+        })?;
+        step(CommitPoint::WalletDeleteSeedRemoved, &|| {
+            files.remove_seed()
+        })?;
+        step(CommitPoint::WalletDeleteFinished, &|| files.remove_marks())
     }
 }

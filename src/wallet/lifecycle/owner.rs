@@ -51,9 +51,7 @@ impl WalletSlot {
     pub(super) async fn owner_of_database(&self) -> Result<Option<Fingerprint>> {
         let database = self.datadir.database();
         if !database.exists() {
-            let parts = self.datadir.wallet_entries().map_err(Error::internal)?;
-            let journal = parts.iter().find(|name| name.starts_with("db.sqlite-"));
-            return match journal {
+            return match self.datadir.journal_with_content() {
                 Some(name) => Err(unreadable_wallet(
                     name,
                     "the database that it belongs to is missing",
