@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::support::{Daemon, World, assert_conserved};
+use crate::support::{Daemon, World, assert_conserved, creation};
 
 #[tokio::test]
 async fn a_wallet_survives_a_restart() {
@@ -185,4 +185,97 @@ async fn secrets_are_in_private_files_and_not_in_the_log() {
         let log = std::fs::read_to_string(daemon.folder().join(log)).unwrap();
         assert!(!log.contains(&first_words) && !log.contains("ACoqKioq"));
     }
+}
+
+#[tokio::test]
+async fn a_seed_without_a_database_is_shown_and_restored_by_its_words() {
+    let world = World::new().await;
+    let mut daemon = Daemon::with_wallet(&world).await;
+    daemon.fund(&world, 30_000).await;
+    let fingerprint = daemon.get("/wallet").await.ok()["fingerprint"].clone();
+    daemon.stop().await;
+    let words = std::fs::read_to_string(daemon.folder().join("mnemonic")).unwrap();
+    for file in ["db.sqlite", "config.toml"] {
+        std::fs::remove_file(daemon.folder().join(file)).unwrap();
+    }
+
+    daemon.restart(None).await;
+    let found = daemon.get("/wallet").await.ok();
+    assert!(found["fingerprint"].is_null());
+    assert_eq!(found["attention"][0]["code"], "database_missing");
+    assert_eq!(found["attention"][0]["subject"], fingerprint);
+    assert!(!daemon.folder().join("db.sqlite").exists());
+    let mut request = creation(&world, world.chain_source());
+    let other = daemon.post("/wallet/create", request.clone()).await;
+    other.refused(409, "datadir_in_use");
+    request["mnemonic"] = json!(words);
+    let restored = daemon.post("/wallet/create", request).await.ok();
+    assert_eq!(restored["fingerprint"], fingerprint);
+    daemon.post_empty("/onchain/sync").await.ok();
+    let balance = daemon.get("/onchain/balance").await.ok();
+    assert_eq!(balance["total_sat"], 30_000);
+}
+
+#[tokio::test]
+async fn a_failed_restore_leaves_the_seed_that_was_there() {
+    let world = World::new().await;
+    let daemon = Daemon::start().await;
+    let words = format!("{}about", "abandon ".repeat(11));
+    std::fs::write(daemon.folder().join("mnemonic"), &words).unwrap();
+    let request = json!({
+        "network": "regtest", "mnemonic": words, "ark_server": "http://127.0.0.1:1",
+        "chain_source": world.chain_source(),
+    });
+    let failed = daemon.post("/wallet/create", request).await;
+    failed.refused(503, "server_unavailable");
+    let kept = std::fs::read_to_string(daemon.folder().join("mnemonic"));
+    assert_eq!(kept.unwrap(), words);
+    for file in ["config.toml", "db.sqlite", "creation.json"] {
+        assert!(!daemon.folder().join(file).exists(), "{file}");
+    }
+}
+
+#[tokio::test]
+async fn an_interrupted_creation_that_cannot_be_completed_is_shown_and_repeated() {
+    let world = World::new().await;
+    let mut daemon = Daemon::start().await;
+    daemon.stop().await;
+    daemon.restart(Some("wallet.create.seeded.after")).await;
+    let request = creation(&world, world.chain_source());
+    let killed = daemon.try_send("POST", "/wallet/create", Some(request.clone()));
+    assert!(killed.await.is_err());
+    daemon.wait_for_exit().await;
+    let words = std::fs::read_to_string(daemon.folder().join("mnemonic")).unwrap();
+
+    let outage = world.fault(json!({"target": "*", "action": {"type": "drop_before"}}));
+    daemon.restart(None).await;
+    let found = daemon.get("/wallet").await.ok();
+    assert!(found["fingerprint"].is_null());
+    let fact = &found["attention"][0];
+    assert_eq!(fact["code"], "creation_interrupted");
+    assert!(
+        daemon
+            .log()
+            .contains("the datadir holds a wallet that cannot be opened")
+    );
+    let repeated = daemon.post("/wallet/create", request.clone()).await;
+    repeated.refused(503, "server_unavailable");
+    world.end_fault(outage);
+
+    let mut other = request.clone();
+    other["mnemonic"] = json!(format!("{}about", "abandon ".repeat(11)));
+    let other = daemon.post("/wallet/create", other).await;
+    other.refused(409, "creation_interrupted");
+    let made = daemon.post("/wallet/create", request).await.ok();
+    assert_eq!(made["fingerprint"], fact["subject"]);
+    let kept = std::fs::read_to_string(daemon.folder().join("mnemonic"));
+    assert_eq!(kept.unwrap(), words);
+    assert!(!daemon.folder().join("creation.json").exists());
+    daemon.stop().await;
+    daemon.restart(None).await;
+    let opened = daemon.get("/wallet").await.ok();
+    assert_eq!(
+        opened,
+        json!({"fingerprint": made["fingerprint"], "attention": []})
+    );
 }

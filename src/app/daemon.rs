@@ -76,13 +76,10 @@ impl Daemon {
         let lock = lock(&datadir)?;
         let secret = secret(options.access, options.bind, &datadir)?;
         let wallets = Arc::new(WalletSlot::new(datadir, options.overrides, background));
-        if !wallets
+        wallets
             .open_existing()
             .await
-            .context("cannot open the wallet")?
-        {
-            tracing::warn!("no wallet found; create one with POST /api/v1/wallet/create");
-        }
+            .context("cannot open the wallet")?;
         let listener = match TcpListener::bind(options.bind).await {
             Ok(listener) => listener,
             Err(e) => {

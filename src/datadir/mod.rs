@@ -19,9 +19,11 @@ const MNEMONIC: &str = "mnemonic";
 const CONFIG: &str = "config.toml";
 const DATABASE: &str = "db.sqlite";
 const DEBUG_LOG: &str = "debug.log";
+const CREATION: &str = "creation.json";
+const DELETION: &str = "deletion";
 
 /// Files that may exist in the datadir when a wallet is created, because they are not part of a wallet.
-const NOT_A_WALLET: [&str; 7] = [
+const NOT_A_WALLET: [&str; 9] = [
     DEBUG_LOG,
     "stdout.log",
     "stderr.log",
@@ -29,16 +31,16 @@ const NOT_A_WALLET: [&str; 7] = [
     AUTH_TOKEN,
     DAEMON_LOCK,
     CONFIG,
+    CREATION,
+    DELETION,
 ];
 
-/// The seed and the database, with SQLite's journals. The mnemonic is last: while it exists there is a wallet, so that an interrupted
-/// removal can be repeated.
-const SEED_AND_DATABASE: [&str; 5] = [
-    DATABASE,
+/// The database with SQLite's journals, in the order of their removal: a journal without its database cannot be read any more.
+const DATABASE_FILES: [&str; 4] = [
     "db.sqlite-wal",
     "db.sqlite-shm",
     "db.sqlite-journal",
-    MNEMONIC,
+    DATABASE,
 ];
 
 /// An existing data directory.
@@ -98,6 +100,16 @@ impl DataDir {
         self.path.join(DATABASE)
     }
 
+    /// The file that exists while a wallet is created: what was asked for.
+    pub fn creation(&self) -> PathBuf {
+        self.path.join(CREATION)
+    }
+
+    /// The file that exists while a wallet is deleted: its fingerprint.
+    pub fn deletion(&self) -> PathBuf {
+        self.path.join(DELETION)
+    }
+
     /// The log file, unless `--logfile` names another.
     pub fn debug_log(&self) -> PathBuf {
         self.path.join(DEBUG_LOG)
@@ -116,22 +128,37 @@ impl DataDir {
     /// Names of the entries that are part of a wallet, sorted.
     pub fn wallet_entries(&self) -> io::Result<Vec<String>> {
         let mut names = self.names()?;
-        names.retain(|name| is_one_of(name, &SEED_AND_DATABASE));
+        names.retain(|name| is_one_of(name, &[MNEMONIC]) || is_one_of(name, &DATABASE_FILES));
         Ok(names)
     }
 
-    /// Removes the wallet's files and the leftovers of their atomic writes, and nothing else: first the configuration, then the
-    /// database, the seed last. After a failure it can be repeated.
-    pub fn remove_wallet(&self) -> io::Result<()> {
-        self.remove(&[CONFIG, WALLET_LOCK])?;
-        self.remove_seed_and_database()
+    /// The name of a journal of the database that may hold commits, if there is one.
+    pub fn journal_with_content(&self) -> Option<&'static str> {
+        let mut journals = ["db.sqlite-wal", "db.sqlite-journal"].into_iter();
+        journals.find(|name| std::fs::metadata(self.path.join(name)).is_ok_and(|it| it.len() > 0))
     }
 
-    /// Like [`DataDir::remove_wallet`], but keeps the configuration.
-    pub fn remove_seed_and_database(&self) -> io::Result<()> {
-        self.remove(&SEED_AND_DATABASE)
+    /// Removes the configuration.
+    pub fn remove_config(&self) -> io::Result<()> {
+        self.remove(&[CONFIG])
     }
 
+    /// Removes the database with its journals.
+    pub fn remove_database(&self) -> io::Result<()> {
+        self.remove(&DATABASE_FILES)
+    }
+
+    /// Removes the seed.
+    pub fn remove_seed(&self) -> io::Result<()> {
+        self.remove(&[MNEMONIC])
+    }
+
+    /// Removes what only exists while a wallet is open, created or deleted.
+    pub fn remove_marks(&self) -> io::Result<()> {
+        self.remove(&[WALLET_LOCK, CREATION, DELETION])
+    }
+
+    /// Removes these files and the leftovers of their atomic writes. After a failure it can be repeated.
     fn remove(&self, files: &[&str]) -> io::Result<()> {
         let mut names = self.names()?;
         names.retain(|name| is_leftover_of(name, files));
@@ -156,6 +183,25 @@ impl DataDir {
 
 /// Replaces the file at `path` with `content` (0600). A reader sees either the old or the new content, never a part of it.
 pub fn write_atomic(path: &Path, content: &[u8]) -> io::Result<()> {
+    written_beside(path, content)?
+        .persist(path)
+        .map_err(|e| e.error)?;
+    sync_directory(split(path)?.0)
+}
+
+/// Writes a new file (0600). It is complete and on disk when this returns, and never exists in part.
+///
+/// # Errors
+/// The file exists already, or cannot be written.
+pub fn write_new(path: &Path, content: &[u8]) -> io::Result<()> {
+    written_beside(path, content)?
+        .persist_noclobber(path)
+        .map_err(|e| e.error)?;
+    sync_directory(split(path)?.0)
+}
+
+/// A temporary file (0600) beside `path` with this content, which is on disk.
+fn written_beside(path: &Path, content: &[u8]) -> io::Result<tempfile::NamedTempFile> {
     let (directory, name) = split(path)?;
     let mut file = tempfile::Builder::new()
         .prefix(&format!(".{name}.temp."))
@@ -163,24 +209,7 @@ pub fn write_atomic(path: &Path, content: &[u8]) -> io::Result<()> {
         .tempfile_in(directory)?;
     file.write_all(content)?;
     file.as_file().sync_all()?;
-    file.persist(path).map_err(|e| e.error)?;
-    sync_directory(directory)
-}
-
-/// Writes a new file (0600). The content is on disk when this returns.
-///
-/// # Errors
-/// The file exists already, or cannot be written.
-pub fn write_new(path: &Path, content: &[u8]) -> io::Result<()> {
-    let (directory, _) = split(path)?;
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(path)?;
-    file.write_all(content)?;
-    file.sync_all()?;
-    sync_directory(directory)
+    Ok(file)
 }
 
 /// Opens a file for appending; creates it (0600) if it is missing.
@@ -304,13 +333,18 @@ mod tests {
     fn removing_the_wallet_keeps_all_other_files() {
         let (_temp, datadir) = datadir();
         let kept = ["auth_token", "barkd.lock", "debug.log", "holiday.jpg"];
-        let removed = ["config.toml", "LOCK"];
-        for name in kept.iter().chain(&removed).chain(&SEED_AND_DATABASE) {
+        let removed = ["config.toml", "LOCK", "creation.json", "deletion"];
+        let database = DATABASE_FILES.iter().chain(&[MNEMONIC]);
+        for name in kept.iter().chain(&removed).chain(database) {
             std::fs::write(datadir.path().join(name), "").unwrap();
         }
         std::fs::write(datadir.path().join(".mnemonic.temp.17.0.tmp"), "").unwrap();
-        datadir.remove_wallet().unwrap();
-        assert_eq!(datadir.names().unwrap(), kept);
-        datadir.remove_wallet().unwrap();
+        for _ in 0..2 {
+            datadir.remove_config().unwrap();
+            datadir.remove_database().unwrap();
+            datadir.remove_seed().unwrap();
+            datadir.remove_marks().unwrap();
+            assert_eq!(datadir.names().unwrap(), kept);
+        }
     }
 }

@@ -30,6 +30,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
+use bitcoin::bip32::Fingerprint;
 
 pub use error::Error;
 pub use snapshot::LiveVtxos;
@@ -40,8 +41,9 @@ pub use writer::WriteTx;
 /// A handle to the open database. Clones share it; the last one to go closes it.
 #[derive(Clone)]
 pub struct Store {
-    writer: Arc<writer::Writer>,
+    // Dropped before the writer, whose connection copies the write-ahead log into the database if it is closed last.
     readers: Arc<reader::Readers>,
+    writer: Arc<writer::Writer>,
     live: Arc<ArcSwap<LiveVtxos>>,
 }
 
@@ -64,6 +66,14 @@ impl Store {
             readers,
             live,
         })
+    }
+
+    /// The fingerprint of the wallet in the database at `path`; `None` if there is no file, or no wallet in it. Only reads.
+    ///
+    /// # Errors
+    /// [`Error::Foreign`] for a file of another program, otherwise SQLite's own error.
+    pub fn owner(path: &Path) -> Result<Option<Fingerprint>, Error> {
+        open::owner(path)
     }
 
     /// Runs `body` in the writer thread. Returns its result once the transaction is durable.

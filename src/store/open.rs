@@ -5,11 +5,12 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::LazyLock;
 
+use bitcoin::bip32::Fingerprint;
 use include_dir::{Dir, include_dir};
 use rusqlite::{Connection, OpenFlags};
 use rusqlite_migration::Migrations;
 
-use super::Error;
+use super::{Error, wallet};
 
 /// The SQLite application id of arkwalletd: "arkw" in ASCII.
 const APPLICATION_ID: i32 = 0x6172_6b77;
@@ -75,6 +76,22 @@ pub(super) fn readable(path: &Path) -> Result<Connection, Error> {
     )?;
     connection.set_prepared_statement_cache_capacity(64);
     Ok(connection)
+}
+
+/// The fingerprint of the wallet in a file; `None` if there is no file, or no wallet in it. Only reads.
+pub(super) fn owner(path: &Path) -> Result<Option<Fingerprint>, Error> {
+    check_owner(path)?;
+    if !path.exists() {
+        return Ok(None);
+    }
+    let connection = readable(path)?;
+    let has_table = connection.table_exists(None, "wallet")?;
+    let row = if has_table {
+        wallet::get(&connection)?
+    } else {
+        None
+    };
+    Ok(row.map(|row| row.fingerprint))
 }
 
 /// Refuses a file of another program. Only reads.

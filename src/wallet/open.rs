@@ -20,9 +20,10 @@ use crate::wallet::account::balance::BalanceCache;
 use crate::wallet::account::keys::WalletKeys;
 use crate::wallet::coins::watch::ChainWatch;
 use crate::wallet::engine::Registry;
+use crate::wallet::engine::commit_point::commit;
 use crate::wallet::flows::lightning::receive::InvoicePoll;
 use crate::wallet::flows::refresh::{AttemptKeyring, RoundEvents};
-use crate::wallet::{Error, Result, Settings, Wallet};
+use crate::wallet::{CommitPoint, Error, Result, Settings, Wallet};
 
 /// How long opening a wallet waits for the first answer of the chain backend.
 const FIRST_ANSWER: Duration = Duration::from_secs(3);
@@ -35,7 +36,7 @@ pub struct WalletOptions {
     pub network: Option<Network>,
     /// The seed.
     pub mnemonic: Mnemonic,
-    /// Whether the wallet to create has used its seed before, so that the chain must be searched for its coins.
+    /// Whether the wallet has used its seed before, so that the chain must be searched for its coins if the database has none yet.
     pub restored: bool,
     /// The height at which this search starts on bitcoind; `None` for the whole chain. Esplora is searched by address.
     pub birthday: Option<BlockHeight>,
@@ -43,6 +44,16 @@ pub struct WalletOptions {
     pub database: PathBuf,
     /// Create the wallet even if the Ark server does not answer.
     pub allow_offline_server: bool,
+}
+
+impl WalletOptions {
+    fn scan(&self) -> ScanStart {
+        match (self.restored, self.birthday) {
+            (false, _) => ScanStart::Tip,
+            (true, Some(birthday)) => ScanStart::From(birthday),
+            (true, None) => ScanStart::Full,
+        }
+    }
 }
 
 impl Wallet {
@@ -72,29 +83,24 @@ impl Wallet {
         let store = open_store(options.database.clone()).await?;
         let fingerprint = keys.fingerprint();
         let pinned = contact.as_ref().map(|contact| contact.keys());
-        store
-            .write(move |tx| {
-                if row::get(tx)?.is_some() {
-                    return Err(Error::conflict(
-                        "wallet_exists",
-                        "the database holds a wallet already",
-                    ));
-                }
-                row::insert(tx, network, fingerprint)?;
-                if let Some(keys) = pinned {
-                    row::pin_server(tx, keys.server, keys.mailbox)?;
-                }
-                Ok(())
-            })
-            .await?;
+        commit(&store, CommitPoint::WalletCreateStored, move |tx| {
+            if row::get(tx)?.is_some() {
+                return Err(Error::conflict(
+                    "wallet_exists",
+                    "the database holds a wallet already",
+                ));
+            }
+            row::insert(tx, network, fingerprint)?;
+            if let Some(keys) = pinned {
+                row::pin_server(tx, keys.server, keys.mailbox)?;
+            }
+            Ok(())
+        })
+        .await?;
         if let (Some(contact), Some(pinned)) = (contact, pinned) {
             server.accept(*contact, pinned)?;
         }
-        let scan = match (options.restored, options.birthday) {
-            (false, _) => ScanStart::Tip,
-            (true, Some(birthday)) => ScanStart::From(birthday),
-            (true, None) => ScanStart::Full,
-        };
+        let scan = options.scan();
         assemble(&options.config, network, keys, store, chain, server, scan).await
     }
 
@@ -105,12 +111,7 @@ impl Wallet {
     /// function; an internal error if the database cannot be read.
     pub async fn open(options: WalletOptions) -> Result<Arc<Wallet>> {
         let store = open_store(options.database.clone()).await?;
-        let unfinished = || {
-            Error::conflict(
-                "wallet_incomplete",
-                "the creation of this wallet was interrupted; delete it and create it again",
-            )
-        };
+        let unfinished = || Error::conflict("wallet_incomplete", "the database holds no wallet");
         let WalletRow {
             network,
             fingerprint,
@@ -118,20 +119,12 @@ impl Wallet {
         } = store.read(row::get).await?.ok_or_else(unfinished)?;
         let keys = WalletKeys::new(&options.mnemonic, network);
         check_fingerprint(&keys, fingerprint)?;
+        let scan = options.scan();
         let chain = ChainSource::new(&chain_config(&options.config, network), network)?;
         check_chain(&chain).await?;
         let pinned = server_keys.map(|(server, mailbox)| PinnedKeys { server, mailbox });
         let server = connect_server(&options.config, network, pinned)?;
-        assemble(
-            &options.config,
-            network,
-            keys,
-            store,
-            chain,
-            server,
-            ScanStart::Full,
-        )
-        .await
+        assemble(&options.config, network, keys, store, chain, server, scan).await
     }
 
     /// Stops the operations; opening the wallet again resumes them. The caller must have stopped the background loops. The
@@ -210,7 +203,8 @@ fn check_fingerprint(keys: &WalletKeys, stored: Fingerprint) -> Result<()> {
         return Ok(());
     }
     let message = format!(
-        "the mnemonic belongs to wallet {}, the database to wallet {stored}",
+        "the mnemonic in the datadir belongs to wallet {}, the database to wallet {stored}; put the files of one wallet there, and keep \
+         those of the other",
         keys.fingerprint()
     );
     Err(Error::conflict("wrong_mnemonic", message))

@@ -12,6 +12,7 @@
 mod aborts;
 mod boards;
 mod imports;
+mod lifecycle;
 mod lightning_pay;
 mod lightning_receive;
 mod matrix;
@@ -28,18 +29,28 @@ use matrix::Case;
 pub use scene::assert_killed;
 
 /// Declares each story with its function and its tests. The effective ones have two: without and with lost answers. The latter visits
-/// all that the former does, so that one run of the tests needs only one of them. Those without effect have no lost answers.
+/// all that the former does, so that one run of the tests needs only one of them. Those without effect and those of files have no lost
+/// answers.
 macro_rules! stories {
     (
         effective { $($story:ident: $function:path, $test:ident;)+ }
         without_effect { $($abort:ident: $abort_function:path, $abort_test:ident;)+ }
+        of_files { $($files:ident: $files_function:path, $files_test:ident;)+ }
     ) => {
         /// What has to happen for a commit point to be reached.
         #[derive(Clone, Copy, Debug, PartialEq)]
         pub enum Story {
             $($story,)+
             $($abort,)+
+            $($files,)+
         }
+
+        $(
+            #[tokio::test]
+            async fn $files_test() {
+                matrix::visit_kills(Story::$files, $files_function).await;
+            }
+        )+
 
         /// The ways in which operations end without effect.
         mod without_effect {
@@ -117,11 +128,26 @@ stories! {
         LightningGivenUp: lightning_receive::give_up, killed_when_a_lightning_payment_is_given_up;
         LightningAbandoned: lightning_receive::abandon, killed_when_a_lightning_payment_is_abandoned;
     }
+    of_files {
+        Create: lifecycle::create, killed_while_creating_a_wallet;
+        Restore: lifecycle::restore, killed_while_restoring_a_wallet;
+        Delete: lifecycle::delete, killed_while_deleting_a_wallet;
+    }
 }
 
 /// The stories that reach a commit point.
 fn stories(point: CommitPoint) -> &'static [Story] {
     match point {
+        CommitPoint::WalletCreateBegun
+        | CommitPoint::WalletCreateConfigured
+        | CommitPoint::WalletCreateSeeded
+        | CommitPoint::WalletCreateStored
+        | CommitPoint::WalletCreateFinished => &[Story::Create, Story::Restore],
+        CommitPoint::WalletDeleteBegun
+        | CommitPoint::WalletDeleteConfigRemoved
+        | CommitPoint::WalletDeleteDatabaseRemoved
+        | CommitPoint::WalletDeleteSeedRemoved
+        | CommitPoint::WalletDeleteFinished => &[Story::Delete],
         CommitPoint::SendStarted
         | CommitPoint::SendInputsRegistered
         | CommitPoint::SendCosigned

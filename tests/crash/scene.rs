@@ -105,6 +105,14 @@ impl Scene {
         self.lose_after_start(case);
     }
 
+    /// As [`arm`](Self::arm), for a victim without a wallet.
+    pub async fn arm_without_wallet(&mut self, case: &Case) {
+        self.victim.stop().await;
+        self.lose_at_start(case);
+        self.victim.restart(case.kill_point.as_deref()).await;
+        self.lose_after_start(case);
+    }
+
     /// As [`arm`](Self::arm), for a victim that is stopped already and may be killed before it is ready.
     pub async fn arm_from_start(&mut self, case: &Case) {
         self.lose_at_start(case);
@@ -263,6 +271,15 @@ impl Scene {
             self.victim.stop().await;
         }
         self.restart_for_good().await;
+    }
+
+    /// Restarts the victim, which may have no wallet, without a failpoint.
+    pub async fn restart_without_wallet(&mut self, case: &Case) {
+        assert!(!self.kill_is_due, "the victim was not killed");
+        if !case.kills() {
+            self.victim.stop().await;
+        }
+        self.victim.restart(None).await;
     }
 
     /// Restarts the victim without a failpoint although it was not killed, where this case cannot reach its failpoint.

@@ -3,9 +3,10 @@
 //! Each write of a payment, on chain or off, a board, a round, an offboard or a receive goes through [`Wallet::commit`] under one of
 //! these names. In a build with the feature `failpoints`, a test can kill the process at `<name>.before` and `<name>.after`, and make
 //! the commit itself fail at `<name>.lost` and `<name>.kept`. The crash test visits [`CommitPoint::ALL`], and fails for a commit point
-//! that none of its stories reaches.
+//! that none of its stories reaches. The steps of a creation and of a deletion of a wallet change files instead, through
+//! [`CommitPoint::step`].
 
-use crate::store::WriteTx;
+use crate::store::{Store, WriteTx};
 use crate::wallet::{Result, Wallet};
 
 macro_rules! commit_points {
@@ -31,6 +32,26 @@ macro_rules! commit_points {
 }
 
 commit_points! {
+    /// A creation: its request is on disk, so that it can be finished.
+    WalletCreateBegun = "wallet.create.begun",
+    /// A creation: `config.toml` is written.
+    WalletCreateConfigured = "wallet.create.configured",
+    /// A creation: the seed is written.
+    WalletCreateSeeded = "wallet.create.seeded",
+    /// A creation: the database knows whose wallet it is.
+    WalletCreateStored = "wallet.create.stored",
+    /// A creation: finished; its request is forgotten.
+    WalletCreateFinished = "wallet.create.finished",
+    /// A deletion: which wallet is deleted is on disk, so that the wallet is not opened again.
+    WalletDeleteBegun = "wallet.delete.begun",
+    /// A deletion: `config.toml` is removed.
+    WalletDeleteConfigRemoved = "wallet.delete.config_removed",
+    /// A deletion: the database is removed.
+    WalletDeleteDatabaseRemoved = "wallet.delete.database_removed",
+    /// A deletion: the seed is removed.
+    WalletDeleteSeedRemoved = "wallet.delete.seed_removed",
+    /// A deletion: finished.
+    WalletDeleteFinished = "wallet.delete.finished",
     /// A payment: inputs locked, change key taken, movement written.
     SendStarted = "send.started",
     /// A payment: the server has the chains of its inputs.
@@ -190,6 +211,14 @@ commit_points! {
 }
 
 impl CommitPoint {
+    /// Runs a change of files. It has to be durable when it returns.
+    pub(in crate::wallet) fn step<T>(self, change: impl FnOnce() -> Result<T>) -> Result<T> {
+        self.fire("before");
+        let answer = change()?;
+        self.fire("after");
+        Ok(answer)
+    }
+
     #[cfg(feature = "failpoints")]
     fn fire(self, moment: &str) {
         fail::fail_point!(&format!("{}.{moment}", self.name()), |_| kill_process());
@@ -227,16 +256,24 @@ impl Wallet {
         F: FnOnce(&mut WriteTx<'_>) -> Result<T> + Send + 'static,
         T: Send + 'static,
     {
-        point.fire("before");
-        let answer = self
-            .store
-            .write(move |tx| -> Result<T> {
-                let answer = body(tx)?;
-                point.fail_commit(tx);
-                Ok(answer)
-            })
-            .await?;
-        point.fire("after");
-        Ok(answer)
+        commit(&self.store, point, body).await
     }
+}
+
+/// As [`Wallet::commit`], for a wallet that is not assembled yet.
+pub(in crate::wallet) async fn commit<T, F>(store: &Store, point: CommitPoint, body: F) -> Result<T>
+where
+    F: FnOnce(&mut WriteTx<'_>) -> Result<T> + Send + 'static,
+    T: Send + 'static,
+{
+    point.fire("before");
+    let answer = store
+        .write(move |tx| -> Result<T> {
+            let answer = body(tx)?;
+            point.fail_commit(tx);
+            Ok(answer)
+        })
+        .await?;
+    point.fire("after");
+    Ok(answer)
 }

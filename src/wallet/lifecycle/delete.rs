@@ -1,11 +1,13 @@
 //! Deletion of a wallet (docs/protocol.md §23.3).
 
-use bitcoin::Network;
+use std::io;
+
 use bitcoin::bip32::Fingerprint;
 
-use super::{WalletSlot, parse_mnemonic};
-use crate::wallet::account::keys::WalletKeys;
-use crate::wallet::{Error, Result};
+use super::WalletSlot;
+use super::owner::is_named;
+use crate::datadir::{self, WalletLock};
+use crate::wallet::{CommitPoint, Error, Result};
 
 /// A request to delete the wallet.
 #[derive(Debug)]
@@ -24,13 +26,14 @@ pub struct DeletedWallet {
 }
 
 impl WalletSlot {
-    /// Deletes the wallet's configuration, database and seed. Other files stay.
+    /// Deletes the wallet's configuration, database and seed. Other files stay. Before it removes anything, it checks that the seed and
+    /// the database are those of the named wallet.
     ///
-    /// Without a loaded wallet it removes what an interrupted deletion or creation left; if a seed is left, the request must
-    /// name its fingerprint.
+    /// Without a loaded wallet it removes what an interrupted deletion or creation of the named wallet left.
     ///
     /// # Errors
-    /// `not_confirmed`, `wrong_fingerprint`; `wallet_busy` if requests still use the wallet: repeat the deletion.
+    /// `not_confirmed`, `wrong_fingerprint`, `not_this_wallet`, `unreadable_wallet`, `wallet_locked`; `wallet_busy` if requests still use
+    /// the wallet: repeat the deletion.
     pub async fn delete(&self, request: DeleteWallet) -> Result<DeletedWallet> {
         if !request.dangerous {
             let message =
@@ -39,21 +42,18 @@ impl WalletSlot {
         }
         let mut running = self.running.lock().await;
         let loaded = running.as_ref().map(|running| running.wallet.fingerprint());
-        let owner = match loaded {
-            Some(fingerprint) => Some(fingerprint),
-            None => self.fingerprint_on_disk()?,
-        };
-        if owner.is_some_and(|owner| {
-            !request
-                .fingerprint
-                .trim()
-                .eq_ignore_ascii_case(&owner.to_string())
-        }) {
+        if loaded.is_some_and(|fingerprint| !is_named(fingerprint, &request.fingerprint)) {
             let message = "The fingerprint is not that of the wallet; GET /api/v1/wallet shows it";
             return Err(Error::bad_request("wrong_fingerprint", message));
         }
+        // Another program that has opened the wallet keeps the lock.
+        let _lock = match loaded {
+            Some(_) => None,
+            None => Some(WalletLock::take(&self.datadir.wallet_lock())?),
+        };
+        self.check_owner(&request.fingerprint).await?;
         self.unload(&mut running).await?;
-        self.datadir.remove_wallet().map_err(Error::internal)?;
+        self.remove_files(request.fingerprint.trim())?;
         if let Some(fingerprint) = loaded {
             tracing::warn!(%fingerprint, "wallet deleted");
         }
@@ -62,13 +62,25 @@ impl WalletSlot {
         })
     }
 
-    /// The fingerprint of the seed in the datadir, if there is a valid one.
-    pub(super) fn fingerprint_on_disk(&self) -> Result<Option<Fingerprint>> {
-        let words = self.mnemonic()?;
-        let mnemonic = words
-            .as_deref()
-            .and_then(|words| parse_mnemonic(words).ok());
-        // The fingerprint is that of a key that does not depend on the network.
-        Ok(mnemonic.map(|mnemonic| WalletKeys::new(&mnemonic, Network::Bitcoin).fingerprint()))
+    /// Removes the files of a wallet, the seed last. What tells of the deletion is written before and removed after everything else, so
+    /// that no half of a wallet is opened.
+    fn remove_files(&self, fingerprint: &str) -> Result<()> {
+        let files = &self.datadir;
+        let step = |point: CommitPoint, change: &dyn Fn() -> io::Result<()>| {
+            point.step(|| change().map_err(Error::internal))
+        };
+        step(CommitPoint::WalletDeleteBegun, &|| {
+            datadir::write_atomic(&files.deletion(), fingerprint.as_bytes())
+        })?;
+        step(CommitPoint::WalletDeleteConfigRemoved, &|| {
+            files.remove_config()
+        })?;
+        step(CommitPoint::WalletDeleteDatabaseRemoved, &|| {
+            files.remove_database()
+        })?;
+        step(CommitPoint::WalletDeleteSeedRemoved, &|| {
+            files.remove_seed()
+        })?;
+        step(CommitPoint::WalletDeleteFinished, &|| files.remove_marks())
     }
 }

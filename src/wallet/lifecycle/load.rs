@@ -5,7 +5,10 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use super::{Running, WalletSlot, parse_mnemonic};
+use bip39::Mnemonic;
+
+use super::creation::Creation;
+use super::{Running, WalletSlot};
 use crate::config::WalletConfig;
 use crate::datadir::WalletLock;
 use crate::wallet::{Error, Result, Wallet, WalletOptions};
@@ -16,22 +19,44 @@ const LAST_REQUESTS: Duration = Duration::from_secs(30);
 const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
 impl WalletSlot {
-    /// Loads the wallet in the datadir. Returns false if there is none.
+    /// Loads the wallet in the datadir; completes its creation if that was interrupted. Without a wallet, and with one that only its
+    /// operator can complete, it logs what is there.
     ///
     /// # Errors
     /// `invalid_config`, `wallet_locked`, `invalid_mnemonic`, and the errors of [`Wallet::open`].
-    pub async fn open_existing(&self) -> Result<bool> {
+    pub async fn open_existing(&self) -> Result<()> {
         let mut running = self.running.lock().await;
-        let Some(words) = self.mnemonic()? else {
-            return Ok(false);
+        if self.datadir.deletion().exists() {
+            self.log_parts().await?;
+            return Ok(());
+        }
+        let seed = self.seed()?;
+        if let Some(creation) = Creation::read(&self.datadir)? {
+            match seed {
+                Some(seed) => *running = self.resume(&creation, seed).await?,
+                None => {
+                    self.undo(&creation)?;
+                    tracing::warn!(
+                        "removed what an interrupted creation of a wallet had written; it had no seed yet"
+                    );
+                }
+            }
+            return Ok(());
+        }
+        let is_complete = self.owner_of_database().await?.is_some();
+        let (Some(mnemonic), true) = (seed, is_complete) else {
+            if self.log_parts().await? {
+                tracing::warn!("no wallet found; create one with POST /api/v1/wallet/create");
+            }
+            return Ok(());
         };
         let config = WalletConfig::load(&self.datadir.config(), self.overrides)?;
         let lock = WalletLock::take(&self.datadir.wallet_lock())?;
         let options = WalletOptions {
             config: Arc::new(config),
             network: None,
-            mnemonic: parse_mnemonic(&words)?,
-            restored: false,
+            mnemonic,
+            restored: true,
             birthday: None,
             database: self.datadir.database(),
             allow_offline_server: true,
@@ -39,7 +64,23 @@ impl WalletSlot {
         let wallet = Wallet::open(options).await?;
         tracing::info!(fingerprint = %wallet.fingerprint(), network = %wallet.network(), "wallet opened");
         *running = Some(self.run(wallet, lock));
-        Ok(true)
+        Ok(())
+    }
+
+    /// Completes an interrupted creation. `None` if that fails: the daemon runs without the wallet, so that it can be tried again.
+    async fn resume(&self, creation: &Creation, seed: Mnemonic) -> Result<Option<Running>> {
+        let lock = WalletLock::take(&self.datadir.wallet_lock())?;
+        match self.complete(creation, seed).await {
+            Ok(wallet) => {
+                tracing::warn!(fingerprint = %wallet.fingerprint(), "completed the interrupted creation of the wallet");
+                Ok(Some(self.run(wallet, lock)))
+            }
+            Err(error) => {
+                self.failure.store(Some(Arc::new(error.to_string())));
+                self.log_parts().await?;
+                Ok(None)
+            }
+        }
     }
 
     /// Unloads the wallet once its background work and its requests have ended. Its files stay.

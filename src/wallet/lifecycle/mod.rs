@@ -1,12 +1,15 @@
 //! The daemon's one wallet: created, loaded at start, unloaded, deleted.
 //!
 //! [`WalletSlot`] runs one of these at a time, and keeps the datadir and the loaded wallet consistent (docs/protocol.md §21.5,
-//! §23.3). A creation writes the seed to disk before it creates the database. A deletion removes the seed last, so that an
-//! interrupted deletion can be repeated. Neither touches files that do not belong to the wallet.
+//! §23.3). A creation writes the seed to disk before it creates the database. A deletion removes the seed last. Each first writes a
+//! file that tells of it, so that one that was interrupted can be finished. Neither touches files that do not belong to the wallet.
 
 mod create;
+mod creation;
 mod delete;
 mod load;
+mod owner;
+mod parts;
 #[cfg(test)]
 mod tests;
 
@@ -20,11 +23,11 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use zeroize::Zeroizing;
 
-use super::{Error, Result, Wallet};
+use super::{Attention, Error, Result, Wallet};
 use crate::config::{ConfigError, Overrides};
 use crate::datadir::{DataDir, LockError, WalletLock};
 
-pub use create::CreateWallet;
+pub use creation::CreateWallet;
 pub use delete::DeleteWallet;
 
 /// Starts a wallet's background work, which ends soon after the token is cancelled.
@@ -37,6 +40,8 @@ pub struct WalletSlot {
     background: Background,
     /// The wallet for requests, which read it without a lock.
     loaded: ArcSwapOption<Wallet>,
+    /// Why the last start could not complete an interrupted creation.
+    failure: ArcSwapOption<String>,
     /// The loaded wallet. Creation, loading, unloading and deletion hold the lock.
     running: Mutex<Option<Running>>,
 }
@@ -58,6 +63,7 @@ impl WalletSlot {
             overrides,
             background,
             loaded: ArcSwapOption::empty(),
+            failure: ArcSwapOption::empty(),
             running: Mutex::new(None),
         }
     }
@@ -77,6 +83,12 @@ impl WalletSlot {
             Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(e) => Err(Error::internal(e)),
         }
+    }
+
+    /// The seed in the datadir, if there is one.
+    fn seed(&self) -> Result<Option<Mnemonic>> {
+        let words = self.mnemonic()?;
+        words.map(|words| parse_mnemonic(&words)).transpose()
     }
 }
 

@@ -120,33 +120,117 @@ async fn force_ignores_unknown_files_but_not_a_seed() {
     assert_eq!(entries(&slot), ["holiday.jpg", "mnemonic"]);
 }
 
+async fn delete(slot: &WalletSlot, dangerous: bool, fingerprint: &str) -> Result<DeletedWallet> {
+    slot.delete(DeleteWallet {
+        dangerous,
+        fingerprint: fingerprint.to_owned(),
+    })
+    .await
+}
+
+/// The code of the error with which a deletion of the wallet of [`WORDS`] fails. Asserts that it names `file`, and that no file
+/// changed.
+async fn refused_deletion(slot: &WalletSlot, fingerprint: &str, file: &str) -> &'static str {
+    let before = contents(slot);
+    let error = delete(slot, true, fingerprint).await.unwrap_err();
+    assert!(error.to_string().contains(file), "{error}");
+    assert_eq!(contents(slot), before);
+    error.code()
+}
+
+/// The names and the contents of all files but the lock and SQLite's shared memory.
+fn contents(slot: &WalletSlot) -> Vec<(String, Vec<u8>)> {
+    let names = entries(slot)
+        .into_iter()
+        .filter(|name| !["LOCK", "db.sqlite-shm", "db.sqlite-wal"].contains(&name.as_str()));
+    names
+        .map(|name| {
+            let content = std::fs::read(slot.datadir.path().join(&name)).unwrap();
+            (name, content)
+        })
+        .collect()
+}
+
+/// Writes the database of a wallet.
+async fn write_database(slot: &WalletSlot, fingerprint: &str) {
+    let store = crate::store::Store::open(&slot.datadir.database()).unwrap();
+    let fingerprint = fingerprint.parse().unwrap();
+    store
+        .write(move |tx| crate::store::wallet::insert(tx, bitcoin::Network::Regtest, fingerprint))
+        .await
+        .unwrap();
+}
+
+/// The fingerprint of [`WORDS`].
+const FINGERPRINT: &str = "53bdf6b1";
+
 #[tokio::test]
 async fn deletion_needs_confirmation_and_the_right_fingerprint() {
     let (_temp, slot) = slot();
     std::fs::write(slot.datadir.mnemonic(), WORDS).unwrap();
+    write_database(&slot, FINGERPRINT).await;
     std::fs::write(slot.datadir.path().join("holiday.jpg"), "").unwrap();
-    let delete = |dangerous, fingerprint: &str| {
-        slot.delete(DeleteWallet {
-            dangerous,
-            fingerprint: fingerprint.to_owned(),
-        })
-    };
-    let owner = slot.fingerprint_on_disk().unwrap().unwrap().to_string();
-    assert_eq!(
-        delete(false, &owner).await.unwrap_err().code(),
-        "not_confirmed"
-    );
-    assert_eq!(
-        delete(true, "00000000").await.unwrap_err().code(),
-        "wrong_fingerprint"
-    );
-    assert_eq!(
-        delete(true, &owner).await.unwrap(),
-        DeletedWallet { fingerprint: None }
-    );
+    let unconfirmed = delete(&slot, false, FINGERPRINT).await.unwrap_err();
+    assert_eq!(unconfirmed.code(), "not_confirmed");
+    let wrong = refused_deletion(&slot, "00000000", "mnemonic").await;
+    assert_eq!(wrong, "not_this_wallet");
+    let none = DeletedWallet { fingerprint: None };
+    assert_eq!(delete(&slot, true, FINGERPRINT).await.unwrap(), none);
     assert_eq!(entries(&slot), ["holiday.jpg"]);
+    assert_eq!(delete(&slot, true, "anything").await.unwrap(), none);
+}
+
+#[tokio::test]
+async fn the_database_of_another_wallet_is_not_deleted() {
+    let (_temp, slot) = slot();
+    std::fs::write(slot.datadir.mnemonic(), WORDS).unwrap();
+    write_database(&slot, "11223344").await;
+    let code = refused_deletion(&slot, FINGERPRINT, "db.sqlite").await;
+    assert_eq!(code, "not_this_wallet");
+    std::fs::remove_file(slot.datadir.mnemonic()).unwrap();
+    let code = refused_deletion(&slot, FINGERPRINT, "db.sqlite").await;
+    assert_eq!(code, "not_this_wallet");
+    delete(&slot, true, "11223344").await.unwrap();
+    assert!(entries(&slot).is_empty());
+}
+
+#[tokio::test]
+async fn an_unreadable_mnemonic_is_not_deleted() {
+    for content in [b"abandon abandon abandom".as_slice(), b"", b"\xff\xfe\x00"] {
+        let (_temp, slot) = slot();
+        std::fs::write(slot.datadir.mnemonic(), content).unwrap();
+        write_database(&slot, FINGERPRINT).await;
+        let code = refused_deletion(&slot, FINGERPRINT, "mnemonic").await;
+        assert_eq!(code, "unreadable_wallet");
+    }
+}
+
+#[tokio::test]
+async fn a_database_that_cannot_be_read_is_not_deleted() {
+    for make in [
+        (|path| std::fs::write(path, "no database").unwrap()) as fn(&std::path::Path),
+        |path| {
+            let theirs = rusqlite::Connection::open(path).unwrap();
+            let table = "CREATE TABLE bark_vtxo (id TEXT)";
+            theirs.execute_batch(table).unwrap();
+        },
+    ] {
+        let (_temp, slot) = slot();
+        std::fs::write(slot.datadir.mnemonic(), WORDS).unwrap();
+        make(&slot.datadir.database());
+        let code = refused_deletion(&slot, FINGERPRINT, "db.sqlite").await;
+        assert_eq!(code, "unreadable_wallet");
+    }
+}
+
+#[tokio::test]
+async fn a_journal_without_its_database_is_not_deleted() {
+    let (_temp, slot) = slot();
+    let journal = slot.datadir.path().join("db.sqlite-wal");
+    std::fs::write(&journal, "committed transactions").unwrap();
     assert_eq!(
-        delete(true, "anything").await.unwrap(),
-        DeletedWallet { fingerprint: None }
+        delete(&slot, true, FINGERPRINT).await.unwrap_err().code(),
+        "unreadable_wallet"
     );
+    assert!(journal.exists());
 }

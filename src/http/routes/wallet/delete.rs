@@ -36,7 +36,7 @@ pub(super) struct WalletDeleteResponse {
 #[utoipa::path(delete, path = "/wallet", operation_id = "wallet_delete", tag = "wallet", request_body = WalletDeleteRequest, responses(
     (status = 200, description = "No wallet is left", body = WalletDeleteResponse),
     (status = 400, description = "dangerous is false, or the fingerprint does not match", body = BadRequestError),
-    (status = 409, description = "Other requests still use the wallet", body = ConflictError),
+    (status = 409, description = "Other requests still use the wallet, or a seed or database is not that of the named wallet", body = ConflictError),
     (status = 422, description = "The body has the wrong shape", body = UnprocessableEntityError),
     Always,
 ))]

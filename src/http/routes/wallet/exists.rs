@@ -14,7 +14,7 @@ use crate::wallet;
 pub(super) struct WalletExistsResponse {
     /// The wallet's fingerprint, 8 hex characters; null when there is no wallet.
     fingerprint: Option<String>,
-    /// What the wallet does nothing about before its operator decides; oldest first.
+    /// What the wallet does nothing about before its operator decides; oldest first. Without a wallet: what the datadir holds of one.
     attention: Vec<Attention>,
 }
 
@@ -23,7 +23,8 @@ pub(super) struct WalletExistsResponse {
 struct Attention {
     /// What kind of fact, a stable word for programs.
     code: String,
-    /// The id of the operation, VTXO or round that it is about; empty for the wallet as a whole.
+    /// The id of the operation, VTXO or round that it is about; empty for the wallet as a whole, the fingerprint of one that is not
+    /// loaded.
     subject: String,
     /// What happened.
     message: String,
@@ -51,9 +52,10 @@ pub(super) async fn wallet_exists(
     State(app): State<App>,
 ) -> Result<Json<WalletExistsResponse>, ApiError> {
     let Some(wallet) = app.wallets.loaded() else {
+        let parts = app.wallets.unloaded_parts().await;
         return Ok(Json(WalletExistsResponse {
             fingerprint: None,
-            attention: Vec::new(),
+            attention: parts.into_iter().map(Attention::from).collect(),
         }));
     };
     let facts = wallet.attention().await?;
