@@ -67,11 +67,13 @@ pub enum Subsystem {
     LightningSend,
     /// A Lightning payment to the wallet.
     LightningReceive,
+    /// A recovery: VTXOs that the database did not know, or whose spend it did not know.
+    Recovery,
 }
 
 impl Subsystem {
     /// Every subsystem.
-    pub const ALL: [Subsystem; 8] = [
+    pub const ALL: [Subsystem; 9] = [
         Subsystem::ArkoorSend,
         Subsystem::ArkoorReceive,
         Subsystem::Board,
@@ -80,6 +82,7 @@ impl Subsystem {
         Subsystem::SendOnchain,
         Subsystem::LightningSend,
         Subsystem::LightningReceive,
+        Subsystem::Recovery,
     ];
 
     /// The name of the subsystem in the API.
@@ -91,6 +94,7 @@ impl Subsystem {
             Subsystem::Offboard | Subsystem::SendOnchain => "bark.offboard",
             Subsystem::LightningSend => "bark.lightning_send",
             Subsystem::LightningReceive => "bark.lightning_receive",
+            Subsystem::Recovery => "bark.recovery",
         }
     }
 
@@ -103,6 +107,7 @@ impl Subsystem {
             Subsystem::Refresh => "refresh",
             Subsystem::Offboard => "offboard",
             Subsystem::SendOnchain => "send_onchain",
+            Subsystem::Recovery => "recover",
         }
     }
 }

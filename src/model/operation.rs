@@ -26,6 +26,14 @@ impl OperationId {
         OperationId(format!("ln_recv.{hash}"))
     }
 
+    /// The id of the recovery before which there were this many.
+    pub fn recovery(earlier: u32) -> OperationId {
+        OperationId(match earlier {
+            0 => "recovery".to_owned(),
+            earlier => format!("recovery.{}", earlier + 1),
+        })
+    }
+
     /// The id as text.
     pub fn as_str(&self) -> &str {
         &self.0
@@ -59,6 +67,8 @@ pub enum OperationKind {
     LightningSend,
     /// Claims a Lightning payment to the wallet.
     LightningReceive,
+    /// Finds VTXOs of the wallet that its database does not know.
+    Recovery,
 }
 
 impl OperationKind {
@@ -71,6 +81,20 @@ impl OperationKind {
             OperationKind::Offboard => "offboard",
             OperationKind::LightningSend => "lightning_send",
             OperationKind::LightningReceive => "lightning_receive",
+            OperationKind::Recovery => "recovery",
+        }
+    }
+
+    /// Whether it spends VTXOs that the wallet has.
+    pub fn spends_vtxos(self) -> bool {
+        match self {
+            OperationKind::ArkoorSend
+            | OperationKind::Round
+            | OperationKind::Offboard
+            | OperationKind::LightningSend => true,
+            OperationKind::Board | OperationKind::LightningReceive | OperationKind::Recovery => {
+                false
+            }
         }
     }
 
@@ -83,6 +107,7 @@ impl OperationKind {
             "offboard" => OperationKind::Offboard,
             "lightning_send" => OperationKind::LightningSend,
             "lightning_receive" => OperationKind::LightningReceive,
+            "recovery" => OperationKind::Recovery,
             _ => return None,
         })
     }

@@ -17,6 +17,7 @@ mod matrix;
 mod offboards;
 mod onchain;
 mod payments;
+mod recovery;
 mod rounds;
 mod scene;
 
@@ -100,6 +101,10 @@ stories! {
         LightningReceive: lightning_receive::receive, killed_while_receiving_over_lightning;
         LightningForward: lightning_receive::forward, killed_while_forwarding_a_lightning_payment;
         LightningNoticed: lightning_receive::notice, killed_while_the_poll_finds_a_lightning_payment;
+        Recover: recovery::recover, killed_while_recovering;
+        RecoverRound: recovery::recover_round, killed_while_recovering_a_round;
+        RecoverDoubt: recovery::recover_doubt, killed_while_a_recovered_vtxo_is_doubtful;
+        RecoverOlder: recovery::recover_older, killed_while_an_older_database_is_recovered;
     }
     without_effect {
         PayUploadRefused: aborts::pay_upload_refused, killed_when_the_inputs_of_a_payment_are_refused;
@@ -124,6 +129,13 @@ fn stories(point: CommitPoint) -> &'static [Story] {
         | CommitPoint::SendInputsRegistered
         | CommitPoint::SendCosigned
         | CommitPoint::SendDelivered => &[Story::Pay],
+        CommitPoint::RecoveryScanned
+        | CommitPoint::RecoveryFetched
+        | CommitPoint::RecoveryAdopted
+        | CommitPoint::RecoveryCompleted => &[Story::Recover],
+        CommitPoint::RecoveryRoundTaken => &[Story::RecoverRound],
+        CommitPoint::RecoveryJudged => &[Story::RecoverDoubt],
+        CommitPoint::RecoveryStarted => &[Story::RecoverOlder],
         CommitPoint::SendDoubted => &[Story::PayRefused],
         CommitPoint::SendAborted => &[Story::PayRefused, Story::PayUploadRefused],
         CommitPoint::BoardStarted

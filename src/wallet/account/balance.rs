@@ -108,6 +108,8 @@ impl Wallet {
                 OperationKind::Offboard => Some(&mut balance.pending_offboard),
                 OperationKind::LightningSend => Some(&mut balance.pending_lightning_send),
                 OperationKind::LightningReceive => Some(&mut balance.claimable_lightning_receive),
+                // It locks no VTXO for itself.
+                OperationKind::Recovery => None,
             },
             VtxoState::Spent => None,
             VtxoState::Exited | VtxoState::Locked(None) => Some(&mut balance.pending_exit),

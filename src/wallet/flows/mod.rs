@@ -18,6 +18,7 @@ use self::send::ArkoorSend;
 use crate::model::{Attention, OperationId, OperationKind, OperationRow};
 use crate::store::operation;
 use crate::wallet::engine::resume;
+use crate::wallet::recovery::Recovery;
 use crate::wallet::{Result, Wallet};
 
 /// The code of the fact that an operation cannot be read; its subject is the operation's id.
@@ -71,6 +72,7 @@ impl Wallet {
             OperationKind::Offboard => resume::<Offboard>(self, row),
             OperationKind::LightningSend => resume::<LightningSend>(self, row),
             OperationKind::LightningReceive => resume::<LightningReceive>(self, row),
+            OperationKind::Recovery => resume::<Recovery>(self, row),
         }
     }
 }

@@ -70,7 +70,9 @@ impl WalletSlot {
         cleanup.disarm();
         let fingerprint = wallet.fingerprint();
         tracing::info!(%fingerprint, network = %wallet.network(), "wallet created");
-        *running = Some(self.run(wallet, lock));
+        *running = Some(self.run(Arc::clone(&wallet), lock));
+        drop(running);
+        wallet.await_recovery().await;
         Ok(fingerprint)
     }
 
