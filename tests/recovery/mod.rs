@@ -131,3 +131,27 @@ pub fn put_back(daemon: &Daemon) {
     let folder = daemon.folder();
     std::fs::rename(folder.join("backup.sqlite"), folder.join("db.sqlite")).unwrap();
 }
+
+/// Posts the id of a VTXO to the recovery mailbox of a seed, as anybody can who knows its public key.
+pub async fn post_id(world: &World, mnemonic: &str, id: &str) {
+    use ark_lib::SECP;
+    use bitcoin::bip32::{ChildNumber, Xpriv};
+    let seed = mnemonic.parse::<bip39::Mnemonic>().unwrap().to_seed("");
+    let root = Xpriv::new_master(bitcoin::Network::Regtest, &seed).unwrap();
+    let path = [350, 2].map(|index| ChildNumber::Hardened { index });
+    let key = root.derive_priv(&SECP, &path).unwrap().to_keypair(&SECP);
+    let rpc = server_rpc::ServerConnection::builder()
+        .address(&world.sandbox.ark_url)
+        .network(bitcoin::Network::Regtest)
+        .connect()
+        .await
+        .unwrap();
+    let id: ark_lib::VtxoId = id.parse().unwrap();
+    let request = server_rpc::protos::mailbox_server::PostRecoveryVtxoIdsRequest {
+        mailbox_id: key.public_key().serialize().to_vec(),
+        vtxo_ids: vec![id.to_bytes().to_vec()],
+        authorization: None,
+    };
+    let mut client = rpc.mailbox_client.clone();
+    client.post_recovery_vtxo_ids(request).await.unwrap();
+}
