@@ -38,6 +38,7 @@ mod peer_lightning;
 mod process;
 mod random_kills;
 mod receiving;
+mod recovery;
 mod refreshes;
 mod rounds;
 mod sandbox;

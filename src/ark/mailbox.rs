@@ -47,6 +47,8 @@ pub enum Payload {
         /// The preimage if it succeeded. It may not fit the hash.
         preimage: Option<Preimage>,
     },
+    /// Ids of VTXOs in the recovery mailbox, still encoded.
+    RecoveryIds(Vec<Vec<u8>>),
     /// A message that this release does not use.
     Other,
 }
@@ -63,6 +65,7 @@ impl From<protos::MailboxMessage> for MailboxMessage {
                 PaymentHash::try_from(incoming.payment_hash.as_slice())
                     .map_or(Payload::Other, Payload::LightningReceiveAccepted)
             }
+            Some(Message::RecoveryVtxoIds(ids)) => Payload::RecoveryIds(ids.vtxo_ids),
             Some(Message::LightningSendFinished(sent)) => {
                 match PaymentHash::try_from(sent.payment_hash.as_slice()) {
                     Ok(hash) => Payload::LightningSendFinished {

@@ -8,6 +8,7 @@
 //! | on-chain | at a new tip; when the chain backend recovers; every sync interval | syncs the on-chain wallet; coins and claims of exits |
 //! | mailbox, its stream and its poll | at each message; every 30 seconds | receives VTXOs |
 //! | lightning | every second while an invoice is open | learns whether invoices are paid |
+//! | recovery | at a new connection; when an operation is done; every sync interval | takes up what a recovery has found, looks for a newer copy of the database |
 //! | rounds, their stream and their poll | at each event; every 30 seconds | publishes round events to the operations |
 //! | maintenance | when a round begins | refreshes the VTXOs that are due |
 //! | server copy | when something was received; when an operation is done; at a new connection; every sync interval | registers chains, backs up ids |
@@ -16,6 +17,7 @@ mod connection;
 mod failures;
 mod lightning;
 mod mailbox;
+mod recovery;
 mod rounds;
 mod server_copy;
 mod stream;
@@ -52,6 +54,7 @@ impl BackgroundTasks {
             background.spawn("mailbox stream", wallet, mailbox::follow);
             background.spawn("mailbox poll", wallet, mailbox::poll);
             background.spawn("lightning", wallet, lightning::poll);
+            background.spawn("recovery", wallet, recovery::run);
             background.spawn("round stream", wallet, rounds::follow);
             background.spawn("round poll", wallet, rounds::poll);
             background.spawn("maintenance", wallet, rounds::maintain);

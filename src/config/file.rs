@@ -64,7 +64,7 @@ enum Kind {
 }
 
 /// Every key with its type; the variable of a key is `BARK_` and the key in upper case.
-const KEYS: [(&str, Kind); 39] = [
+const KEYS: [(&str, Kind); 40] = [
     ("server_address", Kind::Text),
     ("server_access_token", Kind::Text),
     ("user_agent", Kind::Text),

@@ -6,6 +6,7 @@ mod invoice;
 mod lightning;
 mod movement;
 mod operation;
+mod recovery;
 mod transfer;
 mod vtxo;
 
@@ -18,5 +19,8 @@ pub use invoice::{Invoice, InvoiceEnd, InvoiceOutcome};
 pub use lightning::LightningSendRow;
 pub use movement::{HistoryPage, Movement, MovementId, MovementStatus, NewMovement, Subsystem};
 pub use operation::{OperationId, OperationKind, OperationRow, Outcome};
+pub use recovery::{
+    CandidateSource, FoundVtxo, LeftOut, OpenCandidate, RecoveryCause, RecoveryRow, Verdict,
+};
 pub use transfer::{PaymentMethod, Transfer};
 pub use vtxo::{VtxoRecord, VtxoState};

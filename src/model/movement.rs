@@ -69,11 +69,13 @@ pub enum Subsystem {
     LightningReceive,
     /// A unilateral exit: a VTXO is put on chain and claimed.
     Exit,
+    /// A recovery: VTXOs that the database did not know, or whose spend it did not know.
+    Recovery,
 }
 
 impl Subsystem {
     /// Every subsystem.
-    pub const ALL: [Subsystem; 9] = [
+    pub const ALL: [Subsystem; 10] = [
         Subsystem::ArkoorSend,
         Subsystem::ArkoorReceive,
         Subsystem::Board,
@@ -83,6 +85,7 @@ impl Subsystem {
         Subsystem::LightningSend,
         Subsystem::LightningReceive,
         Subsystem::Exit,
+        Subsystem::Recovery,
     ];
 
     /// The name of the subsystem in the API.
@@ -95,6 +98,7 @@ impl Subsystem {
             Subsystem::LightningSend => "bark.lightning_send",
             Subsystem::LightningReceive => "bark.lightning_receive",
             Subsystem::Exit => "bark.exit",
+            Subsystem::Recovery => "bark.recovery",
         }
     }
 
@@ -108,6 +112,7 @@ impl Subsystem {
             Subsystem::Offboard => "offboard",
             Subsystem::SendOnchain => "send_onchain",
             Subsystem::Exit => "start",
+            Subsystem::Recovery => "recover",
         }
     }
 }

@@ -26,6 +26,14 @@ impl OperationId {
         OperationId(format!("ln_recv.{hash}"))
     }
 
+    /// The id of the recovery before which there were this many.
+    pub fn recovery(earlier: u32) -> OperationId {
+        OperationId(match earlier {
+            0 => "recovery".to_owned(),
+            earlier => format!("recovery.{}", earlier + 1),
+        })
+    }
+
     /// The id as text.
     pub fn as_str(&self) -> &str {
         &self.0
@@ -61,6 +69,8 @@ pub enum OperationKind {
     LightningReceive,
     /// Puts a VTXO on chain.
     Exit,
+    /// Finds VTXOs of the wallet that its database does not know.
+    Recovery,
 }
 
 impl OperationKind {
@@ -74,6 +84,21 @@ impl OperationKind {
             OperationKind::LightningSend => "lightning_send",
             OperationKind::LightningReceive => "lightning_receive",
             OperationKind::Exit => "exit",
+            OperationKind::Recovery => "recovery",
+        }
+    }
+
+    /// Whether it spends VTXOs that the wallet has.
+    pub fn spends_vtxos(self) -> bool {
+        match self {
+            OperationKind::ArkoorSend
+            | OperationKind::Round
+            | OperationKind::Offboard
+            | OperationKind::LightningSend => true,
+            OperationKind::Board
+            | OperationKind::LightningReceive
+            | OperationKind::Exit
+            | OperationKind::Recovery => false,
         }
     }
 
@@ -87,6 +112,7 @@ impl OperationKind {
             "lightning_send" => OperationKind::LightningSend,
             "lightning_receive" => OperationKind::LightningReceive,
             "exit" => OperationKind::Exit,
+            "recovery" => OperationKind::Recovery,
             _ => return None,
         })
     }

@@ -17,6 +17,7 @@ pub mod onchain;
 mod open;
 pub mod operation;
 mod reader;
+pub mod recovery;
 mod snapshot;
 #[cfg(test)]
 mod tests;

@@ -27,6 +27,13 @@ pub fn put_if_absent(tx: &WriteTx<'_>, vtxo: &Vtxo<Full>) -> Result<(), Error> {
     Ok(())
 }
 
+/// Whether there is a body with this id.
+pub fn is_stored(connection: &Connection, id: VtxoId) -> Result<bool, Error> {
+    let sql = "SELECT EXISTS (SELECT 1 FROM vtxo_body WHERE id = ?1)";
+    let mut statement = connection.prepare_cached(sql)?;
+    Ok(statement.query_row([id.to_bytes()], |row| row.get(0))?)
+}
+
 /// The VTXO with this id.
 ///
 /// # Errors

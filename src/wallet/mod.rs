@@ -16,6 +16,7 @@ mod recovery;
 mod sync;
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use bitcoin::{FeeRate, Network};
@@ -31,7 +32,7 @@ use crate::store::Store;
 pub use crate::chain::Tip;
 pub use crate::model::{
     Attention, Block, ExitProblem, ExitState, ExitTx, ExitTxOrigin, ExitTxStatus, HistoryPage,
-    Movement, MovementId, PaymentMethod, Subsystem, Transfer, VtxoRecord, VtxoState,
+    Movement, MovementId, PaymentMethod, Subsystem, Transfer, Verdict, VtxoRecord, VtxoState,
 };
 pub use crate::onchain::{OnchainBalance, OnchainTransaction};
 pub use account::balance::Balance;
@@ -50,6 +51,7 @@ pub use flows::offboard::OffboardOutcome;
 pub use flows::refresh::{PendingRound, RoundPhase};
 pub use flows::send::{SendOutcome, SendRequest};
 pub use open::WalletOptions;
+pub use recovery::RecoveryReport;
 pub use recovery::import::{ImportRequest, Imported};
 
 /// How long a request waits for its operation before it answers that the operation goes on by itself.
@@ -80,6 +82,12 @@ pub struct Wallet {
     exit_reserve_turn: tokio::sync::Mutex<()>,
     /// The watch on what the VTXOs hang from.
     chain_watch: coins::watch::ChainWatch,
+    /// Whether this process has found no newer copy of the database, or recovers from one.
+    is_newest_copy: AtomicBool,
+    /// One look for a newer copy at a time.
+    newer_copy_turn: tokio::sync::Mutex<()>,
+    /// A recovery has left work for others.
+    recovery_advanced: tokio::sync::Notify,
     /// The wallet may have got VTXOs that the server's copy lacks.
     vtxos_arrived: tokio::sync::Notify,
 }

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use bip39::Mnemonic;
@@ -23,7 +24,7 @@ use crate::wallet::engine::Registry;
 use crate::wallet::engine::commit_point::commit;
 use crate::wallet::flows::lightning::receive::InvoicePoll;
 use crate::wallet::flows::refresh::{AttemptKeyring, RoundEvents};
-use crate::wallet::{CommitPoint, Error, Result, Settings, Wallet};
+use crate::wallet::{CommitPoint, Error, Result, Settings, Wallet, recovery};
 
 /// How long opening a wallet waits for the first answer of the chain backend.
 const FIRST_ANSWER: Duration = Duration::from_secs(3);
@@ -83,6 +84,7 @@ impl Wallet {
         let store = open_store(options.database.clone()).await?;
         let fingerprint = keys.fingerprint();
         let pinned = contact.as_ref().map(|contact| contact.keys());
+        let restored = options.restored;
         commit(&store, CommitPoint::WalletCreateStored, move |tx| {
             if row::get(tx)?.is_some() {
                 return Err(Error::conflict(
@@ -91,6 +93,9 @@ impl Wallet {
                 ));
             }
             row::insert(tx, network, fingerprint)?;
+            if restored {
+                recovery::begin_from_seed(tx)?;
+            }
             if let Some(keys) = pinned {
                 row::pin_server(tx, keys.server, keys.mailbox)?;
             }
@@ -186,6 +191,9 @@ async fn assemble(
         invoice_poll: InvoicePoll::default(),
         exit_reserve_turn: tokio::sync::Mutex::default(),
         chain_watch: ChainWatch::default(),
+        is_newest_copy: AtomicBool::new(false),
+        newer_copy_turn: tokio::sync::Mutex::new(()),
+        recovery_advanced: tokio::sync::Notify::new(),
         vtxos_arrived: tokio::sync::Notify::new(),
     });
     wallet.resume_operations().await?;

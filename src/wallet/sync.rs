@@ -30,6 +30,7 @@ impl Wallet {
     pub async fn sync(self: &Arc<Wallet>) {
         // Boards and the quarantine depend on the tip, so it comes first.
         log_failure("tip", self.tip().await);
+        log_failure("recovery", self.follow_recovery().await);
         log_failure("rounds", self.ask_for_rounds().await);
         let (fees, mailbox, invoices, quarantine, watch, ()) = tokio::join!(
             self.refresh_fee_rates(),

@@ -19,6 +19,7 @@ mod matrix;
 mod offboards;
 mod onchain;
 mod payments;
+mod recovery;
 mod rounds;
 mod scene;
 
@@ -113,6 +114,10 @@ stories! {
         LightningForward: lightning_receive::forward, killed_while_forwarding_a_lightning_payment;
         LightningNoticed: lightning_receive::notice, killed_while_the_poll_finds_a_lightning_payment;
         Import: imports::import, killed_while_importing;
+        Recover: recovery::recover, killed_while_recovering;
+        RecoverRound: recovery::recover_round, killed_while_recovering_a_round;
+        RecoverDoubt: recovery::recover_doubt, killed_while_a_recovered_vtxo_is_doubtful;
+        RecoverOlder: recovery::recover_older, killed_while_an_older_database_is_recovered;
     }
     without_effect {
         PayUploadRefused: aborts::pay_upload_refused, killed_when_the_inputs_of_a_payment_are_refused;
@@ -152,6 +157,13 @@ fn stories(point: CommitPoint) -> &'static [Story] {
         | CommitPoint::SendInputsRegistered
         | CommitPoint::SendCosigned
         | CommitPoint::SendDelivered => &[Story::Pay],
+        CommitPoint::RecoveryScanned
+        | CommitPoint::RecoveryFetched
+        | CommitPoint::RecoveryAdopted
+        | CommitPoint::RecoveryCompleted => &[Story::Recover],
+        CommitPoint::RecoveryRoundTaken => &[Story::RecoverRound],
+        CommitPoint::RecoveryJudged => &[Story::RecoverDoubt],
+        CommitPoint::RecoveryStarted => &[Story::RecoverOlder],
         CommitPoint::SendDoubted => &[Story::PayRefused],
         CommitPoint::SendAborted => &[Story::PayRefused, Story::PayUploadRefused],
         CommitPoint::BoardStarted
@@ -225,17 +237,6 @@ fn stories(point: CommitPoint) -> &'static [Story] {
         | CommitPoint::ExitSwept => &[],
         CommitPoint::OnchainPaid => &[Story::PayOnchain],
         CommitPoint::ImportStored => &[Story::Import],
-        CommitPoint::ExitStarted
-        | CommitPoint::ExitChildBuilt
-        | CommitPoint::ExitChildDropped
-        | CommitPoint::ExitPublished
-        | CommitPoint::ExitNoted
-        | CommitPoint::ExitConfirmed
-        | CommitPoint::ExitUnconfirmed
-        | CommitPoint::ExitClaimed
-        | CommitPoint::ExitCanceled
-        | CommitPoint::ExitOvertaken
-        | CommitPoint::ExitSwept => &[],
         CommitPoint::LightningReceiveInvoiced
         | CommitPoint::LightningReceiveRevealing
         | CommitPoint::LightningReceiveClaimed => {

@@ -123,6 +123,16 @@ impl Scene {
         }
     }
 
+    /// Stops the victim, and puts a daemon without a wallet in its place, with the failpoint of this case.
+    pub async fn arm_anew(&mut self, case: &Case) {
+        self.victim.stop().await;
+        self.lose_at_start(case);
+        self.lose_after_start(case);
+        let points = case.kill_point.iter();
+        let points: String = points.map(|point| format!("{point}=return")).collect();
+        self.victim = Daemon::start_with(&[], &[("FAILPOINTS", &points)]).await;
+    }
+
     /// As [`arm`](Self::arm), as if the victim's VTXOs came from a backup: it does not know whether the server has their
     /// transactions, and cannot find out before it spends them, because the server does not accept its backup until the
     /// [restart](Self::restart).

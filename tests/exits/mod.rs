@@ -1,9 +1,6 @@
 //! Unilateral exits: VTXOs are put on chain without the Ark server.
 
 mod cancel;
-mod fees;
-mod reorgs;
-mod rivals;
 mod routes;
 mod steps;
 

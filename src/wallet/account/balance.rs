@@ -109,6 +109,8 @@ impl Wallet {
                 OperationKind::LightningSend => Some(&mut balance.pending_lightning_send),
                 OperationKind::LightningReceive => Some(&mut balance.claimable_lightning_receive),
                 OperationKind::Exit => Some(&mut balance.pending_exit),
+                // It locks no VTXO for itself.
+                OperationKind::Recovery => None,
             },
             VtxoState::Spent => None,
             VtxoState::Exited | VtxoState::Locked(None) => Some(&mut balance.pending_exit),

@@ -6,13 +6,15 @@ use std::collections::{HashMap, HashSet};
 
 use bip39::Mnemonic;
 use bitcoin::Network;
-use bitcoin::bip32::{ChildNumber, Fingerprint, Xpriv};
+use bitcoin::bip32::{ChildNumber, Fingerprint, Xpriv, Xpub};
 use bitcoin::secp256k1::{Keypair, PublicKey};
 use rusqlite::Connection;
 use zeroize::Zeroizing;
 
 use ark_lib::SECP;
 use ark_lib::mailbox::MailboxIdentifier;
+use ark_lib::recovery::XpubRecoveryAuthorization;
+use chrono::{DateTime, Local};
 
 use crate::store::{WriteTx, key};
 use crate::wallet::{Error, Result};
@@ -69,6 +71,19 @@ impl WalletKeys {
         let pair = key.to_keypair(&SECP);
         key.private_key.non_secure_erase();
         Ok(pair)
+    }
+
+    /// The extended public key of the VTXO keys, m/350'/0', and the proof for a server that this wallet may ask what belongs to it.
+    pub fn recovery_request(
+        &self,
+        server: PublicKey,
+        expiry: DateTime<Local>,
+    ) -> (Xpub, XpubRecoveryAuthorization) {
+        let xpub = Xpub::from_priv(&SECP, &self.vtxo_parent);
+        (
+            xpub,
+            XpubRecoveryAuthorization::new(&self.vtxo_parent, server, expiry),
+        )
     }
 
     /// The keypair of the mailbox, m/350'/1'.
@@ -195,7 +210,6 @@ pub(in crate::wallet) fn reveal_to(tx: &WriteTx<'_>, keys: &WalletKeys, index: u
 #[cfg(test)]
 mod tests {
     use super::*;
-    use bitcoin::bip32::Xpub;
 
     /// docs/protocol.md §12.
     const ABANDON: &str = "abandon abandon abandon abandon abandon abandon abandon abandon abandon abandon abandon about";

@@ -206,6 +206,20 @@ commit_points! {
     ExitOvertaken = "exit.overtaken",
     /// An exit: somebody else's transaction spent what the VTXO hangs from; movement failed.
     ExitSwept = "exit.swept",
+    /// A recovery of a database that is older than the wallet: nothing is spent from here on.
+    RecoveryStarted = "recovery.started",
+    /// A recovery: what a page or a round has shown, and where the next one begins.
+    RecoveryScanned = "recovery.scanned",
+    /// A recovery: bodies and states of VTXOs.
+    RecoveryFetched = "recovery.fetched",
+    /// A recovery: a round that was not complete goes on.
+    RecoveryRoundTaken = "recovery.round_taken",
+    /// A recovery: judged VTXOs, and their movement.
+    RecoveryAdopted = "recovery.adopted",
+    /// A recovery: all is judged; VTXOs can be spent.
+    RecoveryJudged = "recovery.judged",
+    /// A recovery: nothing is doubtful.
+    RecoveryCompleted = "recovery.completed",
     /// A payment from the on-chain wallet: the signed transaction, which is broadcast until it is confirmed.
     OnchainPaid = "onchain.paid",
 }

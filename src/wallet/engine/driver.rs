@@ -9,8 +9,8 @@ use tokio::sync::watch;
 use tracing::Instrument;
 
 use crate::model::{OperationId, OperationRow, Outcome};
-use crate::store::operation;
 use crate::store::{self, WriteTx};
+use crate::store::{operation, recovery};
 use crate::wallet::engine::clock;
 use crate::wallet::{CommitPoint, Error, Result, Wallet};
 
@@ -59,6 +59,9 @@ pub(super) async fn start<F: Flow>(
     let row_id = id.clone();
     let written = wallet
         .commit(point, move |tx| {
+            if F::KIND.spends_vtxos() && recovery::holds_spends(tx)? {
+                return Err(recovering());
+            }
             let state = body(tx, &row_id)?;
             operation::insert(tx, &row_id, F::KIND, &encode(&state)?, clock::now_millis())?;
             Ok(state)
@@ -82,6 +85,15 @@ pub(super) async fn start<F: Flow>(
             Err(error)
         }
     }
+}
+
+/// The refusal of a spend while nothing must be spent.
+fn recovering() -> Error {
+    Error::conflict(
+        "recovery_running",
+        "this database is older than the wallet, and the wallet finds out first which VTXOs are still its own; nothing was spent. Wait \
+         until GET /api/v1/wallet shows that the recovery has ended, then try again",
+    )
 }
 
 /// Writes a new operation in the transaction of its caller, who has to call [`resume`] when that is durable.

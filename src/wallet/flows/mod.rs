@@ -21,6 +21,7 @@ use self::send::ArkoorSend;
 use crate::model::{Attention, OperationId, OperationKind, OperationRow};
 use crate::store::operation;
 use crate::wallet::engine::resume;
+use crate::wallet::recovery::Recovery;
 use crate::wallet::{Result, Wallet};
 
 /// The code of the fact that an operation cannot be read; its subject is the operation's id.
@@ -75,6 +76,7 @@ impl Wallet {
             OperationKind::LightningSend => resume::<LightningSend>(self, row),
             OperationKind::LightningReceive => resume::<LightningReceive>(self, row),
             OperationKind::Exit => resume::<Exit>(self, row),
+            OperationKind::Recovery => resume::<Recovery>(self, row),
         }
     }
 }

@@ -59,9 +59,10 @@ impl Wallet {
             OperationKind::Round => refresh::endangered(self, row, tip).await,
             OperationKind::LightningSend => pay::endangered(self, row, tip).await,
             OperationKind::LightningReceive => receive::endangered(self, row, tip).await,
-            OperationKind::ArkoorSend | OperationKind::Offboard | OperationKind::Exit => {
-                Ok(Vec::new())
-            }
+            OperationKind::ArkoorSend
+            | OperationKind::Offboard
+            | OperationKind::Exit
+            | OperationKind::Recovery => Ok(Vec::new()),
         }
     }
 

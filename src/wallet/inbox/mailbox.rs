@@ -2,17 +2,19 @@
 
 use std::sync::Arc;
 
+use bitcoin::secp256k1::Keypair;
 use futures::{Stream, StreamExt};
 
 use super::receive::{self, Validated};
 use crate::ark::{self, MailboxMessage, Payload};
 use crate::model::OperationId;
-use crate::store::mailbox;
+use crate::store::{mailbox, recovery};
 use crate::wallet::flows::lightning::{pay, receive as receive_lightning};
 use crate::wallet::{CommitPoint, Result, Wallet};
 
 impl Wallet {
-    /// Reads the mailbox until a page is empty, and processes each message. Returns the new cursor.
+    /// Reads the mailbox until a page is empty, and processes each message. Returns the new cursor. While a recovery takes the messages,
+    /// it reads nothing.
     ///
     /// # Errors
     /// `server_unavailable`, or the database's.
@@ -20,14 +22,10 @@ impl Wallet {
         let _turn = self.mailbox_turn.lock().await;
         loop {
             let cursor = self.mailbox_cursor().await?;
-            let page = self.server.read_mailbox(self.keys.mailbox(), cursor);
-            let mut messages = page.await?;
-            // What the server repeats is no progress; it could do so forever.
-            messages.retain(|message| message.checkpoint > cursor);
-            // The page can end within its last message. The next page begins with it, and has all of it.
-            if messages.len() > 1 {
-                messages.pop();
+            if self.store.read(recovery::holds_mailbox).await? {
+                return Ok(cursor);
             }
+            let messages = self.mailbox_page(self.keys.mailbox(), cursor).await?;
             if messages.is_empty() {
                 return Ok(cursor);
             }
@@ -35,6 +33,25 @@ impl Wallet {
                 self.process_message(message).await?;
             }
         }
+    }
+
+    /// The next complete messages of a mailbox after `cursor`; none if there are no more, whatever the server says besides.
+    ///
+    /// # Errors
+    /// `server_unavailable`.
+    pub(in crate::wallet) async fn mailbox_page(
+        &self,
+        mailbox: &Keypair,
+        cursor: u64,
+    ) -> Result<Vec<MailboxMessage>> {
+        let mut messages = self.server.read_mailbox(mailbox, cursor).await?;
+        // What the server repeats is no progress; it could do so forever.
+        messages.retain(|message| message.checkpoint > cursor);
+        // The page can end within its last message. The next page begins with it, and has all of it.
+        if messages.len() > 1 {
+            messages.pop();
+        }
+        Ok(messages)
     }
 
     /// Opens the stream of messages after the cursor.
@@ -88,7 +105,7 @@ impl Wallet {
             }
             Payload::LightningReceiveAccepted(hash) => accepted = Some(hash),
             Payload::LightningSendFinished { hash, preimage } => finished = Some((hash, preimage)),
-            Payload::Other => {
+            Payload::RecoveryIds(_) | Payload::Other => {
                 tracing::info!(
                     checkpoint,
                     "ignored a mailbox message of a kind that this release does not support"

@@ -54,7 +54,9 @@ impl WalletSlot {
         let (wallet, lock) = wallet;
         let fingerprint = wallet.fingerprint();
         tracing::info!(%fingerprint, network = %wallet.network(), "wallet created");
-        *running = Some(self.run(wallet, lock));
+        *running = Some(self.run(Arc::clone(&wallet), lock));
+        drop(running);
+        wallet.await_recovery().await;
         Ok(fingerprint)
     }
 

@@ -170,7 +170,8 @@ impl Wallet {
             VtxoState::Spent => Some("it is spent".to_owned()),
             VtxoState::Spendable | VtxoState::Exited | VtxoState::Locked(None) => None,
             VtxoState::Locked(Some(holder)) => match self.operations.kind(holder) {
-                Some(OperationKind::Round | OperationKind::Board) | None => None,
+                Some(OperationKind::Round | OperationKind::Board | OperationKind::Recovery)
+                | None => None,
                 // An HTLC is exited only when a person names it (H22).
                 Some(OperationKind::LightningSend | OperationKind::LightningReceive)
                     if by_name && record.policy != VtxoPolicyKind::Pubkey =>

@@ -9,7 +9,7 @@ use std::collections::HashSet;
 use ark_lib::tree::signed::UnlockHash;
 use ark_lib::vtxo::Full;
 use ark_lib::{Vtxo, VtxoId, VtxoPolicy, VtxoRequest};
-use bitcoin::Amount;
+use bitcoin::{Amount, SignedAmount};
 use rusqlite::Connection;
 
 use super::confirm::given_away;
@@ -22,6 +22,7 @@ use crate::store::{WriteTx, key, vtxo, vtxo_body};
 use crate::wallet::account::keys::{self, WalletKeys};
 use crate::wallet::engine;
 use crate::wallet::engine::attention::{clear, raise};
+use crate::wallet::recovery::history;
 use crate::wallet::{Error, Result, Wallet};
 
 /// The code of the fact that a round waits for the operator; its subject is the unlock hash.
@@ -32,7 +33,7 @@ pub(in crate::wallet) struct ReportedRound {
     unlock_hash: UnlockHash,
     round: IssuedRound,
     /// What the inputs are worth.
-    taken: Amount,
+    pub(super) taken: Amount,
     /// What the outputs are worth.
     given: Amount,
     pub(super) fee: Amount,
@@ -279,7 +280,12 @@ impl ReportedRound {
     }
 
     /// Asks the operator what to do about the round, if all its inputs and outputs belong to our keys.
-    fn ask_operator(&self, tx: &WriteTx<'_>, keys: &WalletKeys, gap: u32) -> Result<()> {
+    pub(in crate::wallet) fn ask_operator(
+        &self,
+        tx: &WriteTx<'_>,
+        keys: &WalletKeys,
+        gap: u32,
+    ) -> Result<()> {
         let unlock_hash = self.unlock_hash;
         let checked = match &self.checked {
             Ok(()) => self.own_outputs(tx, keys, gap)?.map(drop),
@@ -322,9 +328,14 @@ impl ReportedRound {
         if let Some(input) = given_away(tx, id, &self.round.inputs)? {
             return Err(refused(format!("the wallet itself has spent VTXO {input}")));
         }
+        let (mut taken, mut found) = (SignedAmount::ZERO, Vec::new());
         for input in &self.fetched {
-            vtxo::insert(tx, input, VtxoState::Locked(Some(id.clone())))?;
+            if vtxo::insert(tx, input, VtxoState::Locked(Some(id.clone())))? {
+                taken += input.amount().to_signed().map_err(Error::internal)?;
+                found.push(input.id());
+            }
         }
+        history::record(tx, taken, &[], &found)?;
         let plan = Plan {
             mode: Mode::Recovered,
             inputs: self.round.inputs.clone(),
