@@ -11,6 +11,7 @@
 
 mod aborts;
 mod boards;
+mod exit_claims;
 mod lightning_pay;
 mod lightning_receive;
 mod matrix;
@@ -100,6 +101,8 @@ stories! {
         LightningReceive: lightning_receive::receive, killed_while_receiving_over_lightning;
         LightningForward: lightning_receive::forward, killed_while_forwarding_a_lightning_payment;
         LightningNoticed: lightning_receive::notice, killed_while_the_poll_finds_a_lightning_payment;
+        ExitClaim: exit_claims::claim, killed_while_claiming_an_exit;
+        ExitSplit: exit_claims::split, killed_while_splitting_a_coin_for_exits;
     }
     without_effect {
         PayUploadRefused: aborts::pay_upload_refused, killed_when_the_inputs_of_a_payment_are_refused;
@@ -182,6 +185,8 @@ fn stories(point: CommitPoint) -> &'static [Story] {
         | CommitPoint::LightningSendRevoked
         | CommitPoint::LightningSendReturned => &[Story::PayLightningFailed],
         CommitPoint::LightningSendLost => &[Story::PayLightningLost],
+        CommitPoint::ExitClaimSigned => &[Story::ExitClaim],
+        CommitPoint::ExitReserveSplit => &[Story::ExitSplit],
         CommitPoint::ExitStarted
         | CommitPoint::ExitChildBuilt
         | CommitPoint::ExitChildDropped
@@ -190,8 +195,6 @@ fn stories(point: CommitPoint) -> &'static [Story] {
         | CommitPoint::ExitConfirmed
         | CommitPoint::ExitUnconfirmed
         | CommitPoint::ExitClaimed
-        | CommitPoint::ExitClaimSigned
-        | CommitPoint::ExitReserveSplit
         | CommitPoint::ExitCanceled
         | CommitPoint::ExitOvertaken
         | CommitPoint::ExitSwept => &[],
