@@ -11,6 +11,7 @@
 
 mod aborts;
 mod boards;
+mod exit_claims;
 mod imports;
 mod lifecycle;
 mod lightning_pay;
@@ -113,6 +114,8 @@ stories! {
         LightningReceive: lightning_receive::receive, killed_while_receiving_over_lightning;
         LightningForward: lightning_receive::forward, killed_while_forwarding_a_lightning_payment;
         LightningNoticed: lightning_receive::notice, killed_while_the_poll_finds_a_lightning_payment;
+        ExitClaim: exit_claims::claim, killed_while_claiming_an_exit;
+        ExitSplit: exit_claims::split, killed_while_splitting_a_coin_for_exits;
         Import: imports::import, killed_while_importing;
         Recover: recovery::recover, killed_while_recovering;
         RecoverRound: recovery::recover_round, killed_while_recovering_a_round;
@@ -222,6 +225,8 @@ fn stories(point: CommitPoint) -> &'static [Story] {
         | CommitPoint::LightningSendRevoked
         | CommitPoint::LightningSendReturned => &[Story::PayLightningFailed],
         CommitPoint::LightningSendLost => &[Story::PayLightningLost],
+        CommitPoint::ExitClaimSigned => &[Story::ExitClaim],
+        CommitPoint::ExitReserveSplit => &[Story::ExitSplit],
         CommitPoint::ExitStarted
         | CommitPoint::ExitChildBuilt
         | CommitPoint::ExitChildDropped
@@ -230,8 +235,6 @@ fn stories(point: CommitPoint) -> &'static [Story] {
         | CommitPoint::ExitConfirmed
         | CommitPoint::ExitUnconfirmed
         | CommitPoint::ExitClaimed
-        | CommitPoint::ExitClaimSigned
-        | CommitPoint::ExitReserveSplit
         | CommitPoint::ExitCanceled
         | CommitPoint::ExitOvertaken
         | CommitPoint::ExitSwept => &[],

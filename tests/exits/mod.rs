@@ -1,6 +1,9 @@
 //! Unilateral exits: VTXOs are put on chain without the Ark server.
 
 mod cancel;
+mod claims;
+mod estimates;
+mod reserve;
 mod routes;
 mod steps;
 

@@ -142,11 +142,12 @@ impl Wallet {
         let earlier = self.earlier_claims(&exits, &outputs).await?;
         let tip = self.chain.tip().await?.height;
         let rate = fee_rate.unwrap_or_else(|| self.chain.fee_rates().regular);
-        let claim = match (Claim::new(&outputs, script.clone(), rate, tip)?, &earlier) {
-            (claim, None) => claim,
-            (claim, Some(earlier)) if earlier.is_outbid_by(&claim) => claim,
-            (claim, Some(earlier)) => match earlier.repeats(&claim, fee_rate.is_none()) {
+        let claim = Claim::new(&outputs, script, rate, tip)?;
+        let claim = match &earlier {
+            None => claim,
+            Some(earlier) => match earlier.repeats(&claim, fee_rate.is_none()) {
                 Some(same) => same,
+                None if earlier.is_outbid_by(&claim) => claim,
                 None => return Err(earlier.too_low()),
             },
         };

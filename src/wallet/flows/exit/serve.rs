@@ -1,5 +1,5 @@
-//! What the wallet does for its exits after each sync of the on-chain wallet: coins, and the claims that the operator wants by
-//! themselves (W20).
+//! What the wallet does for its exits after each sync of the on-chain wallet: those that wait for coins go on, and those that can be
+//! claimed are, if the operator wants it (W20).
 
 use bitcoin::{Amount, FeeRate};
 
@@ -13,7 +13,7 @@ use crate::wallet::{Result, Wallet};
 const CLAIM_TOO_DEAR: &str = "exit_claim_fee_above_ceiling";
 
 impl Wallet {
-    /// Gives the exits under way the coins that they need, and claims those that can be claimed if the operator wants it.
+    /// Claims the exits that can be claimed if the operator wants it, and wakes those that wait for coins.
     ///
     /// # Errors
     /// `chain_unavailable`; the database's.
@@ -22,7 +22,6 @@ impl Wallet {
         if live.is_empty() {
             return Ok(());
         }
-        self.reserve_exit_coins().await?;
         if let Some(ceiling) = self.settings.auto_claim {
             self.auto_claim_exits(ceiling).await?;
         }
