@@ -5,7 +5,7 @@ mod fees;
 mod reorgs;
 mod rivals;
 mod routes;
-mod steps;
+pub mod steps;
 
 use std::collections::BTreeSet;
 
