@@ -12,6 +12,7 @@
 mod aborts;
 mod boards;
 mod exit_claims;
+mod exits;
 mod imports;
 mod lifecycle;
 mod lightning_pay;
@@ -31,28 +32,33 @@ use matrix::Case;
 pub use scene::assert_killed;
 
 /// Declares each story with its function and its tests. The effective ones have two: without and with lost answers. The latter visits
-/// all that the former does, so that one run of the tests needs only one of them. Those without effect and those of files have no lost
+/// all that the former does, so that one run of the tests needs only one of them. Those without effect and those without the server have no lost
 /// answers.
 macro_rules! stories {
     (
         effective { $($story:ident: $function:path, $test:ident;)+ }
         without_effect { $($abort:ident: $abort_function:path, $abort_test:ident;)+ }
-        of_files { $($files:ident: $files_function:path, $files_test:ident;)+ }
+        without_server { $($alone:ident: $alone_function:path, $alone_test:ident;)+ }
     ) => {
         /// What has to happen for a commit point to be reached.
         #[derive(Clone, Copy, Debug, PartialEq)]
         pub enum Story {
             $($story,)+
             $($abort,)+
-            $($files,)+
+            $($alone,)+
         }
 
-        $(
-            #[tokio::test]
-            async fn $files_test() {
-                matrix::visit_kills(Story::$files, $files_function).await;
-            }
-        )+
+        /// Those that make no call to the Ark server.
+        mod without_server {
+            use super::*;
+
+            $(
+                #[tokio::test]
+                async fn $alone_test() {
+                    matrix::visit_kills(Story::$alone, $alone_function).await;
+                }
+            )+
+        }
 
         /// The ways in which operations end without effect.
         mod without_effect {
@@ -136,10 +142,15 @@ stories! {
         LightningGivenUp: lightning_receive::give_up, killed_when_a_lightning_payment_is_given_up;
         LightningAbandoned: lightning_receive::abandon, killed_when_a_lightning_payment_is_abandoned;
     }
-    of_files {
+    without_server {
         Create: lifecycle::create, killed_while_creating_a_wallet;
         Restore: lifecycle::restore, killed_while_restoring_a_wallet;
         Delete: lifecycle::delete, killed_while_deleting_a_wallet;
+        Exit: exits::exit, killed_while_exiting;
+        ExitCanceled: exits::canceled, killed_while_an_exit_is_canceled;
+        ExitOvertaken: exits::overtaken, killed_while_a_vtxo_is_spent_before_its_exit;
+        ExitRebuilt: exits::rebuilt, killed_while_a_child_of_an_exit_is_replaced;
+        ExitSwept: exits::swept, killed_while_an_exit_is_swept;
     }
 }
 
@@ -225,19 +236,18 @@ fn stories(point: CommitPoint) -> &'static [Story] {
         | CommitPoint::LightningSendRevoked
         | CommitPoint::LightningSendReturned => &[Story::PayLightningFailed],
         CommitPoint::LightningSendLost => &[Story::PayLightningLost],
-        CommitPoint::ExitClaimSigned => &[Story::ExitClaim],
+        CommitPoint::ExitClaimSigned => &[Story::Exit, Story::ExitClaim],
         CommitPoint::ExitReserveSplit => &[Story::ExitSplit],
         CommitPoint::ExitStarted
         | CommitPoint::ExitChildBuilt
-        | CommitPoint::ExitChildDropped
         | CommitPoint::ExitPublished
         | CommitPoint::ExitNoted
         | CommitPoint::ExitConfirmed
-        | CommitPoint::ExitUnconfirmed
-        | CommitPoint::ExitClaimed
-        | CommitPoint::ExitCanceled
-        | CommitPoint::ExitOvertaken
-        | CommitPoint::ExitSwept => &[],
+        | CommitPoint::ExitClaimed => &[Story::Exit],
+        CommitPoint::ExitChildDropped | CommitPoint::ExitUnconfirmed => &[Story::ExitRebuilt],
+        CommitPoint::ExitCanceled => &[Story::ExitCanceled],
+        CommitPoint::ExitOvertaken => &[Story::ExitOvertaken],
+        CommitPoint::ExitSwept => &[Story::ExitSwept],
         CommitPoint::OnchainPaid => &[Story::PayOnchain],
         CommitPoint::ImportStored => &[Story::Import],
         CommitPoint::LightningReceiveInvoiced

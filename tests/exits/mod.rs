@@ -5,7 +5,7 @@ mod claims;
 mod estimates;
 mod reserve;
 mod routes;
-mod steps;
+pub mod steps;
 
 use std::collections::BTreeSet;
 
