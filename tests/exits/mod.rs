@@ -1,6 +1,7 @@
 //! Unilateral exits: VTXOs are put on chain without the Ark server.
 
 mod cancel;
+mod rescues;
 mod routes;
 mod steps;
 
