@@ -1,6 +1,6 @@
 //! The client of an Esplora server.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::panic::AssertUnwindSafe;
 
 use bdk_esplora::EsploraAsyncExt;
@@ -19,12 +19,14 @@ use url::Url;
 use super::error::{Verdict, classify, innermost};
 use super::package::package_verdict;
 use super::timeout::{CALL_TIMEOUT, timed_out};
-use super::{BroadcastError, Error, Spend, Tip, TxStatus};
+use super::{BroadcastError, Error, MempoolPackage, Spend, Tip, TxStatus};
 
 /// How often a request to an overloaded server is retried.
 const RETRIES: usize = 2;
 /// The number of consecutive unused addresses after which a full scan stops (docs/protocol.md §1.5).
 const STOP_GAP: usize = 50;
+/// The most transactions that are looked up for the package of one.
+const MAX_LOOKUPS: usize = 100;
 /// The number of requests that a scan, or a question about many outputs, makes in parallel.
 const PARALLEL_REQUESTS: usize = 4;
 
@@ -130,6 +132,40 @@ impl Esplora {
             }
         }
         Ok(spends)
+    }
+
+    /// Looks up each unconfirmed ancestor. More of them than a mempool accepts are an error of the server.
+    pub(super) async fn mempool_package(
+        &self,
+        txid: Txid,
+    ) -> Result<Option<MempoolPackage>, Error> {
+        let mut package = MempoolPackage {
+            fee: Amount::ZERO,
+            vsize: 0,
+        };
+        let (mut open, mut known) = (vec![txid], HashSet::from([txid]));
+        while let Some(next) = open.pop() {
+            if known.len() > MAX_LOOKUPS {
+                return Err(Error::Invalid(format!("{txid} has too many ancestors")));
+            }
+            let info = limited(self.client.get_tx_info(&next)).await?;
+            let Some(info) = info.filter(|info| !info.status.confirmed) else {
+                if next == txid {
+                    return Ok(None);
+                }
+                continue;
+            };
+            let fee = Amount::from_sat(info.fee);
+            package.fee = package
+                .fee
+                .checked_add(fee)
+                .filter(|fee| *fee <= Amount::MAX_MONEY)
+                .ok_or_else(|| Error::Invalid(format!("it reports an impossible fee of {next}")))?;
+            package.vsize = package.vsize.saturating_add(info.weight.div_ceil(4));
+            let parents = info.vin.iter().map(|input| input.txid);
+            open.extend(parents.filter(|parent| known.insert(*parent)));
+        }
+        Ok(Some(package))
     }
 
     pub(super) async fn broadcast(&self, txs: &[Transaction]) -> Result<(), BroadcastError> {

@@ -30,5 +30,5 @@ pub(crate) use esplora::Esplora;
 pub use fees::FeeRates;
 pub use source::ChainSource;
 pub(crate) use source::WalletSource;
-pub use status::{Spend, TxStatus};
+pub use status::{MempoolPackage, Spend, TxStatus};
 pub use tip::Tip;

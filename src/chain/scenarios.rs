@@ -18,6 +18,7 @@ on_each_backend!(
     a_reorganisation_changes_spends_and_statuses,
     after_a_reorganisation_the_conflicting_spend_is_found,
     a_zero_fee_parent_is_accepted_with_a_child_that_pays,
+    a_package_counts_each_unconfirmed_transaction_once,
     a_double_spend_and_a_replacement_fee_that_is_too_low_differ,
     the_tip_follows_blocks_and_fee_rates_have_a_fallback,
 );
@@ -212,6 +213,37 @@ async fn a_zero_fee_parent_is_accepted_with_a_child_that_pays(regtest: Regtest) 
     assert!(confirmed_at(&chain, parent.compute_txid()).await.is_some());
     let mined = chain.spender(anchor.0).await.unwrap().unwrap();
     assert_eq!(mined.status, chain.status(mined.txid).await.unwrap());
+}
+
+/// W25: the size of the ancestors includes the transaction itself.
+async fn a_package_counts_each_unconfirmed_transaction_once(regtest: Regtest) {
+    let chain = connect(&regtest).await;
+    let coin = regtest.coin(50_000).await;
+    regtest.mine(1).await;
+    let outputs = [24_000, 25_000].map(|sats| to_fixture(&regtest, sats));
+    let parent = spend(&regtest, &[coin], outputs.to_vec());
+    let both: Vec<_> = [0, 1]
+        .map(|vout| OutPoint::new(parent.compute_txid(), vout))
+        .into_iter()
+        .zip(parent.output.clone())
+        .collect();
+    let child = spend(&regtest, &both, vec![to_fixture(&regtest, 40_000)]);
+    for transaction in [&parent, &child] {
+        let alone = std::slice::from_ref(transaction);
+        chain.broadcast_package(alone).await.unwrap();
+    }
+    let package = chain.mempool_package(child.compute_txid()).await.unwrap();
+    let expected = MempoolPackage {
+        fee: Amount::from_sat(10_000),
+        vsize: (parent.vsize() + child.vsize()) as u64,
+    };
+    assert_eq!(package, Some(expected));
+    let rate = FeeRate::from_sat_per_kwu(10_000 * 250 / expected.vsize);
+    assert!(expected.pays(rate));
+    assert!(!expected.pays(FeeRate::from_sat_per_kwu(rate.to_sat_per_kwu() + 1)));
+    regtest.mine(1).await;
+    let package = chain.mempool_package(child.compute_txid()).await.unwrap();
+    assert_eq!(package, None);
 }
 
 async fn a_double_spend_and_a_replacement_fee_that_is_too_low_differ(regtest: Regtest) {

@@ -14,7 +14,7 @@ use super::config::{BackendConfig, ChainConfig};
 use super::error::{BroadcastError, Error};
 use super::esplora::Esplora;
 use super::fees::{FeeCache, FeeRates};
-use super::status::{Spend, TxStatus};
+use super::status::{MempoolPackage, Spend, TxStatus};
 use super::tip::{Tip, TipCache};
 use super::tx_cache::TxCache;
 
@@ -225,6 +225,17 @@ impl ChainSource {
                 let behind = tip.checked_blocks_since(height);
                 Ok(Some(behind.map_or(0, |blocks| blocks.saturating_add(1))))
             }
+        }
+    }
+
+    /// What a transaction in the mempool and its unconfirmed ancestors pay; `None` when it is not in the mempool.
+    ///
+    /// # Errors
+    /// [`Error`] when the backend does not answer.
+    pub async fn mempool_package(&self, txid: Txid) -> Result<Option<MempoolPackage>, Error> {
+        match self.backend().await? {
+            Backend::Esplora(esplora) => esplora.mempool_package(txid).await,
+            Backend::Bitcoind(node) => node.mempool_package(txid).await,
         }
     }
 

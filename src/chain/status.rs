@@ -1,6 +1,6 @@
 //! What a backend says of a transaction.
 
-use bitcoin::{BlockHash, Txid};
+use bitcoin::{Amount, BlockHash, FeeRate, Txid};
 use bitcoin_ext::BlockHeight;
 
 /// Where a transaction is.
@@ -33,4 +33,20 @@ pub struct Spend {
     pub txid: Txid,
     /// Where the spending transaction is.
     pub status: TxStatus,
+}
+
+/// A transaction in the mempool with its unconfirmed ancestors, each counted once (W25).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MempoolPackage {
+    /// What all of them pay.
+    pub fee: Amount,
+    /// The sum of their virtual sizes, in vB.
+    pub vsize: u64,
+}
+
+impl MempoolPackage {
+    /// Whether the package pays this rate.
+    pub fn pays(&self, rate: FeeRate) -> bool {
+        rate.fee_vb(self.vsize).is_some_and(|fee| self.fee >= fee)
+    }
 }

@@ -50,6 +50,9 @@ pub struct ConfigFile {
     pub max_lightning_receive_fee_sat: Option<u64>,
     pub max_lightning_receive_fee_ppm: Option<u32>,
     pub max_exit_fee_rate_sat_per_vb: Option<u32>,
+    pub exit_auto_claim: Option<bool>,
+    pub exit_auto_claim_max_fee_sat: Option<u64>,
+    pub exit_auto_claim_max_fee_ppm: Option<u32>,
 }
 
 /// The type of a key's value.
@@ -61,7 +64,7 @@ enum Kind {
 }
 
 /// Every key with its type; the variable of a key is `BARK_` and the key in upper case.
-const KEYS: [(&str, Kind); 37] = [
+const KEYS: [(&str, Kind); 40] = [
     ("server_address", Kind::Text),
     ("server_access_token", Kind::Text),
     ("user_agent", Kind::Text),
@@ -99,6 +102,9 @@ const KEYS: [(&str, Kind); 37] = [
     ("max_lightning_receive_fee_sat", Kind::Integer),
     ("max_lightning_receive_fee_ppm", Kind::Integer),
     ("max_exit_fee_rate_sat_per_vb", Kind::Integer),
+    ("exit_auto_claim", Kind::Flag),
+    ("exit_auto_claim_max_fee_sat", Kind::Integer),
+    ("exit_auto_claim_max_fee_ppm", Kind::Integer),
 ];
 
 /// Whether environment variables override `config.toml`.

@@ -10,12 +10,12 @@ mod network;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use bitcoin::{FeeRate, Network};
+use bitcoin::{Amount, FeeRate, Network};
 use bitcoin_ext::BlockDelta;
 use url::Url;
 use zeroize::Zeroizing;
 
-pub use ceiling::FeeCeilings;
+pub use ceiling::{FeeCeiling, FeeCeilings};
 pub use file::{ConfigFile, Overrides};
 pub use network::NetworkName;
 
@@ -78,6 +78,10 @@ pub struct WalletConfig {
     /// The highest fee rate that the wallet pays for the transactions of exits by itself. Key `max_exit_fee_rate_sat_per_vb`, variable
     /// `BARK_MAX_EXIT_FEE_RATE_SAT_PER_VB`, in sat/vB, default 250.
     pub max_exit_fee_rate: FeeRate,
+    /// Whether exits are claimed to the on-chain wallet as soon as they can be, and the highest fee of such a claim. Keys
+    /// `exit_auto_claim`, default false, `exit_auto_claim_max_fee_sat`, default 5,000 sat, and `exit_auto_claim_max_fee_ppm`, default
+    /// 20,000; variables `BARK_EXIT_AUTO_CLAIM…`.
+    pub exit_auto_claim: Option<FeeCeiling>,
     vtxo_refresh_expiry_threshold: Option<BlockDelta>,
     fallback_fee_rate: Option<FeeRate>,
     offboard_required_confirmations: Option<u16>,
@@ -220,6 +224,10 @@ impl WalletConfig {
             max_exit_fee_rate: FeeRate::from_sat_per_vb_u32(
                 file.max_exit_fee_rate_sat_per_vb.unwrap_or(250),
             ),
+            exit_auto_claim: file.exit_auto_claim.unwrap_or(false).then(|| FeeCeiling {
+                most: Amount::from_sat(file.exit_auto_claim_max_fee_sat.unwrap_or(5_000)),
+                ppm: file.exit_auto_claim_max_fee_ppm.unwrap_or(20_000),
+            }),
             vtxo_refresh_expiry_threshold: file.vtxo_refresh_expiry_threshold.map(BlockDelta::new),
             fallback_fee_rate: file.fallback_fee_rate.map(FeeRate::from_sat_per_kwu),
             offboard_required_confirmations: file.offboard_required_confirmations,

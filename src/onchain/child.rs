@@ -125,6 +125,27 @@ impl ChildFee {
 }
 
 impl OnchainWallet {
+    /// The confirmed coins that nobody holds, in no particular order. Each child needs one of its own, or several.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub async fn free_confirmed_coins(&self) -> Result<Vec<Amount>, Error> {
+        self.catch_up().await?;
+        let held: HashSet<OutPoint> = self
+            .0
+            .store
+            .read(store::onchain::held)
+            .await?
+            .into_iter()
+            .collect();
+        let state = self.0.state();
+        let mut coins = confirmed(&state.wallet, None);
+        coins.retain(|coin| {
+            !held.contains(&coin.outpoint) && !state.reserved.contains(&coin.outpoint)
+        });
+        Ok(coins.into_iter().map(|coin| coin.txout.value).collect())
+    }
+
     /// Makes a signed child of `parent`, from confirmed coins that nobody holds, with one change output. It is not recorded.
     ///
     /// # Errors

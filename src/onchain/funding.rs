@@ -5,6 +5,7 @@
 //!                        └ dropped: coins are free            └ release: coins are free
 //! ```
 
+use std::cmp::Reverse;
 use std::collections::HashSet;
 use std::sync::Arc;
 
@@ -13,7 +14,7 @@ use bitcoin::absolute::LOCK_TIME_THRESHOLD;
 use bitcoin::{Amount, FeeRate, OutPoint, Psbt, ScriptBuf, Transaction};
 
 use super::reservation::Reservation;
-use super::select::{Outputs, Plan, build};
+use super::select::{Coins, Outputs, Plan, build};
 use super::view::spendable;
 use super::wallet::{Shared, now};
 use super::{Error, OnchainWallet};
@@ -88,6 +89,7 @@ impl OnchainWallet {
             outputs,
             fee_rate,
             max_inputs: MAX_FUNDING_INPUTS,
+            coins: Coins::Any,
         })
         .await
     }
@@ -162,6 +164,11 @@ fn select(
     let held: HashSet<OutPoint> = store::onchain::held(tx)?.into_iter().collect();
     let mut coins = spendable(&state.wallet);
     coins.retain(|coin| !held.contains(&coin.outpoint) && !state.reserved.contains(&coin.outpoint));
+    if plan.coins == Coins::LargestConfirmed {
+        coins.retain(|coin| coin.chain_position.is_confirmed());
+        coins.sort_by_key(|coin| Reverse(coin.txout.value));
+        coins.truncate(1);
+    }
 
     let change = state.take_change_address();
     let height = lock_height(&state.wallet, shared.chain.last_tip());

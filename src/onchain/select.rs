@@ -21,6 +21,16 @@ pub(super) struct Plan {
     pub(super) outputs: Outputs,
     pub(super) fee_rate: FeeRate,
     pub(super) max_inputs: usize,
+    pub(super) coins: Coins,
+}
+
+/// The coins that a transaction may spend.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Coins {
+    /// All that are spendable.
+    Any,
+    /// The confirmed one with the largest value.
+    LargestConfirmed,
 }
 
 /// The outputs of a transaction.

@@ -5,7 +5,7 @@
 
 use bitcoin::{Address, Amount, FeeRate, Psbt, Transaction, Txid, Witness};
 
-use super::select::{Outputs, Plan};
+use super::select::{Coins, Outputs, Plan};
 use super::{Error, Funding, OnchainWallet};
 use crate::store::WriteTx;
 
@@ -50,7 +50,24 @@ impl OnchainWallet {
             .iter()
             .map(|(address, amount)| (address.script_pubkey(), *amount))
             .collect();
-        self.prepare_signed(Outputs::Pay(recipients), fee_rate)
+        self.prepare_signed(Outputs::Pay(recipients), Coins::Any, fee_rate)
+            .await
+    }
+
+    /// Prepares a transaction that splits the largest confirmed coin that nobody holds: `count` coins of `amount`, and the rest.
+    /// All but the rest pay to one address of the wallet.
+    ///
+    /// # Errors
+    /// [`Error::InsufficientFunds`], [`Error::Dust`].
+    pub async fn prepare_split(
+        &self,
+        count: usize,
+        amount: Amount,
+        fee_rate: FeeRate,
+    ) -> Result<PreparedPayment, Error> {
+        let script = self.next_address().await?.script_pubkey();
+        let outputs = Outputs::Pay(vec![(script, amount); count]);
+        self.prepare_signed(outputs, Coins::LargestConfirmed, fee_rate)
             .await
     }
 
@@ -64,19 +81,21 @@ impl OnchainWallet {
         destination: Address,
         fee_rate: FeeRate,
     ) -> Result<PreparedPayment, Error> {
-        self.prepare_signed(Outputs::Drain(destination.script_pubkey()), fee_rate)
-            .await
+        let outputs = Outputs::Drain(destination.script_pubkey());
+        self.prepare_signed(outputs, Coins::Any, fee_rate).await
     }
 
     async fn prepare_signed(
         &self,
         outputs: Outputs,
+        coins: Coins,
         fee_rate: FeeRate,
     ) -> Result<PreparedPayment, Error> {
         let plan = Plan {
             outputs,
             fee_rate,
             max_inputs: MAX_PAYMENT_INPUTS,
+            coins,
         };
         let funding = self.prepare(plan).await?;
         let transaction = self.sign(funding.psbt().clone())?;

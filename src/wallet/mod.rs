@@ -23,7 +23,7 @@ use bitcoin_ext::BlockDelta;
 
 use crate::ark::Server;
 use crate::chain::ChainSource;
-use crate::config::FeeCeilings;
+use crate::config::{FeeCeiling, FeeCeilings};
 use crate::lnurl;
 use crate::onchain::OnchainWallet;
 use crate::store::Store;
@@ -41,8 +41,8 @@ pub use engine::commit_point::CommitPoint;
 pub use error::{Error, ErrorKind, Result};
 pub use flows::board::{BoardAmount, PendingBoard};
 pub use flows::exit::{
-    ExitDetail, ExitFilter, ExitPackage, ExitProgress, ExitStatus, ExitsBegun, PackageChild,
-    SkippedExit, StartedExit,
+    ClaimOutcome, ExitDetail, ExitEstimate, ExitFilter, ExitPackage, ExitProgress, ExitQuestion,
+    ExitStatus, ExitsBegun, VtxoEstimate,
 };
 pub use flows::lightning::pay::{Payment, PaymentOutcome, PaymentState, PaymentTerms};
 pub use flows::lightning::receive::{InvoiceRequest, ReceiveInfo};
@@ -76,6 +76,8 @@ pub struct Wallet {
     mailbox_turn: tokio::sync::Mutex<()>,
     /// When the Ark server was last asked about each open invoice.
     invoice_poll: flows::lightning::receive::InvoicePoll,
+    /// Coins are split for exits one at a time.
+    exit_reserve_turn: tokio::sync::Mutex<()>,
     /// The watch on what the VTXOs hang from.
     chain_watch: coins::watch::ChainWatch,
     /// The wallet may have got VTXOs that the server's copy lacks.
@@ -110,4 +112,6 @@ struct Settings {
     ceilings: FeeCeilings,
     /// The highest fee rate that the wallet pays for exits by itself.
     max_exit_fee_rate: FeeRate,
+    /// The highest fee of a claim of exits that the daemon makes by itself; `None` if it makes none.
+    auto_claim: Option<FeeCeiling>,
 }

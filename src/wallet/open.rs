@@ -174,6 +174,7 @@ async fn assemble(
         manual_sync: config.daemon_manual_sync,
         ceilings: config.fee_ceilings,
         max_exit_fee_rate: config.max_exit_fee_rate,
+        auto_claim: config.exit_auto_claim,
     };
     let wallet = Arc::new(Wallet {
         keys: Arc::new(keys),
@@ -190,6 +191,7 @@ async fn assemble(
         attempt_keys: AttemptKeyring::default(),
         mailbox_turn: tokio::sync::Mutex::new(()),
         invoice_poll: InvoicePoll::default(),
+        exit_reserve_turn: tokio::sync::Mutex::default(),
         chain_watch: ChainWatch::default(),
         vtxos_arrived: tokio::sync::Notify::new(),
     });

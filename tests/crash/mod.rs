@@ -192,6 +192,8 @@ fn stories(point: CommitPoint) -> &'static [Story] {
         | CommitPoint::ExitConfirmed
         | CommitPoint::ExitUnconfirmed
         | CommitPoint::ExitClaimed
+        | CommitPoint::ExitClaimSigned
+        | CommitPoint::ExitReserveSplit
         | CommitPoint::ExitCanceled
         | CommitPoint::ExitOvertaken
         | CommitPoint::ExitSwept => &[],

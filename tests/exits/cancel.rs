@@ -70,5 +70,8 @@ async fn an_exit_can_be_started_again_after_it_was_canceled() {
     assert_eq!(skipped["skipped"][0]["vtxo_id"], vtxo, "{skipped:#}");
     daemon.exit_until(&world, &vtxo, "claimable").await;
     assert_eq!(daemon.exits("all").await, [vtxo.clone(), vtxo.clone()]);
-    assert_eq!(daemon.exits("finished").await, [vtxo]);
+    assert_eq!(daemon.exits("finished").await, [vtxo.clone()]);
+    daemon.claim_all(&world, &vtxo).await;
+    assert_eq!(daemon.movement("start").await["status"], "successful");
+    assert_history_adds_up(&daemon).await;
 }

@@ -1,7 +1,10 @@
 //! Unilateral exits: VTXOs are put on chain without the Ark server.
 
 mod cancel;
+mod fees;
+mod reorgs;
 mod rescues;
+mod rivals;
 mod routes;
 mod steps;
 
@@ -67,6 +70,14 @@ async fn a_board_is_exited_without_the_server() {
     assert_eq!(movement["effective_balance_sat"], -60_000);
     let exited = world.sandbox.ark.ledger().expect("the ledger").exited;
     assert_eq!(exited.amount.to_sat(), 60_000);
+
+    let to = daemon.claim_all(&world, &vtxo).await;
+    let received = world.received(&to).await;
+    assert!((59_000..60_000).contains(&received), "{received}");
+    assert_eq!(daemon.exits("finished").await, [vtxo.clone()]);
+    assert_eq!(daemon.movement("start").await["status"], "successful");
+    assert_eq!(daemon.balance("pending_exit_sat").await, 0);
+    assert_history_adds_up(&daemon).await;
 }
 
 #[tokio::test]
@@ -85,6 +96,10 @@ async fn a_chain_of_payments_is_exited_one_transaction_per_block() {
     let confirmed = exit["state"]["confirmed_block"]["height"].as_u64().unwrap();
     assert_eq!(exit["state"]["claimable_height"], confirmed + 12);
     assert_eq!(cpfps(&daemon).await, children(&exit).into_iter().collect());
+    daemon.exit_until(&world, &vtxo, "claimable").await;
+    let to = daemon.claim_all(&world, &vtxo).await;
+    assert!(world.received(&to).await > 59_000);
+    assert_history_adds_up(&daemon).await;
 }
 
 #[tokio::test]

@@ -28,12 +28,6 @@ async fn exits_are_listed_by_state_and_by_vtxo() {
         assert!(by_id.get("history").is_none(), "{by_id:#}");
         assert!(by_id.get("transactions").is_none(), "{by_id:#}");
     }
-    let redirect = daemon
-        .raw("GET", "/api/v1/exits/status?history=true", |it| it)
-        .await;
-    // The client follows it.
-    let list = redirect.ok();
-    assert!(list[0]["history"].is_array(), "{list:#}");
 }
 
 #[tokio::test]

@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bitcoin::consensus::encode::{deserialize_hex, serialize_hex};
-use bitcoin::{Block, BlockHash, Transaction, Txid};
+use bitcoin::{Amount, Block, BlockHash, Transaction, Txid};
 use bitcoin_ext::BlockHeight;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -24,7 +24,7 @@ use self::spend_index::SpendIndex;
 use self::zmq::BlockNotifications;
 use super::error::{Verdict, classify};
 use super::package::{PackageResult, package_verdict};
-use super::{BroadcastError, Error, Tip, TxStatus};
+use super::{BroadcastError, Error, MempoolPackage, Tip, TxStatus};
 
 /// The first version that relays zero-fee parents with their child (H39).
 const MIN_VERSION: u64 = 290_000;
@@ -150,6 +150,29 @@ impl Bitcoind {
         }
         let height = BlockHeight::new(header.height);
         Ok(TxStatus::Confirmed { height, hash })
+    }
+
+    pub(super) async fn mempool_package(
+        &self,
+        txid: Txid,
+    ) -> Result<Option<MempoolPackage>, Error> {
+        #[derive(Deserialize)]
+        struct Entry {
+            /// In vB. Includes the transaction itself (W25).
+            ancestorsize: u64,
+            fees: Fees,
+        }
+        #[derive(Deserialize)]
+        struct Fees {
+            #[serde(with = "bitcoin::amount::serde::as_btc")]
+            ancestor: Amount,
+        }
+        let call = self.rpc.call("getmempoolentry", json!([txid]));
+        let entry: Option<Entry> = optional(call.await)?;
+        Ok(entry.map(|entry| MempoolPackage {
+            fee: entry.fees.ancestor,
+            vsize: entry.ancestorsize,
+        }))
     }
 
     pub(super) async fn broadcast(&self, txs: &[Transaction]) -> Result<(), BroadcastError> {

@@ -24,8 +24,8 @@ pub(super) fn api() -> OpenApiRouter<App> {
         .merge(bitcoin::routes())
         .merge(wallet::routes())
         .merge(boards::routes())
-        .merge(exits::routes())
         .merge(onchain::routes())
+        .merge(exits::routes())
         .merge(fees::routes())
         .merge(history::routes())
         .merge(lightning::routes());

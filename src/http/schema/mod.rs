@@ -8,6 +8,8 @@ pub(super) mod ark_info;
 pub(super) mod board;
 pub(super) mod error;
 pub(super) mod exit;
+pub(super) mod exit_claim;
+pub(super) mod exit_fee;
 pub(super) mod fee;
 pub(super) mod lightning_receive;
 pub(super) mod lightning_send;

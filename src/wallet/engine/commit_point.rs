@@ -173,6 +173,10 @@ commit_points! {
     ExitConfirmed = "exit.confirmed",
     /// An exit: a reorganisation took a transaction back.
     ExitUnconfirmed = "exit.unconfirmed",
+    /// An exit: the transaction that claims its output, before it is broadcast.
+    ExitClaimSigned = "exit.claim_signed",
+    /// Exits: the payment of the on-chain wallet to itself that gives each of them a coin.
+    ExitReserveSplit = "exit.reserve_split",
     /// An exit: the output is claimed; movement successful.
     ExitClaimed = "exit.claimed",
     /// An exit: ended by a person, before the VTXO was on chain; movement canceled.

@@ -1,6 +1,9 @@
 //! `exits`: VTXOs are put on chain without the Ark server, and claimed.
 
 mod cancel;
+mod claim_all;
+mod claim_vtxos;
+mod fee;
 mod progress;
 mod start_all;
 mod start_vtxos;
@@ -30,4 +33,7 @@ pub(super) fn routes() -> OpenApiRouter<App> {
         .routes(routes!(start_vtxos::exit_start_vtxos))
         .routes(routes!(progress::exit_progress))
         .routes(routes!(cancel::exit_cancel))
+        .routes(routes!(claim_all::exit_claim_all))
+        .routes(routes!(claim_vtxos::exit_claim_vtxos))
+        .routes(routes!(fee::emergency_exit_fee))
 }

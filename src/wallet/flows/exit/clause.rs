@@ -15,7 +15,6 @@ pub(in crate::wallet) struct Claiming {
     /// The clause.
     pub(in crate::wallet) clause: VtxoClause,
     /// What a hash lock takes.
-    #[allow(dead_code)]
     pub(in crate::wallet) preimage: Option<Preimage>,
 }
 

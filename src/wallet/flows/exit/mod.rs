@@ -20,15 +20,21 @@
 
 mod cancel;
 mod child;
+mod claim;
 mod clause;
 mod end;
+mod estimate;
 mod facts;
 mod list;
 mod look;
 mod mature;
 mod note;
+mod output;
 mod progress;
 mod publish;
+mod reserve;
+mod serve;
+mod standing;
 mod start;
 
 use std::time::Duration;
@@ -39,12 +45,12 @@ use crate::model::{OperationId, OperationKind};
 use crate::wallet::engine::{Flow, Next, Step, Tries};
 use crate::wallet::{CommitPoint, Result, Wallet};
 
-pub use list::{ExitDetail, ExitFilter, ExitPackage, ExitStatus, PackageChild};
+pub use claim::ClaimOutcome;
+pub use estimate::{ExitEstimate, ExitQuestion, VtxoEstimate};
+pub use list::{ExitDetail, ExitFilter, ExitPackage, ExitStatus};
 pub use progress::ExitProgress;
-pub use start::{ExitsBegun, SkippedExit, StartedExit};
+pub use start::ExitsBegun;
 
-#[allow(unused_imports)]
-pub(in crate::wallet) use clause::Claiming;
 #[allow(unused_imports)]
 pub(in crate::wallet) use start::{ExitCause, enlist_exit};
 

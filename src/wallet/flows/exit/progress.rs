@@ -39,6 +39,7 @@ impl Wallet {
     ) -> Result<ExitProgress> {
         self.chain.tip().await?;
         self.onchain.sync().await?;
+        self.serve_exits().await?;
         if let Some(fee_rate) = fee_rate {
             let write = move |tx: &mut crate::store::WriteTx<'_>| -> Result<()> {
                 Ok(exit::set_fee_rate(tx, fee_rate)?)
