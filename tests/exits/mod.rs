@@ -3,7 +3,11 @@
 mod cancel;
 mod claims;
 mod estimates;
+mod fees;
+mod reorgs;
+mod rescues;
 mod reserve;
+mod rivals;
 mod routes;
 pub mod steps;
 

@@ -5,7 +5,7 @@ use ark_lib::{Address, Vtxo};
 use serde_json::{Value, json};
 
 use super::payer::Payer;
-use crate::support::{Daemon, World, assert_history_adds_up, eventually, rounds_of};
+use crate::support::{Daemon, World, assert_history_adds_up, eventually, is_exit, rounds_of};
 
 /// What the daemon has by itself.
 const OWN: u64 = 50_000;
@@ -246,7 +246,7 @@ async fn settle(world: &World, daemon: &Daemon) {
     eventually("nothing is pending any more", async || {
         daemon.post_empty("/wallet/sync").await.ok();
         let history = daemon.history().await;
-        let pending = |movement: &Value| movement["status"] == "pending";
+        let pending = |movement: &Value| movement["status"] == "pending" && !is_exit(movement);
         (!history.iter().any(pending) && daemon.rounds().await.is_empty()).then_some(())
     })
     .await;

@@ -304,9 +304,9 @@ async fn a_wrong_preimage_is_not_accepted() {
     assert_waits_for_preimage("wrong_preimage").await;
 }
 
-/// W11: past the deadline for the preimage, the problem says what the user can do; the inputs stay locked.
+/// W11: past the deadline for the preimage, the inputs are exited; the preimage still completes the refresh.
 #[tokio::test]
-async fn a_preimage_that_is_withheld_past_its_deadline_makes_us_advise_an_exit() {
+async fn a_preimage_that_is_withheld_past_its_deadline_lets_the_inputs_exit() {
     let (world, daemon) = scene().await;
     let old = daemon.vtxos().await;
     let withhold = json!({"type": "withhold"});
@@ -317,9 +317,9 @@ async fn a_preimage_that_is_withheld_past_its_deadline_makes_us_advise_an_exit()
     let reason = problem(&daemon).await;
     assert!(reason.contains("preimage"), "{reason}");
     world.mine(425).await;
-    eventually("an exit is advised", async || {
+    eventually("the exit is reported", async || {
         daemon.post_empty("/wallet/sync").await.ok();
-        problem(&daemon).await.contains("exit now").then_some(())
+        problem(&daemon).await.contains("are exited").then_some(())
     })
     .await;
     assert_eq!(daemon.balance("pending_in_round_sat").await, 80_000);

@@ -22,6 +22,7 @@ pub use money::{assert_conserved, assert_history_adds_up};
 pub use published::{Sent, complaints};
 pub use rounds::{charging_rounds_of, rounds_of};
 pub use wait::eventually;
+pub use wallet::is_exit;
 pub use world::World;
 
 /// How long a test waits for a condition.

@@ -8,6 +8,11 @@ use super::http::Reply;
 use super::wait::eventually;
 use super::world::World;
 
+/// Whether this is the movement of an exit.
+pub fn is_exit(movement: &Value) -> bool {
+    movement["subsystem"]["name"] == "bark.exit"
+}
+
 impl Daemon {
     /// One number of the off-chain balance.
     pub async fn balance(&self, part: &str) -> u64 {
@@ -64,7 +69,7 @@ impl Daemon {
         self.board(world, sats).await;
     }
 
-    /// Waits until no board and no movement is pending.
+    /// Waits until no board and no movement is pending. An exit lasts as long as its output is not claimed, and is not waited for.
     pub async fn settled(&self) {
         eventually("nothing is pending any more", async || {
             let boards = self.get("/boards/pending").await.ok();
@@ -72,7 +77,7 @@ impl Daemon {
                 .history()
                 .await
                 .iter()
-                .any(|movement| movement["status"] == "pending");
+                .any(|movement| movement["status"] == "pending" && !is_exit(movement));
             (boards.as_array().is_some_and(Vec::is_empty) && !pending).then_some(())
         })
         .await;
