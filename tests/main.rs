@@ -18,6 +18,7 @@ mod errors;
 mod expiry;
 mod fees;
 mod hostile;
+mod import_barkd;
 mod large_requests;
 mod lifecycle;
 mod lightning;

@@ -21,6 +21,7 @@ mod chain_tests;
 mod error;
 mod funding;
 mod graph;
+mod import;
 mod load;
 mod select;
 mod spend;
@@ -33,6 +34,7 @@ mod wallet;
 
 pub use error::Error;
 pub use funding::{Funding, FundingAmount};
+pub use import::imported_change;
 pub use load::ScanStart;
 pub use spend::PreparedPayment;
 pub use view::{OnchainBalance, OnchainTransaction, OnchainUtxo};

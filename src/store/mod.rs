@@ -6,6 +6,7 @@
 
 pub mod anchor;
 pub mod attention;
+pub mod barkd;
 pub mod error;
 pub mod key;
 pub mod lightning_receive;

@@ -130,6 +130,7 @@ stories! {
         Create: lifecycle::create, killed_while_creating_a_wallet;
         Restore: lifecycle::restore, killed_while_restoring_a_wallet;
         Delete: lifecycle::delete, killed_while_deleting_a_wallet;
+        Import: lifecycle::import, killed_while_taking_over_a_wallet;
     }
 }
 
@@ -146,6 +147,7 @@ fn stories(point: CommitPoint) -> &'static [Story] {
         | CommitPoint::WalletDeleteDatabaseRemoved
         | CommitPoint::WalletDeleteSeedRemoved
         | CommitPoint::WalletDeleteFinished => &[Story::Delete],
+        CommitPoint::WalletImported => &[Story::Import],
         CommitPoint::SendStarted
         | CommitPoint::SendInputsRegistered
         | CommitPoint::SendCosigned
