@@ -139,6 +139,12 @@ pub enum Command {
     /// Show or replace the bearer token of the REST API.
     #[command(subcommand)]
     Secret(SecretCommand),
+    /// Make the data directory of a wallet of barkd 0.8.0, whose own directory stays as it is.
+    ImportBarkd {
+        /// The data directory of barkd, which must not be running.
+        #[arg(long, value_name = "DIR")]
+        from: PathBuf,
+    },
     /// Print the OpenAPI document of the REST API.
     Openapi,
     /// Run a regtest chain, an Ark server and two wallets. Ignores BARK_* and BARKD_* variables, except BARK_LOG.

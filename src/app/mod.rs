@@ -8,7 +8,7 @@ mod sandbox;
 mod signals;
 
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context;
@@ -19,7 +19,7 @@ use crate::cli::{Cli, Command, LogArgs, SecretCommand};
 use crate::config::Overrides;
 use crate::datadir::DataDir;
 use crate::http::{self, auth::Secret, origin};
-use crate::logging;
+use crate::{logging, wallet};
 
 /// Runs the program to its end. Results go to stdout, everything else to stderr and the log file.
 pub fn main() -> ExitCode {
@@ -39,6 +39,10 @@ fn execute(cli: Cli) -> anyhow::Result<()> {
             runtime()?.block_on(sandbox::run(cli.datadir, args, &cli.log))
         }
         Some(Command::Secret(command)) => secret(command, &open_datadir(cli.datadir, &cli.log)?),
+        Some(Command::ImportBarkd { from }) => {
+            let to = cli.datadir.map_or_else(default_datadir, Ok)?;
+            runtime()?.block_on(import_barkd(&from, &to))
+        }
         None => {
             let options = daemon_options(cli)?;
             let runtime = runtime()?;
@@ -51,7 +55,14 @@ fn execute(cli: Cli) -> anyhow::Result<()> {
 }
 
 fn daemon_options(cli: Cli) -> anyhow::Result<DaemonOptions> {
-    let datadir = open_datadir(cli.datadir, &cli.log)?;
+    let path = cli.datadir.map_or_else(default_datadir, Ok)?;
+    // Before anything is written there, even a log.
+    anyhow::ensure!(
+        !wallet::is_barkd(&path),
+        "{0} is the datadir of barkd; take its wallet over with: arkwalletd import-barkd --from {0} --datadir <new folder>",
+        path.display()
+    );
+    let datadir = open_datadir(Some(path), &cli.log)?;
     let access = match (
         cli.access.dangerously_allow_remote_no_auth,
         cli.access.no_auth,
@@ -89,6 +100,18 @@ async fn run(options: DaemonOptions) -> anyhow::Result<()> {
             Ok(())
         }
     }
+}
+
+/// Takes over a wallet of barkd, and says how it goes on.
+async fn import_barkd(from: &Path, to: &Path) -> anyhow::Result<()> {
+    let imported = wallet::import_barkd(from, to).await?;
+    let (from, to) = (from.display(), to.display());
+    print(&format!(
+        "Took over wallet {} from {from}: {} VTXOs, {} of them spendable, and {} movements.\n\
+         Start it with: arkwalletd --datadir {to}\n\
+         Keep {from} as a backup, and do not start barkd on it again: two programs with one wallet spend each other's VTXOs.",
+        imported.fingerprint, imported.vtxos, imported.spendable, imported.movements
+    ))
 }
 
 fn secret(command: SecretCommand, datadir: &DataDir) -> anyhow::Result<()> {

@@ -58,6 +58,17 @@ impl DaemonLock {
     }
 }
 
+impl DaemonLock {
+    /// Takes the lock of a datadir that is only read: beside other readers, and without changing the file. `None` without a file.
+    ///
+    /// # Errors
+    /// A daemon holds it, or the file cannot be opened.
+    pub fn share(path: &Path) -> Result<Option<Self>, LockError> {
+        let lock = |file: &File| flock(file, FlockOperation::NonBlockingLockShared);
+        Ok(share(path, lock)?.map(|file| Self { file }))
+    }
+}
+
 impl Drop for DaemonLock {
     /// A child process shares the open file until it executes its program, and would hold the lock that long.
     fn drop(&mut self) {
@@ -79,6 +90,53 @@ impl WalletLock {
     }
 }
 
+impl WalletLock {
+    /// As [`DaemonLock::share`].
+    ///
+    /// # Errors
+    /// Another process holds it, or the file cannot be opened.
+    pub fn share(path: &Path) -> Result<Option<Self>, LockError> {
+        let lock = |file: &File| fcntl_lock(file, FlockOperation::NonBlockingLockShared);
+        Ok(share(path, lock)?.map(|file| Self { _file: file }))
+    }
+}
+
+fn share(
+    path: &Path,
+    lock: impl Fn(&File) -> rustix::io::Result<()>,
+) -> Result<Option<File>, LockError> {
+    let io = |source| LockError::Io {
+        path: path.to_owned(),
+        source,
+    };
+    let mut file = match File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(io(error)),
+    };
+    locked(&mut file, path, lock)?;
+    Ok(Some(file))
+}
+
+fn locked(
+    file: &mut File,
+    path: &Path,
+    lock: impl Fn(&File) -> rustix::io::Result<()>,
+) -> Result<(), LockError> {
+    match lock(file) {
+        Ok(()) => Ok(()),
+        // On some systems fcntl reports a lock of another process as EACCES.
+        Err(rustix::io::Errno::WOULDBLOCK | rustix::io::Errno::ACCESS) => Err(LockError::Held {
+            path: path.to_owned(),
+            holder: holder(file),
+        }),
+        Err(errno) => Err(LockError::Io {
+            path: path.to_owned(),
+            source: errno.into(),
+        }),
+    }
+}
+
 fn take(path: &Path, lock: impl Fn(&File) -> rustix::io::Result<()>) -> Result<File, LockError> {
     let io = |source| LockError::Io {
         path: path.to_owned(),
@@ -92,17 +150,7 @@ fn take(path: &Path, lock: impl Fn(&File) -> rustix::io::Result<()>) -> Result<F
         .mode(0o600)
         .open(path)
         .map_err(io)?;
-    match lock(&file) {
-        Ok(()) => {}
-        // On some systems fcntl reports a lock of another process as EACCES.
-        Err(rustix::io::Errno::WOULDBLOCK | rustix::io::Errno::ACCESS) => {
-            return Err(LockError::Held {
-                path: path.to_owned(),
-                holder: holder(&mut file),
-            });
-        }
-        Err(errno) => return Err(io(errno.into())),
-    }
+    locked(&mut file, path, lock)?;
     write_pid(&mut file).map_err(io)?;
     Ok(file)
 }

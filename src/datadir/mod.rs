@@ -241,7 +241,7 @@ fn split(path: &Path) -> io::Result<(&Path, &str)> {
 }
 
 /// Makes renames and removals in the directory durable.
-fn sync_directory(directory: &Path) -> io::Result<()> {
+pub fn sync_directory(directory: &Path) -> io::Result<()> {
     File::open(directory)?.sync_all()
 }
 

@@ -138,7 +138,7 @@ fn starting_after(wallet: &Wallet, block: Tip) -> Update {
 }
 
 /// The descriptor tr(m/86'/c'/0'/0/*), with public keys only.
-fn descriptor(
+pub(super) fn descriptor(
     root: &Xpriv,
     secp: &Secp256k1<All>,
     network: Network,

@@ -6,6 +6,7 @@
 
 pub mod anchor;
 pub mod attention;
+pub mod barkd;
 pub mod error;
 pub mod exit;
 pub mod key;
@@ -75,6 +76,14 @@ impl Store {
     /// [`Error::Foreign`] for a file of another program, otherwise SQLite's own error.
     pub fn owner(path: &Path) -> Result<Option<Fingerprint>, Error> {
         open::owner(path)
+    }
+
+    /// Undoes a commit that was interrupted while the database at `path`, which is certainly our own, was created.
+    ///
+    /// # Errors
+    /// SQLite's own error.
+    pub fn roll_back(path: &Path) -> Result<(), Error> {
+        open::roll_back(path)
     }
 
     /// Runs `body` in the writer thread. Returns its result once the transaction is durable.

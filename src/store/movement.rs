@@ -49,17 +49,56 @@ pub fn insert(tx: &WriteTx<'_>, movement: &NewMovement<'_>, now: i64) -> Result<
     ])?;
     let id = u32::try_from(tx.last_insert_rowid())
         .map_err(|_| Error::Conflict("the movement numbers are used up".into()))?;
-    for (direction, transfers) in [
-        ("sent", movement.sent_to),
-        ("received", movement.received_on),
-    ] {
+    add_transfers(tx, MovementId(id), movement.sent_to, movement.received_on)?;
+    add_vtxos(tx, MovementId(id), "input", movement.input_vtxos)?;
+    add_vtxos(tx, MovementId(id), "output", movement.output_vtxos)?;
+    Ok(MovementId(id))
+}
+
+/// Inserts a movement of another program with its number and its times. An operation with this id has to have ended.
+pub fn import(
+    tx: &WriteTx<'_>,
+    movement: &Movement,
+    operation: Option<&OperationId>,
+) -> Result<(), Error> {
+    tx.prepare_cached(
+        "INSERT INTO movement (id, operation, status, subsystem, metadata, intended_balance, effective_balance, offchain_fee,
+                               created_at, updated_at, completed_at)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
+    )?
+    .execute(params![
+        movement.id.0,
+        operation.map(OperationId::as_str),
+        movement.status.name(),
+        column(movement.subsystem),
+        Value::Object(movement.metadata.clone()).to_string(),
+        movement.intended_balance.to_sat(),
+        movement.effective_balance.to_sat(),
+        movement.offchain_fee.to_sat(),
+        movement.created_at.timestamp_millis(),
+        movement.updated_at.timestamp_millis(),
+        movement.completed_at.map(|time| time.timestamp_millis()),
+    ])?;
+    add_transfers(tx, movement.id, &movement.sent_to, &movement.received_on)?;
+    add_vtxos(tx, movement.id, "input", &movement.input_vtxos)?;
+    add_vtxos(tx, movement.id, "output", &movement.output_vtxos)?;
+    add_vtxos(tx, movement.id, "exited", &movement.exited_vtxos)
+}
+
+fn add_transfers(
+    tx: &WriteTx<'_>,
+    id: MovementId,
+    sent_to: &[Transfer],
+    received_on: &[Transfer],
+) -> Result<(), Error> {
+    for (direction, transfers) in [("sent", sent_to), ("received", received_on)] {
         for (position, transfer) in transfers.iter().enumerate() {
             tx.prepare_cached(
                 "INSERT INTO movement_destination (movement, direction, position, method, value, amount)
                  VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
             )?
             .execute(params![
-                id,
+                id.0,
                 direction,
                 i64::try_from(position).unwrap_or(i64::MAX),
                 transfer.method.kind(),
@@ -68,9 +107,7 @@ pub fn insert(tx: &WriteTx<'_>, movement: &NewMovement<'_>, now: i64) -> Result<
             ])?;
         }
     }
-    add_vtxos(tx, MovementId(id), "input", movement.input_vtxos)?;
-    add_vtxos(tx, MovementId(id), "output", movement.output_vtxos)?;
-    Ok(MovementId(id))
+    Ok(())
 }
 
 fn add_vtxos(tx: &WriteTx<'_>, id: MovementId, role: &str, vtxos: &[VtxoId]) -> Result<(), Error> {

@@ -4,6 +4,7 @@
 //! moves money goes through [`operation`]; everything else is a read or a single write.
 
 mod account;
+mod barkd;
 mod coins;
 mod destination;
 mod engine;
@@ -37,6 +38,7 @@ pub use crate::model::{
 pub use crate::onchain::{OnchainBalance, OnchainTransaction};
 pub use account::balance::Balance;
 pub use account::estimate::FeeEstimate;
+pub use barkd::{import_barkd, is_barkd};
 pub(crate) use engine::clock::back_off;
 pub use engine::commit_point::CommitPoint;
 pub use error::{Error, ErrorKind, Result};

@@ -1,10 +1,13 @@
 //! Creation and deletion of the wallet.
 
+use std::path::Path;
+use std::process::ExitStatus;
+
 use serde_json::{Value, json};
 
 use super::matrix::{Case, Run};
-use super::scene::Scene;
-use crate::support::{Daemon, creation};
+use super::scene::{Scene, assert_killed};
+use crate::support::{Daemon, creation, program};
 
 /// What the wallet owns on chain, in sat.
 const COINS: u64 = 50_000;
@@ -123,6 +126,50 @@ pub async fn delete(run: &mut Run) {
         assert_eq!(fingerprint(&scene.victim).await, owner);
         assert_owns_coins(&scene.victim).await;
     }
+}
+
+/// A wallet of barkd is taken over. The new folder is complete, or empty as before.
+pub async fn import(run: &mut Run) {
+    // The coins of barkd are in no book.
+    let mut scene = Scene::new().await.with_wrong_ledger();
+    let mut barkd = Daemon::barkd(&scene.world).await;
+    barkd.fund_and_board(&scene.world, COINS).await;
+    let owner = fingerprint(&barkd).await;
+    let owned = barkd.balance("spendable_sat").await;
+    barkd.stop().await;
+    let read = |name: &str| std::fs::read(barkd.folder().join(name)).expect("a file");
+    let before = ["mnemonic", "db.sqlite", "config.toml"].map(read);
+    while let Some(case) = run.next_case(&mut scene).await {
+        let to = tempfile::TempDir::new().expect("a temporary folder");
+        let ended = import_to(&barkd, to.path(), case.kill_point.as_deref()).await;
+        if case.kills() {
+            assert_killed(ended);
+        }
+        let is_complete = !case.kills() || case.kills_at("wallet.imported.after");
+        let entries = std::fs::read_dir(to.path()).expect("a folder").count();
+        assert_eq!(entries > 0, is_complete, "{case}");
+        if !is_complete {
+            let again = import_to(&barkd, to.path(), None).await;
+            assert!(again.success(), "{again}");
+        }
+        assert_eq!(["mnemonic", "db.sqlite", "config.toml"].map(read), before);
+        let taken = Daemon::start_on(to, &[]).await;
+        assert_eq!(fingerprint(&taken).await, owner);
+        taken.wait_for_spendable(owned).await;
+    }
+}
+
+async fn import_to(barkd: &Daemon, to: &Path, failpoint: Option<&str>) -> ExitStatus {
+    let points = failpoint.map_or_else(String::new, |point| format!("{point}=return"));
+    let run = tokio::process::Command::new(program())
+        .arg("--datadir")
+        .arg(to)
+        .args(["import-barkd", "--from"])
+        .arg(barkd.folder())
+        .env("FAILPOINTS", points)
+        .kill_on_drop(true)
+        .status();
+    run.await.expect("it can be run")
 }
 
 async fn assert_owns_coins(daemon: &Daemon) {

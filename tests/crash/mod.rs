@@ -151,6 +151,7 @@ stories! {
         ExitOvertaken: exits::overtaken, killed_while_a_vtxo_is_spent_before_its_exit;
         ExitRebuilt: exits::rebuilt, killed_while_a_child_of_an_exit_is_replaced;
         ExitSwept: exits::swept, killed_while_an_exit_is_swept;
+        TakeOver: lifecycle::import, killed_while_taking_over_a_wallet;
     }
 }
 
@@ -167,6 +168,7 @@ fn stories(point: CommitPoint) -> &'static [Story] {
         | CommitPoint::WalletDeleteDatabaseRemoved
         | CommitPoint::WalletDeleteSeedRemoved
         | CommitPoint::WalletDeleteFinished => &[Story::Delete],
+        CommitPoint::WalletImported => &[Story::TakeOver],
         CommitPoint::SendStarted
         | CommitPoint::SendInputsRegistered
         | CommitPoint::SendCosigned

@@ -346,10 +346,7 @@ async fn the_preimage_in_the_claim_of_an_exited_htlc_settles_the_payment() {
     assert_eq!(movement["status"], "successful");
     assert_eq!(movement["metadata"]["payment_preimage"], invoice.preimage);
     // The change hangs from the same checkpoint, which the server can take soon, so that it is exited as well.
-    assert_eq!(
-        daemon.balance("pending_exit_sat").await,
-        OWN - 30_000
-    );
+    assert_eq!(daemon.balance("pending_exit_sat").await, OWN - 30_000);
     crate::support::assert_history_adds_up(&daemon).await;
 }
 

@@ -69,6 +69,20 @@ impl Daemon {
     ) -> Daemon {
         let folder = TempDir::new().expect("a temporary folder");
         std::fs::write(folder.path().join("auth_token"), TOKEN).expect("the folder is writable");
+        Daemon::launch_on(folder, program, flags, environment).await
+    }
+
+    /// Starts a daemon on a folder that has the token of the tests, with further environment.
+    pub async fn start_on(folder: TempDir, environment: &[(&str, &str)]) -> Daemon {
+        Daemon::launch_on(folder, program(), &[], environment).await
+    }
+
+    async fn launch_on(
+        folder: TempDir,
+        program: PathBuf,
+        flags: &[&str],
+        environment: &[(&str, &str)],
+    ) -> Daemon {
         let port = free_port();
         let child = spawn(&program, folder.path(), port, flags, environment);
         let http = reqwest::Client::builder()

@@ -52,6 +52,8 @@ commit_points! {
     WalletDeleteSeedRemoved = "wallet.delete.seed_removed",
     /// A deletion: finished.
     WalletDeleteFinished = "wallet.delete.finished",
+    /// An import: the datadir of a wallet of barkd is complete.
+    WalletImported = "wallet.imported",
     /// A payment: inputs locked, change key taken, movement written.
     SendStarted = "send.started",
     /// A payment: the server has the chains of its inputs.
