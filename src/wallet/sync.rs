@@ -24,9 +24,8 @@ const CLOCK_SKEW: &str = "clock_skew";
 const SERVER_UNSAFE: &str = "server_unsafe";
 
 impl Wallet {
-    /// Runs every off-chain pass once: tip, rounds, fee rates, mailbox, open invoices, quarantine, the watch on the
-    /// chain, operations, the server's copy. Logs the
-    /// passes that fail; the background loops run them again.
+    /// Runs every off-chain pass once: tip, recovery, rounds, fee rates, mailbox, open invoices, quarantine, the watch on the
+    /// chain, operations, the server's copy. Logs the passes that fail; the background loops run them again.
     pub async fn sync(self: &Arc<Wallet>) {
         // Boards and the quarantine depend on the tip, so it comes first.
         log_failure("tip", self.tip().await);

@@ -1,5 +1,6 @@
 //! Candidates become VTXOs of the wallet, or not.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use ark_lib::vtxo::Full;
@@ -12,7 +13,7 @@ use super::fetch::{ask_states, fetch_bodies, open, owners};
 use super::judge::{Candidate, Judged, Judgement};
 use super::newer_copy::OLDER_DATABASE;
 use super::{Recovery, history};
-use crate::model::{OpenCandidate, OperationId, Verdict};
+use crate::model::{OpenCandidate, OperationId, Verdict, VtxoState};
 use crate::store::recovery::{self, Open};
 use crate::store::{WriteTx, vtxo};
 use crate::wallet::account::keys::WalletKeys;
@@ -32,7 +33,15 @@ pub(super) async fn judge(wallet: &Wallet, id: &OperationId) -> Result<Step<Reco
     let candidates = open(wallet, id, Open::Unjudged, u32::MAX, CHUNK).await?;
     if candidates.is_empty() {
         wallet.recovery_advanced.notify_one();
-        return completed(wallet, id).await;
+        let spent = spent_by_own(wallet).await?;
+        return match spent.is_empty() {
+            true => completed(wallet, id).await,
+            false => Ok(Step::commit(
+                CommitPoint::RecoveryAdopted,
+                Next::State(Recovery::Judge),
+                move |tx| spend_all(tx, &spent),
+            )),
+        };
     }
     let taken = judge_all(wallet, candidates).await?;
     let keys = wallet.keys.clone();
@@ -41,6 +50,39 @@ pub(super) async fn judge(wallet: &Wallet, id: &OperationId) -> Result<Step<Reco
         Next::State(Recovery::Judge),
         move |tx| write(tx, &keys, &taken),
     ))
+}
+
+/// VTXOs of the wallet that another of its VTXOs descends from. That one's signatures prove the spend, whatever the server says.
+async fn spent_by_own(wallet: &Wallet) -> Result<Vec<VtxoId>> {
+    let live = wallet.store.live_vtxos();
+    let spendable: HashSet<VtxoId> = live
+        .iter()
+        .filter(|record| record.state == VtxoState::Spendable)
+        .map(|record| record.id)
+        .collect();
+    let all: Vec<VtxoId> = live.iter().map(|record| record.id).collect();
+    let mut spent = HashSet::new();
+    for chunk in all.chunks(CHUNK as usize) {
+        for descendant in wallet.full_vtxos(chunk.to_vec()).await? {
+            spent.extend(descendant.ancestor_ids());
+        }
+    }
+    Ok(spendable.intersection(&spent).copied().collect())
+}
+
+fn spend_all(tx: &mut WriteTx<'_>, spent: &[VtxoId]) -> Result<()> {
+    let mut change = SignedAmount::ZERO;
+    for id in spent {
+        let Some(record) = vtxo::get(tx, *id)?.filter(|it| it.state == VtxoState::Spendable) else {
+            continue;
+        };
+        change -= record.amount.to_signed().map_err(Error::internal)?;
+        vtxo::spend(tx, *id)?;
+        let reason = "a VTXO of the wallet descends from it";
+        recovery::decide(tx, *id, Verdict::Spent, reason)?;
+        tracing::warn!(vtxo = %id, reason, "recovery: the Ark server calls a spent VTXO spendable");
+    }
+    history::record(tx, change, spent, &[])
 }
 
 /// All is judged once. What is doubtful is looked at again, while the wallet works with the rest.
@@ -80,9 +122,8 @@ pub(super) async fn doubts(wallet: &Wallet, id: &OperationId) -> Result<Step<Rec
             move |tx| Ok(recovery::finish(tx, &id, clock::now_millis())?),
         ));
     }
-    if !wallet.is_connected() {
-        return Ok(Step::AwaitNudge(NEXT_LOOK));
-    }
+    // Without the server, the next look waits for the connection.
+    wallet.connected_info()?;
     let without = candidates.iter().filter(|it| it.body.is_none());
     let without: Vec<VtxoId> = without.map(|it| it.id).collect();
     if !without.is_empty() {

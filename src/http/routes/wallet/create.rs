@@ -26,8 +26,8 @@ pub(super) struct CreateWalletRequest {
     ark_server_access_token: Option<String>,
     /// The source of blocks and transactions. Optional where the network has a default or config.toml sets one.
     chain_source: Option<ChainSourceConfig>,
-    /// The BIP-39 words of a wallet to restore; without them a new wallet is created. Restoring finds on-chain funds only: VTXOs are
-    /// not found yet.
+    /// The BIP-39 words of a wallet to restore; without them a new wallet is created. The search for its VTXOs goes on after the answer
+    /// if it takes longer than 20 seconds, or the Ark server is away: see `recovery` in `GET /wallet`.
     mnemonic: Option<String>,
     /// First block height at which a restored wallet may own on-chain funds; with bitcoind the scan starts there. Without it, or with
     /// Esplora, the whole chain is scanned.
@@ -83,7 +83,7 @@ pub(super) struct CreateWalletResponse {
 
 /// Create a wallet
 ///
-/// Creates a new wallet, or restores the on-chain part of one from its mnemonic, and loads it.
+/// Creates a new wallet, or restores one from its mnemonic, and loads it.
 #[utoipa::path(post, path = "/wallet/create", operation_id = "create_wallet", tag = "wallet", request_body = CreateWalletRequest, responses(
     (status = 200, description = "The wallet was created", body = CreateWalletResponse),
     (status = 400, description = "There is a wallet already, or the request is invalid", body = BadRequestError),
