@@ -40,7 +40,8 @@ pub async fn recover(run: &mut Run) {
             .victim
             .try_send("POST", "/wallet/create", Some(request))
             .await;
-        assert_eq!(reply.is_err(), case.kills(), "{reply:?}");
+        // The answer does not wait for a recovery whose server is away.
+        assert!(case.kills() || reply.is_ok(), "{reply:?}");
         scene.wait_for_kill(&case).await;
         scene.restart(&case).await;
         let report = recovered(&scene.victim).await;
@@ -72,7 +73,8 @@ pub async fn recover_round(run: &mut Run) {
             .victim
             .try_send("POST", "/wallet/create", Some(request))
             .await;
-        assert_eq!(reply.is_err(), case.kills(), "{reply:?}");
+        // The answer does not wait for a recovery whose server is away.
+        assert!(case.kills() || reply.is_ok(), "{reply:?}");
         scene.wait_for_kill(&case).await;
         scene.restart(&case).await;
         recovered(&scene.victim).await;
@@ -107,7 +109,8 @@ pub async fn recover_doubt(run: &mut Run) {
             .victim
             .try_send("POST", "/wallet/create", Some(request))
             .await;
-        assert_eq!(reply.is_err(), case.kills(), "{reply:?}");
+        // The answer does not wait for a recovery whose server is away.
+        assert!(case.kills() || reply.is_ok(), "{reply:?}");
         scene.wait_for_kill(&case).await;
         scene.restart(&case).await;
         let report = recovered(&scene.victim).await;
