@@ -138,7 +138,7 @@ async fn without_a_wallet_wallet_routes_say_422() {
     }
     assert_eq!(
         daemon.get("/wallet").await.ok(),
-        json!({"fingerprint": null, "attention": []})
+        json!({"fingerprint": null, "attention": [], "recovery": null})
     );
 }
 

@@ -65,7 +65,7 @@ async fn a_wallet_is_deleted_only_with_confirmation_and_can_be_created_again() {
     );
     assert_eq!(
         daemon.get("/wallet").await.ok(),
-        json!({"fingerprint": null, "attention": []})
+        json!({"fingerprint": null, "attention": [], "recovery": null})
     );
     daemon
         .get("/wallet/balance")
@@ -149,7 +149,7 @@ async fn a_wallet_is_not_created_without_its_server_unless_forced() {
         .refused(503, "server_unavailable");
     assert_eq!(
         daemon.get("/wallet").await.ok(),
-        json!({"fingerprint": null, "attention": []})
+        json!({"fingerprint": null, "attention": [], "recovery": null})
     );
     assert!(!daemon.folder().join("mnemonic").exists());
     request["force"] = json!(true);

@@ -11,11 +11,11 @@ use crate::process::{Daemon, Product};
 use crate::world::World;
 
 /// VTXOs that the wallet has at least.
-const VTXOS: u64 = 2_000;
+pub const VTXOS: u64 = 2_000;
 /// Boards that they descend from.
-const BOARDS: u64 = 2;
+pub const BOARDS: u64 = 2;
 /// The amount of each board, in sat.
-const BOARD: u64 = 1_024_000;
+pub const BOARD: u64 = 1_024_000;
 /// Inputs of the payment.
 const PAID: u64 = 500;
 /// Inputs of the refresh: the most that the wallet takes at once.
@@ -57,7 +57,8 @@ pub async fn measure(payee: impl AsyncFn(&World) -> String) -> [(String, f64); 3
     })
 }
 
-async fn wallet(world: &World) -> Daemon {
+/// A wallet of that many VTXOs, which runs.
+pub async fn wallet(world: &World) -> Daemon {
     let mut daemon = Daemon::new(Product::Ours);
     daemon.start("/ping", &[("BARK_CHANGE_VTXO_SPLIT_FACTOR", "3")]);
     let request = creation(world, &world.sandbox.ark_url);

@@ -13,6 +13,7 @@ mod lightning;
 mod process;
 mod proxy;
 mod rate;
+mod recovery;
 mod sends;
 mod table;
 mod times;
@@ -87,6 +88,12 @@ async fn main() {
         println!("{table}");
         return;
     }
+    if std::env::args().any(|argument| argument == "recovery") {
+        let mut table = Table::new();
+        recovery_rows(&mut table).await;
+        println!("{table}");
+        return;
+    }
     let world = World::new().await;
     let proxy = Proxy::open(&world.sandbox.ark_url);
     let to = payee(&world).await;
@@ -106,7 +113,15 @@ async fn main() {
     let large = large::measure(payee).await;
     let mut table = report(&sizes, &costs.0, &costs.1, &large);
     lightning_rows(&mut table).await;
+    recovery_rows(&mut table).await;
     println!("{table}");
+}
+
+/// Adds the figures of recoveries, ours beside barkd's.
+async fn recovery_rows(table: &mut Table) {
+    for (name, ours, theirs) in recovery::measure().await {
+        table.row(&name, ours, Some(theirs));
+    }
 }
 
 /// Adds the figures of Lightning, ours beside barkd's.

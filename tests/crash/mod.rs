@@ -306,7 +306,13 @@ impl Story {
                 | Story::DelegateReported
                 | Story::DelegateDropped
         );
+        let is_recovery = matches!(
+            self,
+            Story::Recover | Story::RecoverRound | Story::RecoverDoubt | Story::RecoverOlder
+        );
         match rpc {
+            // The server's copy is complete, or is completed when the recovery is over.
+            "PostRecoveryVtxoIds" | "RegisterVtxoTransactions" if is_recovery => false,
             "Handshake" | "GetArkInfo" => false,
             "SubscribeRounds" | "LastRoundEvent" => is_round,
             // The mailbox also reports a round to a participant that has missed it.

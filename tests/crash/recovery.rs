@@ -8,7 +8,7 @@ use super::scene::Scene;
 use crate::recovery::{
     backed_up, copy_database, mnemonic, put_back, recovered, restoration, states,
 };
-use crate::support::assert_history_adds_up;
+use crate::support::{Daemon, assert_history_adds_up};
 
 /// What the victim boards, in sat.
 const FUNDS: u64 = 200_000;
@@ -40,7 +40,8 @@ pub async fn recover(run: &mut Run) {
             .victim
             .try_send("POST", "/wallet/create", Some(request))
             .await;
-        assert_eq!(reply.is_err(), case.kills(), "{reply:?}");
+        // The answer does not wait for a recovery whose server is away.
+        assert!(case.kills() || reply.is_ok(), "{reply:?}");
         scene.wait_for_kill(&case).await;
         scene.restart(&case).await;
         let report = recovered(&scene.victim).await;
@@ -63,16 +64,16 @@ pub async fn recover_round(run: &mut Run) {
         scene.victim.stop().await;
         scene.world.successful_round().await;
         scene.world.mine(1).await;
-        scene.victim.restart(None).await;
-        scene.victim.kill().await;
-        scene.victim = crate::support::Daemon::start().await;
+        // The former one must not complete the round by itself.
+        scene.victim = Daemon::start().await;
         scene.arm_anew(&case).await;
         let request = restoration(&scene.world, &words);
         let reply = scene
             .victim
             .try_send("POST", "/wallet/create", Some(request))
             .await;
-        assert_eq!(reply.is_err(), case.kills(), "{reply:?}");
+        // The answer does not wait for a recovery whose server is away.
+        assert!(case.kills() || reply.is_ok(), "{reply:?}");
         scene.wait_for_kill(&case).await;
         scene.restart(&case).await;
         recovered(&scene.victim).await;
@@ -107,7 +108,8 @@ pub async fn recover_doubt(run: &mut Run) {
             .victim
             .try_send("POST", "/wallet/create", Some(request))
             .await;
-        assert_eq!(reply.is_err(), case.kills(), "{reply:?}");
+        // The answer does not wait for a recovery whose server is away.
+        assert!(case.kills() || reply.is_ok(), "{reply:?}");
         scene.wait_for_kill(&case).await;
         scene.restart(&case).await;
         let report = recovered(&scene.victim).await;

@@ -9,6 +9,7 @@ use bitcoin::secp256k1::Keypair;
 use futures::{StreamExt, stream};
 
 use super::Recovery;
+use super::judge::FOREIGN;
 use super::scan::{leave_out, pass};
 use crate::ark;
 use crate::model::{OpenCandidate, OperationId, Verdict};
@@ -118,7 +119,7 @@ pub(super) async fn fetch_bodies(
                 fetched.insert(id, vtxo.serialize());
             }
             Ok(_) => {
-                tracing::warn!(vtxo = %id, "the Ark server sent another VTXO than the requested one")
+                tracing::warn!(vtxo = %id, "the Ark server sent another VTXO than the requested one");
             }
             Err(error @ ark::Error::Unreachable(_)) => return Err(error.into()),
             Err(error) => tracing::warn!(vtxo = %id, %error, "the Ark server does not send a VTXO"),
@@ -146,7 +147,7 @@ pub(super) async fn states(
         next,
         move |tx| {
             for id in foreign {
-                recovery::decide(tx, id, Verdict::Foreign, super::take::FOREIGN)?;
+                recovery::decide(tx, id, Verdict::Foreign, FOREIGN)?;
             }
             for (id, index) in owners {
                 recovery::set_key(tx, id, index)?;
@@ -225,7 +226,7 @@ pub(super) async fn ask_states(
             }
             Err(error @ ark::Error::Unreachable(_)) => return Err(error.into()),
             Err(error) => {
-                tracing::warn!(vtxo = %id, %error, "the Ark server does not tell the state of a VTXO")
+                tracing::warn!(vtxo = %id, %error, "the Ark server does not tell the state of a VTXO");
             }
         }
     }

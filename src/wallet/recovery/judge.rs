@@ -17,6 +17,9 @@ use crate::wallet::account::keys;
 use crate::wallet::coins::published::{Standing, standings};
 use crate::wallet::{Result, Wallet};
 
+/// Why a candidate is not the wallet's.
+pub(super) const FOREIGN: &str = "its key is not the wallet's, or is beyond the gap limit";
+
 /// A VTXO to judge.
 #[derive(Clone, Debug)]
 pub(in crate::wallet) struct Candidate {

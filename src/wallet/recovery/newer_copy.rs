@@ -11,16 +11,13 @@ use ark_lib::vtxo::Full;
 use ark_lib::{ProtocolEncoding, Vtxo, VtxoId};
 
 use super::fetch::fetch_bodies;
-use super::start::FIRST;
+use super::start::{FIRST, OLDER_DATABASE};
 use crate::ark::Payload;
 use crate::model::{Attention, CandidateSource, FoundVtxo, OperationId, RecoveryCause, VtxoState};
 use crate::store::{WriteTx, key, recovery, vtxo_body};
 use crate::wallet::account::keys;
 use crate::wallet::engine::{Tries, attention, clock};
 use crate::wallet::{CommitPoint, Result, Wallet};
-
-/// The code of the fact that this database is older than the wallet.
-pub(super) const OLDER_DATABASE: &str = "older_database";
 
 impl Wallet {
     /// Takes up rounds that a recovery has found, and looks once after each start whether a newer copy of this database exists. If so, a
@@ -34,8 +31,9 @@ impl Wallet {
             return Ok(());
         }
         let turn = self.newer_copy_turn.lock().await;
-        let running = self.store.read(recovery::last).await?;
-        if !running.is_some_and(|row| row.finished_at.is_none()) {
+        // One that has not read the recovery mailbox yet finds what a newer copy has done.
+        let running = self.recovery().await?.map(|report| report.phase);
+        if matches!(running, None | Some("doubts" | "done")) {
             self.look_for_newer_copy().await?;
         }
         self.is_newest_copy.store(true, Ordering::Release);

@@ -8,6 +8,9 @@ use crate::store::{WriteTx, recovery};
 use crate::wallet::engine::{self, clock, enlist};
 use crate::wallet::{PATIENCE, Result, Wallet};
 
+/// The code of the fact that this database is older than the wallet.
+pub(super) const OLDER_DATABASE: &str = "older_database";
+
 /// The first state of a recovery.
 pub(super) const FIRST: Recovery = Recovery::Keys {
     start: 0,

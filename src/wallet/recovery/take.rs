@@ -10,8 +10,8 @@ use server_rpc::protos::VtxoSpendState;
 
 use super::adopt::adopt;
 use super::fetch::{ask_states, fetch_bodies, open, owners};
-use super::judge::{Candidate, Judged, Judgement};
-use super::newer_copy::OLDER_DATABASE;
+use super::judge::{Candidate, FOREIGN, Judged, Judgement};
+use super::start::OLDER_DATABASE;
 use super::{Recovery, history};
 use crate::model::{OpenCandidate, OperationId, Verdict, VtxoState};
 use crate::store::recovery::{self, Open};
@@ -26,8 +26,6 @@ const CHUNK: u32 = 100;
 const DOUBTS: u32 = 500;
 /// How long the next look at the doubtful ones waits if there is no block.
 const NEXT_LOOK: Duration = Duration::from_secs(600);
-/// Why a candidate is not the wallet's.
-pub(super) const FOREIGN: &str = "its key is not the wallet's, or is beyond the gap limit";
 
 pub(super) async fn judge(wallet: &Wallet, id: &OperationId) -> Result<Step<Recovery>> {
     let candidates = open(wallet, id, Open::Unjudged, u32::MAX, CHUNK).await?;
