@@ -3,6 +3,7 @@
 mod cancel;
 mod claims;
 mod estimates;
+mod htlcs;
 mod reserve;
 mod routes;
 mod steps;
