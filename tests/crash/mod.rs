@@ -12,6 +12,7 @@
 mod aborts;
 mod boards;
 mod exit_claims;
+mod exits;
 mod lightning_pay;
 mod lightning_receive;
 mod matrix;
@@ -33,12 +34,26 @@ macro_rules! stories {
     (
         effective { $($story:ident: $function:path, $test:ident;)+ }
         without_effect { $($abort:ident: $abort_function:path, $abort_test:ident;)+ }
+        without_server { $($alone:ident: $alone_function:path, $alone_test:ident;)+ }
     ) => {
         /// What has to happen for a commit point to be reached.
         #[derive(Clone, Copy, Debug, PartialEq)]
         pub enum Story {
             $($story,)+
             $($abort,)+
+            $($alone,)+
+        }
+
+        /// Those that make no call to the Ark server.
+        mod without_server {
+            use super::*;
+
+            $(
+                #[tokio::test]
+                async fn $alone_test() {
+                    matrix::visit_kills(Story::$alone, $alone_function).await;
+                }
+            )+
         }
 
         /// The ways in which operations end without effect.
@@ -118,6 +133,13 @@ stories! {
         LightningGivenUp: lightning_receive::give_up, killed_when_a_lightning_payment_is_given_up;
         LightningAbandoned: lightning_receive::abandon, killed_when_a_lightning_payment_is_abandoned;
     }
+    without_server {
+        Exit: exits::exit, killed_while_exiting;
+        ExitCanceled: exits::canceled, killed_while_an_exit_is_canceled;
+        ExitOvertaken: exits::overtaken, killed_while_a_vtxo_is_spent_before_its_exit;
+        ExitRebuilt: exits::rebuilt, killed_while_a_child_of_an_exit_is_replaced;
+        ExitSwept: exits::swept, killed_while_an_exit_is_swept;
+    }
 }
 
 /// The stories that reach a commit point.
@@ -185,19 +207,18 @@ fn stories(point: CommitPoint) -> &'static [Story] {
         | CommitPoint::LightningSendRevoked
         | CommitPoint::LightningSendReturned => &[Story::PayLightningFailed],
         CommitPoint::LightningSendLost => &[Story::PayLightningLost],
-        CommitPoint::ExitClaimSigned => &[Story::ExitClaim],
-        CommitPoint::ExitReserveSplit => &[Story::ExitSplit],
         CommitPoint::ExitStarted
         | CommitPoint::ExitChildBuilt
-        | CommitPoint::ExitChildDropped
         | CommitPoint::ExitPublished
         | CommitPoint::ExitNoted
         | CommitPoint::ExitConfirmed
-        | CommitPoint::ExitUnconfirmed
-        | CommitPoint::ExitClaimed
-        | CommitPoint::ExitCanceled
-        | CommitPoint::ExitOvertaken
-        | CommitPoint::ExitSwept => &[],
+        | CommitPoint::ExitClaimed => &[Story::Exit],
+        CommitPoint::ExitClaimSigned => &[Story::Exit, Story::ExitClaim],
+        CommitPoint::ExitChildDropped | CommitPoint::ExitUnconfirmed => &[Story::ExitRebuilt],
+        CommitPoint::ExitCanceled => &[Story::ExitCanceled],
+        CommitPoint::ExitOvertaken => &[Story::ExitOvertaken],
+        CommitPoint::ExitSwept => &[Story::ExitSwept],
+        CommitPoint::ExitReserveSplit => &[Story::ExitSplit],
         CommitPoint::OnchainPaid => &[Story::PayOnchain],
         CommitPoint::LightningReceiveInvoiced
         | CommitPoint::LightningReceiveRevealing

@@ -3,10 +3,13 @@
 mod cancel;
 mod claims;
 mod estimates;
+mod fees;
 mod htlcs;
+mod reorgs;
 mod reserve;
+mod rivals;
 mod routes;
-mod steps;
+pub mod steps;
 
 use std::collections::BTreeSet;
 

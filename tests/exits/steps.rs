@@ -1,5 +1,9 @@
 //! Steps with exits: start them, let them go on block by block, read their status.
 
+use ark_lib::vtxo::Full;
+use ark_lib::{ProtocolEncoding, Vtxo};
+use bitcoin::Transaction;
+use bitcoin::hex::FromHex;
 use serde_json::{Value, json};
 
 use crate::support::{Daemon, World};
@@ -120,4 +124,14 @@ pub fn kinds(history: &Value) -> Vec<String> {
     let mut kinds: Vec<String> = states.collect();
     kinds.dedup();
     kinds
+}
+
+/// The transactions of a VTXO's exit, from the top.
+pub async fn transactions_of(daemon: &Daemon, vtxo: &str) -> Vec<Transaction> {
+    let encoded = daemon.get(&format!("/wallet/vtxos/{vtxo}/encoded")).await;
+    let encoded = encoded.ok();
+    let hex = encoded["encoded"].as_str().expect("the VTXO in hex");
+    let bytes = Vec::<u8>::from_hex(hex).expect("hex");
+    let vtxo = Vtxo::<Full>::deserialize(&bytes).expect("a VTXO");
+    vtxo.transactions().map(|item| item.tx).collect()
 }

@@ -1,0 +1,81 @@
+//! Reorganisations and restarts in the middle of exits.
+
+use arkwalletd_sandbox::chain::Reorg;
+
+use super::steps::transactions_of;
+use crate::support::{Daemon, World, assert_history_adds_up};
+
+/// A wallet with a VTXO that hangs from three transactions.
+async fn with_payment(world: &World) -> (Daemon, String) {
+    let daemon = Daemon::with_wallet(world).await;
+    daemon.fund_and_board(world, 60_000).await;
+    let vtxo = daemon.pay_itself(60_000, 1).await;
+    (daemon, vtxo)
+}
+
+#[tokio::test]
+async fn a_reorganisation_of_three_blocks_is_followed() {
+    // H25
+    let world = World::new().await;
+    let (daemon, vtxo) = with_payment(&world).await;
+    let own = transactions_of(&daemon, &vtxo).await;
+    let own = own.last().unwrap().compute_txid().to_string();
+    daemon.exit(std::slice::from_ref(&vtxo)).await;
+    daemon.exit_until(&world, &vtxo, "awaiting-delta").await;
+    daemon.next_block(&world).await;
+    daemon.next_block(&world).await;
+    world.unconfirm(&own, 3).await;
+    daemon.wait_for_tip(&world).await;
+    daemon.progress().await;
+    let exit = daemon.exit_of(&vtxo).await;
+    assert_eq!(exit["state"]["type"], "processing", "{exit:#}");
+    let status = |index: usize| &exit["state"]["transactions"][index]["status"]["type"];
+    assert_eq!(status(0), "confirmed");
+    assert_eq!(status(2), "awaiting-confirmation");
+    world.let_in(&own).await;
+    let exit = daemon.exit_until(&world, &vtxo, "claimable").await;
+    let since = &exit["state"]["claimable_since"]["height"];
+    assert_eq!(*since, world.height().await);
+    daemon.claim_all(&world, &vtxo).await;
+    assert_history_adds_up(&daemon).await;
+}
+
+#[tokio::test]
+async fn blocks_may_be_replaced_at_every_stage() {
+    let world = World::new().await;
+    let (daemon, vtxo) = with_payment(&world).await;
+    daemon.exit(std::slice::from_ref(&vtxo)).await;
+    for _ in 0..3 {
+        daemon.progress().await;
+        daemon.next_block(&world).await;
+        daemon.progress().await;
+        let chain = &world.sandbox.chain;
+        chain.reorg(2, Reorg::Keep).await.unwrap();
+        daemon.next_block(&world).await;
+    }
+    daemon.exit_until(&world, &vtxo, "claimable").await;
+    daemon.claim_all(&world, &vtxo).await;
+    assert_history_adds_up(&daemon).await;
+}
+
+#[tokio::test]
+async fn an_exit_goes_on_after_a_restart() {
+    // W17
+    let world = World::new().await;
+    let (mut daemon, vtxo) = with_payment(&world).await;
+    world.stop_server();
+    daemon.exit(std::slice::from_ref(&vtxo)).await;
+    daemon.progress().await;
+    for _ in 0..3 {
+        daemon.stop().await;
+        world.mine(1).await;
+        daemon.restart(None).await;
+        daemon.wait_for_tip(&world).await;
+        daemon.progress().await;
+    }
+    assert_eq!(daemon.exit_state(&vtxo).await, "awaiting-delta");
+    daemon.stop().await;
+    world.mine(12).await;
+    daemon.restart(None).await;
+    daemon.exit_until(&world, &vtxo, "claimable").await;
+}
