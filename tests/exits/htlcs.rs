@@ -69,7 +69,7 @@ async fn an_htlc_of_a_receive_is_claimed_with_the_preimage() {
     let daemon = Daemon::with_wallet(&world).await;
     // It pays for the transactions.
     daemon.fund(&world, 50_000).await;
-    let invoice = daemon.invoice(20_000).await;
+    let invoice = daemon.invoice(10_000).await;
     let refuse = json!({"type": "refuse_inputs"});
     let target = "lnrecv.preimage_seen";
     let fault = world.fault(json!({"target": target, "action": refuse}));
@@ -83,7 +83,7 @@ async fn an_htlc_of_a_receive_is_claimed_with_the_preimage() {
     })
     .await;
     world.stop_server();
-    let granted = htlcs(&daemon, "htlc-recv").await;
+    let granted = htlcs(&daemon, "htlc-receive").await;
     assert_eq!(granted.len(), 1, "{granted:#?}");
     let from = u64::from(world.height().await);
     let height = exit_and_claim(&world, &daemon, granted[0]["id"].as_str().unwrap()).await;
