@@ -4,7 +4,7 @@
 use bitcoin::{Amount, FeeRate};
 
 use super::claim::EXIT_CHANGED;
-use super::output::claim_weight;
+use super::output::{ExitedOutput, claim_weight};
 use crate::config::FeeCeiling;
 use crate::model::{Attention, ExitProblem, ExitRow};
 use crate::store::exit;
@@ -49,7 +49,7 @@ impl Wallet {
         let fee = rate
             .fee_vb(weight.to_vbytes_ceil())
             .unwrap_or(Amount::MAX_MONEY);
-        let amount: Amount = outputs.iter().map(|output| output.amount()).sum();
+        let amount: Amount = outputs.iter().map(ExitedOutput::amount).sum();
         let dust = to.script_pubkey.minimal_non_dust();
         if amount.checked_sub(fee).is_none_or(|rest| rest < dust) {
             // More of them may come.
