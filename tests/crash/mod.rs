@@ -11,6 +11,7 @@
 
 mod aborts;
 mod boards;
+mod exit_claims;
 mod exits;
 mod lightning_pay;
 mod lightning_receive;
@@ -115,6 +116,8 @@ stories! {
         LightningReceive: lightning_receive::receive, killed_while_receiving_over_lightning;
         LightningForward: lightning_receive::forward, killed_while_forwarding_a_lightning_payment;
         LightningNoticed: lightning_receive::notice, killed_while_the_poll_finds_a_lightning_payment;
+        ExitClaim: exit_claims::claim, killed_while_claiming_an_exit;
+        ExitSplit: exit_claims::split, killed_while_splitting_a_coin_for_exits;
     }
     without_effect {
         PayUploadRefused: aborts::pay_upload_refused, killed_when_the_inputs_of_a_payment_are_refused;
@@ -209,13 +212,13 @@ fn stories(point: CommitPoint) -> &'static [Story] {
         | CommitPoint::ExitPublished
         | CommitPoint::ExitNoted
         | CommitPoint::ExitConfirmed
-        | CommitPoint::ExitClaimSigned
         | CommitPoint::ExitClaimed => &[Story::Exit],
+        CommitPoint::ExitClaimSigned => &[Story::Exit, Story::ExitClaim],
         CommitPoint::ExitChildDropped | CommitPoint::ExitUnconfirmed => &[Story::ExitRebuilt],
         CommitPoint::ExitCanceled => &[Story::ExitCanceled],
         CommitPoint::ExitOvertaken => &[Story::ExitOvertaken],
         CommitPoint::ExitSwept => &[Story::ExitSwept],
-        CommitPoint::ExitReserveSplit => &[],
+        CommitPoint::ExitReserveSplit => &[Story::ExitSplit],
         CommitPoint::OnchainPaid => &[Story::PayOnchain],
         CommitPoint::LightningReceiveInvoiced
         | CommitPoint::LightningReceiveRevealing

@@ -1,8 +1,12 @@
 //! Unilateral exits: VTXOs are put on chain without the Ark server.
 
 mod cancel;
+mod claims;
+mod estimates;
 mod fees;
+mod htlcs;
 mod reorgs;
+mod reserve;
 mod rivals;
 mod routes;
 pub mod steps;

@@ -101,6 +101,7 @@ pub(super) async fn build(
         })
     });
     let fee = ChildFee { rate, replaces };
+    wallet.reserve_exit_coins().await;
     let prepared = match wallet.onchain.prepare_child(&frontier.parent, &fee).await {
         Ok(prepared) => prepared,
         Err(onchain::Error::InsufficientFunds { needed, available }) => {
