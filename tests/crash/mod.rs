@@ -238,18 +238,18 @@ fn stories(point: CommitPoint) -> &'static [Story] {
         | CommitPoint::LightningSendRevoked
         | CommitPoint::LightningSendReturned => &[Story::PayLightningFailed],
         CommitPoint::LightningSendLost => &[Story::PayLightningLost],
-        CommitPoint::ExitClaimSigned => &[Story::Exit, Story::ExitClaim],
-        CommitPoint::ExitReserveSplit => &[Story::ExitSplit],
         CommitPoint::ExitStarted
         | CommitPoint::ExitChildBuilt
         | CommitPoint::ExitPublished
         | CommitPoint::ExitNoted
         | CommitPoint::ExitConfirmed
         | CommitPoint::ExitClaimed => &[Story::Exit],
+        CommitPoint::ExitClaimSigned => &[Story::Exit, Story::ExitClaim],
         CommitPoint::ExitChildDropped | CommitPoint::ExitUnconfirmed => &[Story::ExitRebuilt],
         CommitPoint::ExitCanceled => &[Story::ExitCanceled],
         CommitPoint::ExitOvertaken => &[Story::ExitOvertaken],
         CommitPoint::ExitSwept => &[Story::ExitSwept],
+        CommitPoint::ExitReserveSplit => &[Story::ExitSplit],
         CommitPoint::OnchainPaid => &[Story::PayOnchain],
         CommitPoint::ImportStored => &[Story::Import],
         CommitPoint::LightningReceiveInvoiced

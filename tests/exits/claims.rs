@@ -205,10 +205,7 @@ async fn a_claim_that_was_never_broadcast_is_broadcast_later() {
     let world = World::new().await;
     let (daemon, vtxos) = claimable(&world, &[60_000]).await;
     let to = payee(&world);
-    world
-        .one_of_chain_faults(["/tx", "sendrawtransaction"].map(
-            |target| json!({"target": target, "times": 1, "action": {"type": "drop_before"}}),
-        ));
+    fail_broadcast(&world, "drop_before");
     let claimed = claim(&daemon, &vtxos, &to, None).await;
     eventually("the exit broadcasts it", async || {
         daemon.progress().await;

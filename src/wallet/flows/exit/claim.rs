@@ -23,6 +23,9 @@ const MAX_CLAIMED: usize = 500;
 /// What a replacement pays for its own relay, in addition to what it replaces.
 const RELAY_RATE: FeeRate = FeeRate::BROADCAST_MIN;
 
+/// The code of the error of a claim that comes too late.
+pub(super) const EXIT_CHANGED: &str = "exit_changed";
+
 /// A claim that is stored.
 #[derive(Clone, Debug)]
 pub struct ClaimOutcome {
@@ -237,7 +240,7 @@ impl Wallet {
                         "the exit of VTXO {} has changed at this moment; look at its status and try again",
                         seen.vtxo
                     );
-                    return Err(Error::conflict("exit_changed", message));
+                    return Err(Error::conflict(EXIT_CHANGED, message));
                 }
             }
             let ids: Vec<i64> = exits.iter().map(|exit| exit.id).collect();

@@ -3,7 +3,8 @@
 
 use bitcoin::{Amount, FeeRate};
 
-use super::output::claim_weight;
+use super::claim::EXIT_CHANGED;
+use super::output::{ExitedOutput, claim_weight};
 use crate::config::FeeCeiling;
 use crate::model::{Attention, ExitProblem, ExitRow};
 use crate::store::exit;
@@ -43,11 +44,17 @@ impl Wallet {
         let outputs = self
             .exited_outputs(exits.iter().map(|exit| exit.vtxo).collect())
             .await?;
-        let weight = claim_weight(&outputs, &self.claim_output(None)?);
+        let to = self.claim_output(None)?;
+        let weight = claim_weight(&outputs, &to);
         let fee = rate
             .fee_vb(weight.to_vbytes_ceil())
             .unwrap_or(Amount::MAX_MONEY);
-        let amount: Amount = outputs.iter().map(|output| output.amount()).sum();
+        let amount: Amount = outputs.iter().map(ExitedOutput::amount).sum();
+        let dust = to.script_pubkey.minimal_non_dust();
+        if amount.checked_sub(fee).is_none_or(|rest| rest < dust) {
+            // More of them may come.
+            return Ok(());
+        }
         if !ceiling.allows(fee, amount) {
             return self.raise(too_dear(fee, amount, ceiling, rate)).await;
         }
@@ -55,8 +62,8 @@ impl Wallet {
         let script = self.onchain.next_address().await?.script_pubkey();
         match self.claim(exits, script, Some(rate)).await {
             Ok(_) => Ok(()),
-            // What the exits are worth together is too little; more of them may come.
-            Err(error) if error.code() == "amount_too_small" => Ok(()),
+            // A request was faster.
+            Err(error) if error.code() == EXIT_CHANGED => Ok(()),
             Err(error) => Err(error),
         }
     }
