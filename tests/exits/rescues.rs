@@ -551,3 +551,28 @@ async fn the_input_of_a_delegated_round_with_a_wrong_tree_is_exited_in_time() {
     assert_eq!(world.calls_of("ForfeitVtxos"), 0);
     assert_eq!(daemon.balance("pending_exit_sat").await, OWN);
 }
+
+/// What the wallet itself puts on chain is no news: nothing waits for the operator, and no round takes what is half-way out.
+#[tokio::test]
+async fn an_exit_that_was_asked_for_raises_nothing() {
+    let (world, daemon) = scene().await;
+    let payer = Payer::connect(&world).await;
+    let to: Address = daemon.address().await.parse().expect("an Ark address");
+    let input = payer.board(&world, 10_000).await;
+    let vtxos = payer.sign(&input, &to, &[10_000]).await;
+    payer.upload(&vtxos).await;
+    payer.post(&to, &vtxos).await;
+    daemon.wait_for_spendable(OWN + 10_000).await;
+    let vtxo = vtxos[0].id().to_string();
+    daemon.exit(std::slice::from_ref(&vtxo)).await;
+    for _ in 0..vtxos[0].transactions().len() {
+        daemon.progress().await;
+        daemon.next_block(&world).await;
+        daemon.post_empty("/wallet/sync").await.ok();
+        assert_eq!(daemon.attention().await, Vec::<Value>::new());
+    }
+    daemon.exit_until(&world, &vtxo, "awaiting-delta").await;
+    daemon.post_empty("/wallet/sync").await.ok();
+    assert_eq!(daemon.attention().await, Vec::<Value>::new());
+    assert_eq!(daemon.vtxo_state(&vtxo).await, "exited");
+}
