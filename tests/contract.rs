@@ -6,8 +6,8 @@ use std::collections::BTreeSet;
 use std::fmt::Debug;
 
 use bark_rest_client::apis::{
-    bitcoin_api, boards_api, default_api, fees_api, history_api, lightning_api, onchain_api,
-    wallet_api,
+    bitcoin_api, boards_api, default_api, exits_api, fees_api, history_api, lightning_api,
+    onchain_api, wallet_api,
 };
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -229,6 +229,60 @@ async fn the_generated_client_reads_every_answer() {
         "chain_source": {"esplora": {"url": world.sandbox.esplora_url}},
     });
     call!(wallet_api::create_wallet(request(creation)));
+
+    daemon.fund_and_board(&world, 30_000).await;
+    daemon.fund_and_board(&world, 20_000).await;
+    let vtxos = daemon.vtxos().await;
+    let (first, all) = (vtxos[0].as_str(), vtxos.join(","));
+    let estimate = exits_api::emergency_exit_fee;
+    called.insert("emergency_exit_fee".to_owned());
+    let estimate = estimate(&client, Some(&all), Some(1.5), Some(&faucet), Some(1.0)).await;
+    let estimate = read("emergency_exit_fee", estimate);
+    assert_eq!(estimate.txs_to_broadcast, 2);
+    call!(exits_api::exit_start_vtxos(request(
+        json!({"vtxos": [first]})
+    )));
+    call!(exits_api::exit_cancel(first));
+    call!(exits_api::exit_start_all());
+    assert_eq!(call!(exits_api::get_live_exit_status(None, None)).len(), 2);
+    for _ in 0..14 {
+        call!(exits_api::exit_progress(request(
+            json!({"wait": true, "fee_rate": null})
+        )));
+        world.mine(1).await;
+        daemon.wait_for_tip(&world).await;
+    }
+    let claim = json!({"destination": faucet, "vtxos": [first], "fee_rate": null});
+    call!(exits_api::exit_claim_vtxos(request(claim)));
+    let claim = json!({"destination": faucet, "fee_rate": 2_000});
+    call!(exits_api::exit_claim_all(request(claim)));
+    world.mine(1).await;
+    daemon.wait_for_tip(&world).await;
+    let done = call!(exits_api::exit_progress(request(
+        json!({"wait": true, "fee_rate": null})
+    )));
+    assert!(done.done);
+    let everything = (Some(true), Some(true));
+    for status in [
+        call!(exits_api::get_exit_status_by_vtxo_id(
+            first,
+            everything.0,
+            everything.1
+        )),
+        call!(exits_api::get_exit_status_by_vtxo_id_deprecated(
+            first,
+            everything.0,
+            everything.1
+        )),
+    ] {
+        assert_eq!(json!(status)["state"]["type"], "claimed");
+    }
+    call!(exits_api::get_all_exit_status_deprecated());
+    assert_eq!(
+        call!(exits_api::get_all_exit_status(everything.0, everything.1)).len(),
+        3
+    );
+    assert_eq!(call!(exits_api::get_finished_exits(None, None)).len(), 3);
 
     let mut routes = declared();
     // barkd does not have it, so the generated client does not know it.

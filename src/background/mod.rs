@@ -5,7 +5,7 @@
 //! | connection | every second; when a call failed | connects to the Ark server, or requests its parameters |
 //! | tip | when the backend announces a block; every second on regtest, every 15 seconds elsewhere | polls for the tip |
 //! | blocks | at a new tip; when the chain backend recovers; every sync interval | fee rates, quarantine, the watch on VTXOs |
-//! | on-chain | at a new tip; when the chain backend recovers; every sync interval | syncs the on-chain wallet; coins and claims of exits |
+//! | on-chain | at a new tip; when the chain backend recovers; every sync interval | syncs the on-chain wallet; serves exits |
 //! | mailbox, its stream and its poll | at each message; every 30 seconds | receives VTXOs |
 //! | lightning | every second while an invoice is open | learns whether invoices are paid |
 //! | rounds, their stream and their poll | at each event; every 30 seconds | publishes round events to the operations |

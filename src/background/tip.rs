@@ -43,12 +43,12 @@ pub(super) async fn on_blocks(wallet: Arc<Wallet>) {
     }
 }
 
-/// Syncs the on-chain wallet at each block, and at intervals without one, and then serves the exits, which depend on its coins. It has a loop of its own, because the first scan of
+/// Syncs the on-chain wallet at each block, and at intervals without one, and then serves the exits, which need its coins. It has a loop of its own, because the first scan of
 /// a long chain takes hours and nothing else should wait for it.
 pub(super) async fn sync_onchain(wallet: Arc<Wallet>) {
     let mut tips = wallet.subscribe_tips();
     let mut log = FailureLog::new("sync of the on-chain wallet");
-    let mut exits = FailureLog::new("reserve and claims of exits");
+    let mut exits = FailureLog::new("service of exits");
     let mut failures = 0;
     loop {
         tips.mark_unchanged();

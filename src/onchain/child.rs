@@ -138,11 +138,8 @@ impl OnchainWallet {
             .await?
             .into_iter()
             .collect();
-        let state = self.0.state();
-        let mut coins = confirmed(&state.wallet, None);
-        coins.retain(|coin| {
-            !held.contains(&coin.outpoint) && !state.reserved.contains(&coin.outpoint)
-        });
+        let mut coins = confirmed(&self.0.state().wallet, None);
+        coins.retain(|coin| !held.contains(&coin.outpoint));
         Ok(coins.into_iter().map(|coin| coin.txout.value).collect())
     }
 

@@ -6,6 +6,7 @@ use bitcoin::transaction::Version;
 use bitcoin::{Amount, FeeRate, OutPoint, ScriptBuf, Sequence, Transaction, TxIn, TxOut, Witness};
 
 use super::chain_tests::{Databases, fund, open};
+use super::child::PreparedChild;
 use super::*;
 use crate::chain::BroadcastError;
 use crate::chain::fixture::on_each_backend;

@@ -36,7 +36,7 @@ mod tests;
 mod view;
 mod wallet;
 
-pub use child::{CHILD_WEIGHT, ChildFee, PreparedChild, ReplacedChild, package_fee};
+pub use child::{CHILD_WEIGHT, ChildFee, ReplacedChild, package_fee};
 pub use error::Error;
 pub use funding::{Funding, FundingAmount};
 pub use load::ScanStart;

@@ -11,6 +11,8 @@
 
 mod aborts;
 mod boards;
+mod exit_claims;
+mod exits;
 mod imports;
 mod lightning_pay;
 mod lightning_receive;
@@ -33,12 +35,26 @@ macro_rules! stories {
     (
         effective { $($story:ident: $function:path, $test:ident;)+ }
         without_effect { $($abort:ident: $abort_function:path, $abort_test:ident;)+ }
+        without_server { $($alone:ident: $alone_function:path, $alone_test:ident;)+ }
     ) => {
         /// What has to happen for a commit point to be reached.
         #[derive(Clone, Copy, Debug, PartialEq)]
         pub enum Story {
             $($story,)+
             $($abort,)+
+            $($alone,)+
+        }
+
+        /// Those that make no call to the Ark server.
+        mod without_server {
+            use super::*;
+
+            $(
+                #[tokio::test]
+                async fn $alone_test() {
+                    matrix::visit_kills(Story::$alone, $alone_function).await;
+                }
+            )+
         }
 
         /// The ways in which operations end without effect.
@@ -102,6 +118,8 @@ stories! {
         LightningForward: lightning_receive::forward, killed_while_forwarding_a_lightning_payment;
         LightningNoticed: lightning_receive::notice, killed_while_the_poll_finds_a_lightning_payment;
         Import: imports::import, killed_while_importing;
+        ExitClaim: exit_claims::claim, killed_while_claiming_an_exit;
+        ExitSplit: exit_claims::split, killed_while_splitting_a_coin_for_exits;
     }
     without_effect {
         PayUploadRefused: aborts::pay_upload_refused, killed_when_the_inputs_of_a_payment_are_refused;
@@ -116,6 +134,13 @@ stories! {
         LightningCanceled: lightning_receive::cancel, killed_when_an_invoice_is_canceled;
         LightningGivenUp: lightning_receive::give_up, killed_when_a_lightning_payment_is_given_up;
         LightningAbandoned: lightning_receive::abandon, killed_when_a_lightning_payment_is_abandoned;
+    }
+    without_server {
+        Exit: exits::exit, killed_while_exiting;
+        ExitCanceled: exits::canceled, killed_while_an_exit_is_canceled;
+        ExitOvertaken: exits::overtaken, killed_while_a_vtxo_is_spent_before_its_exit;
+        ExitRebuilt: exits::rebuilt, killed_while_a_child_of_an_exit_is_replaced;
+        ExitSwept: exits::swept, killed_while_an_exit_is_swept;
     }
 }
 
@@ -186,30 +211,18 @@ fn stories(point: CommitPoint) -> &'static [Story] {
         CommitPoint::LightningSendLost => &[Story::PayLightningLost],
         CommitPoint::ExitStarted
         | CommitPoint::ExitChildBuilt
-        | CommitPoint::ExitChildDropped
         | CommitPoint::ExitPublished
         | CommitPoint::ExitNoted
         | CommitPoint::ExitConfirmed
-        | CommitPoint::ExitUnconfirmed
-        | CommitPoint::ExitClaimed
-        | CommitPoint::ExitClaimSigned
-        | CommitPoint::ExitReserveSplit
-        | CommitPoint::ExitCanceled
-        | CommitPoint::ExitOvertaken
-        | CommitPoint::ExitSwept => &[],
+        | CommitPoint::ExitClaimed => &[Story::Exit],
+        CommitPoint::ExitClaimSigned => &[Story::Exit, Story::ExitClaim],
+        CommitPoint::ExitChildDropped | CommitPoint::ExitUnconfirmed => &[Story::ExitRebuilt],
+        CommitPoint::ExitCanceled => &[Story::ExitCanceled],
+        CommitPoint::ExitOvertaken => &[Story::ExitOvertaken],
+        CommitPoint::ExitSwept => &[Story::ExitSwept],
+        CommitPoint::ExitReserveSplit => &[Story::ExitSplit],
         CommitPoint::OnchainPaid => &[Story::PayOnchain],
         CommitPoint::ImportStored => &[Story::Import],
-        CommitPoint::ExitStarted
-        | CommitPoint::ExitChildBuilt
-        | CommitPoint::ExitChildDropped
-        | CommitPoint::ExitPublished
-        | CommitPoint::ExitNoted
-        | CommitPoint::ExitConfirmed
-        | CommitPoint::ExitUnconfirmed
-        | CommitPoint::ExitClaimed
-        | CommitPoint::ExitCanceled
-        | CommitPoint::ExitOvertaken
-        | CommitPoint::ExitSwept => &[],
         CommitPoint::LightningReceiveInvoiced
         | CommitPoint::LightningReceiveRevealing
         | CommitPoint::LightningReceiveClaimed => {

@@ -48,14 +48,23 @@ impl Scene {
     /// A server that charges fees and whose rounds end as soon as one wallet has joined and signed, and a victim with an empty
     /// wallet.
     pub async fn new() -> Scene {
-        let world = World::with(Params {
+        Scene::of(Params {
             round_participants: Some(1),
             round_submit_time: Duration::from_secs(2),
             round_sign_time: Duration::from_millis(700),
             fees: charging_fees(),
             ..Params::free()
         })
-        .await;
+        .await
+    }
+
+    /// A server that charges nothing, and a victim with an empty wallet.
+    pub async fn without_fees() -> Scene {
+        Scene::of(Params::free()).await
+    }
+
+    async fn of(params: Params) -> Scene {
+        let world = World::with(params).await;
         let victim = Daemon::with_wallet(&world).await;
         Scene {
             world,
@@ -74,9 +83,13 @@ impl Scene {
 
     /// As [`new`](Self::new), with a second daemon.
     pub async fn with_peer() -> Scene {
-        let mut scene = Scene::new().await;
-        scene.peer = Some(Daemon::with_wallet(&scene.world).await);
-        scene
+        Scene::new().await.and_peer().await
+    }
+
+    /// The same, with a second daemon.
+    pub async fn and_peer(mut self) -> Scene {
+        self.peer = Some(Daemon::with_wallet(&self.world).await);
+        self
     }
 
     /// The same, in a story that makes the server's ledger wrong: at its end, only the wallet has to add up.

@@ -1,12 +1,16 @@
 //! Unilateral exits: VTXOs are put on chain without the Ark server.
 
 mod cancel;
+mod claims;
+mod estimates;
 mod fees;
+mod htlcs;
 mod reorgs;
 mod rescues;
+mod reserve;
 mod rivals;
 mod routes;
-mod steps;
+pub mod steps;
 
 use std::collections::BTreeSet;
 

@@ -2,6 +2,7 @@
 
 use axum::extract::State;
 use bitcoin::FeeRate;
+use bitcoin_ext::BlockHeight;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -41,7 +42,7 @@ impl From<wallet::ExitProgress> for ExitProgressResponse {
         Self {
             exits: progress.exits.into_iter().map(Into::into).collect(),
             done: progress.done,
-            claimable_height: progress.claimable_height.map(|height| height.to_u32()),
+            claimable_height: progress.claimable_height.map(BlockHeight::to_u32),
             error: None,
         }
     }

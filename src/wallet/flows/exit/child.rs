@@ -101,6 +101,7 @@ pub(super) async fn build(
         })
     });
     let fee = ChildFee { rate, replaces };
+    wallet.reserve_exit_coins().await;
     let prepared = match wallet.onchain.prepare_child(&frontier.parent, &fee).await {
         Ok(prepared) => prepared,
         Err(onchain::Error::InsufficientFunds { needed, available }) => {
@@ -195,10 +196,11 @@ pub(super) fn settle(
     let own = exit::child(tx, parent)?
         .filter(|child| child.txid == confirmed && child.origin == ChildOrigin::Wallet)
         .and_then(|child| child.body);
-    Ok(match own {
+    match own {
         Some(body) => wallet.record(tx, &body, Some(&holder(parent)))?,
         None => wallet.release(tx, &holder(parent))?,
-    })
+    }
+    Ok(())
 }
 
 /// Forgets a child whose coins are spent otherwise; its other coins are free again.

@@ -23,6 +23,9 @@ const MAX_CLAIMED: usize = 500;
 /// What a replacement pays for its own relay, in addition to what it replaces.
 const RELAY_RATE: FeeRate = FeeRate::BROADCAST_MIN;
 
+/// The code of the error of a claim that comes too late.
+pub(super) const EXIT_CHANGED: &str = "exit_changed";
+
 /// A claim that is stored.
 #[derive(Clone, Debug)]
 pub struct ClaimOutcome {
@@ -142,11 +145,12 @@ impl Wallet {
         let earlier = self.earlier_claims(&exits, &outputs).await?;
         let tip = self.chain.tip().await?.height;
         let rate = fee_rate.unwrap_or_else(|| self.chain.fee_rates().regular);
-        let claim = match (Claim::new(&outputs, script.clone(), rate, tip)?, &earlier) {
-            (claim, None) => claim,
-            (claim, Some(earlier)) if earlier.is_outbid_by(&claim) => claim,
-            (claim, Some(earlier)) => match earlier.repeats(&claim, fee_rate.is_none()) {
+        let claim = Claim::new(&outputs, script, rate, tip)?;
+        let claim = match &earlier {
+            None => claim,
+            Some(earlier) => match earlier.repeats(&claim, fee_rate.is_none()) {
                 Some(same) => same,
+                None if earlier.is_outbid_by(&claim) => claim,
                 None => return Err(earlier.too_low()),
             },
         };
@@ -236,7 +240,7 @@ impl Wallet {
                         "the exit of VTXO {} has changed at this moment; look at its status and try again",
                         seen.vtxo
                     );
-                    return Err(Error::conflict("exit_changed", message));
+                    return Err(Error::conflict(EXIT_CHANGED, message));
                 }
             }
             let ids: Vec<i64> = exits.iter().map(|exit| exit.id).collect();

@@ -32,6 +32,9 @@ pub(super) async fn underfunded(
     if exit.problem.as_ref() == problem {
         return Ok(Fact::Keep);
     }
+    if wallet.is_splitting_coins() {
+        return Ok(Fact::Clear);
+    }
     let address = wallet.onchain.next_address().await?;
     let missing = needed.to_sat().saturating_sub(available.to_sat());
     Ok(Fact::Raise(Attention {

@@ -39,7 +39,10 @@ impl Wallet {
     ) -> Result<ExitProgress> {
         self.chain.tip().await?;
         self.onchain.sync().await?;
-        self.serve_exits().await?;
+        // Exits go on with the coins that there are.
+        if let Err(error) = self.serve_exits().await {
+            tracing::warn!(?error, "reserve or claims of exits failed");
+        }
         if let Some(fee_rate) = fee_rate {
             let write = move |tx: &mut crate::store::WriteTx<'_>| -> Result<()> {
                 Ok(exit::set_fee_rate(tx, fee_rate)?)

@@ -9,7 +9,8 @@ use bitcoin::{Amount, FeeRate, Txid, Weight};
 
 use super::standing::Standing;
 use crate::model::{ExitRow, ExitState};
-use crate::store::{exit, vtxo_body};
+use crate::onchain::CHILD_WEIGHT;
+use crate::store::exit;
 use crate::wallet::{CommitPoint, Result, Wallet};
 
 /// The most coins that one split makes.
@@ -30,7 +31,7 @@ struct Split {
 /// What the exits under way need.
 #[derive(Clone, Copy, Debug, Default)]
 struct Demand {
-    /// The number of transactions that need a child now.
+    /// The number of transactions that need a child now, and have none.
     children: usize,
     /// The highest fee of one of these children.
     child: Amount,
@@ -39,18 +40,30 @@ struct Demand {
 }
 
 impl Wallet {
-    /// Splits the largest coin of the on-chain wallet if the exits under way need more coins than it has.
-    ///
-    /// # Errors
-    /// `chain_unavailable`; the database's.
-    pub async fn reserve_exit_coins(&self) -> Result<()> {
+    /// Splits the largest coin of the on-chain wallet if the exits under way need more coins than it has. An exit calls it before it
+    /// takes a coin for a child. A failure is only logged: the child may be paid for all the same.
+    pub(super) async fn reserve_exit_coins(&self) {
+        if let Err(error) = self.split_for_exits().await {
+            tracing::warn!(%error, "no coin split for the exits; the next child tries again");
+        }
+    }
+
+    async fn split_for_exits(&self) -> Result<()> {
         let _turn = self.exit_reserve_turn.lock().await;
-        let rate = self.chain.fee_rates().fast;
-        let demand = self.exit_demand(rate).await?;
-        if demand.children < 2 || self.splits_already() {
+        if self.is_splitting_coins() {
             return Ok(());
         }
+        let rate = self.chain.fee_rates().fast;
+        // Coins first: one that an exit takes meanwhile is counted, and its child is not.
         let coins = self.onchain.free_confirmed_coins().await?;
+        let live = self.store.read(exit::live).await?;
+        let needy: Vec<ExitRow> = live.into_iter().filter(is_on_the_way).collect();
+        let least = rate.fee_wu(CHILD_WEIGHT).unwrap_or(Amount::MAX_MONEY);
+        let useful = coins.iter().filter(|coin| **coin > least).count();
+        if useful == 0 || useful >= needy.len() {
+            return Ok(());
+        }
+        let demand = self.exit_demand(needy, rate).await?;
         let Some(split) = plan(demand, &coins, rate) else {
             return Ok(());
         };
@@ -68,17 +81,9 @@ impl Wallet {
         Ok(())
     }
 
-    async fn exit_demand(&self, rate: FeeRate) -> Result<Demand> {
-        let needy: Vec<_> = self
-            .store
-            .read(|connection| -> Result<_> {
-                let live = exit::live(connection)?;
-                let needy = live.into_iter().filter(|exit| is_on_the_way(exit));
-                needy
-                    .map(|exit| Ok(vtxo_body::get(connection, exit.vtxo)?))
-                    .collect()
-            })
-            .await?;
+    async fn exit_demand(&self, needy: Vec<ExitRow>, rate: FeeRate) -> Result<Demand> {
+        let ids = needy.into_iter().map(|exit| exit.vtxo).collect();
+        let needy = self.full_vtxos(ids).await?;
         let mut standing = Standing::new(self, rate);
         let mut children: BTreeMap<Txid, Amount> = BTreeMap::new();
         let mut demand = Demand::default();
@@ -89,13 +94,25 @@ impl Wallet {
             children.extend(next.map(|next| (next.txid, next.cost)));
             demand.chain = demand.chain.max(rest.cost());
         }
-        demand.children = children.len();
-        demand.child = children.into_values().max().unwrap_or(Amount::ZERO);
+        let unserved = self
+            .store
+            .read(move |connection| -> Result<BTreeMap<Txid, Amount>> {
+                let mut unserved = BTreeMap::new();
+                for (txid, cost) in children {
+                    if exit::child(connection, txid)?.is_none() {
+                        unserved.insert(txid, cost);
+                    }
+                }
+                Ok(unserved)
+            })
+            .await?;
+        demand.children = unserved.len();
+        demand.child = unserved.into_values().max().unwrap_or(Amount::ZERO);
         Ok(demand)
     }
 
     /// Whether an unconfirmed transaction splits coins of the wallet: it pays to the wallet alone, and several outputs.
-    fn splits_already(&self) -> bool {
+    pub(super) fn is_splitting_coins(&self) -> bool {
         self.onchain.transactions().iter().any(|it| {
             let cost = it.fee.and_then(|fee| fee.to_signed().ok());
             it.confirmation.is_none()

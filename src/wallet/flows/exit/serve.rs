@@ -1,9 +1,10 @@
-//! What the wallet does for its exits after each sync of the on-chain wallet: coins, and the claims that the operator wants by
-//! themselves (W20).
+//! What the wallet does for its exits after each sync of the on-chain wallet: those that wait for coins go on, and those that can be
+//! claimed are, if the operator wants it (W20).
 
 use bitcoin::{Amount, FeeRate};
 
-use super::output::claim_weight;
+use super::claim::EXIT_CHANGED;
+use super::output::{ExitedOutput, claim_weight};
 use crate::config::FeeCeiling;
 use crate::model::{Attention, ExitProblem, ExitRow};
 use crate::store::exit;
@@ -13,7 +14,7 @@ use crate::wallet::{Result, Wallet};
 const CLAIM_TOO_DEAR: &str = "exit_claim_fee_above_ceiling";
 
 impl Wallet {
-    /// Gives the exits under way the coins that they need, and claims those that can be claimed if the operator wants it.
+    /// Claims the exits that can be claimed if the operator wants it, and wakes those that wait for coins.
     ///
     /// # Errors
     /// `chain_unavailable`; the database's.
@@ -22,7 +23,6 @@ impl Wallet {
         if live.is_empty() {
             return Ok(());
         }
-        self.reserve_exit_coins().await?;
         if let Some(ceiling) = self.settings.auto_claim {
             self.auto_claim_exits(ceiling).await?;
         }
@@ -44,11 +44,17 @@ impl Wallet {
         let outputs = self
             .exited_outputs(exits.iter().map(|exit| exit.vtxo).collect())
             .await?;
-        let weight = claim_weight(&outputs, &self.claim_output(None)?);
+        let to = self.claim_output(None)?;
+        let weight = claim_weight(&outputs, &to);
         let fee = rate
             .fee_vb(weight.to_vbytes_ceil())
             .unwrap_or(Amount::MAX_MONEY);
-        let amount: Amount = outputs.iter().map(|output| output.amount()).sum();
+        let amount: Amount = outputs.iter().map(ExitedOutput::amount).sum();
+        let dust = to.script_pubkey.minimal_non_dust();
+        if amount.checked_sub(fee).is_none_or(|rest| rest < dust) {
+            // More of them may come.
+            return Ok(());
+        }
         if !ceiling.allows(fee, amount) {
             return self.raise(too_dear(fee, amount, ceiling, rate)).await;
         }
@@ -56,8 +62,8 @@ impl Wallet {
         let script = self.onchain.next_address().await?.script_pubkey();
         match self.claim(exits, script, Some(rate)).await {
             Ok(_) => Ok(()),
-            // What the exits are worth together is too little; more of them may come.
-            Err(error) if error.code() == "amount_too_small" => Ok(()),
+            // A request was faster.
+            Err(error) if error.code() == EXIT_CHANGED => Ok(()),
             Err(error) => Err(error),
         }
     }

@@ -19,6 +19,10 @@ use crate::wallet::{CommitPoint, Error, Result, Wallet};
 
 /// Why a VTXO is exited.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(
+    dead_code,
+    reason = "the flows that exit by themselves come with the watch"
+)]
 pub(in crate::wallet) enum ExitCause {
     /// A person asks for it.
     Requested,
