@@ -457,3 +457,122 @@ async fn a_held_payment_is_not_exited() {
     let movement = daemon.wait_for_movement(&invoice.hash).await;
     assert_eq!(movement["status"], "successful");
 }
+
+/// A payment whose signature the server never answers: its input can be exited, and the payment ends when it is on chain.
+#[tokio::test]
+async fn the_input_of_a_payment_that_the_server_never_answers_can_be_exited() {
+    let (world, daemon) = scene().await;
+    let vtxo = daemon.only_vtxo().await;
+    let payee = Daemon::with_wallet(&world).await;
+    let to = payee.address().await;
+    let lost = json!({"target": "RequestArkoorCosign", "action": {"type": "drop_after"}});
+    let lost = world.fault(lost);
+    let (reply, ()) = tokio::join!(daemon.send(&to, 20_000), async {
+        eventually(
+            "the server has signed, and the answer is lost",
+            async || (world.fired(lost) > 1).then_some(()),
+        )
+        .await;
+        let begun = daemon.exit(std::slice::from_ref(&vtxo)).await;
+        assert_eq!(begun["started"], json!([vtxo]), "{begun:#}");
+        daemon.exit_until(&world, &vtxo, "awaiting-delta").await;
+        eventually("the payment has ended", async || {
+            daemon.post_empty("/wallet/sync").await.ok();
+            (daemon.movement("send").await["status"] == "failed").then_some(())
+        })
+        .await;
+    });
+    assert!(matches!(reply.status, 202 | 409), "{reply:?}");
+    daemon.claim_all_when_ripe(&world, &vtxo).await;
+    assert_eq!(daemon.balance("pending_arkoor_send_sat").await, 0);
+    assert_eq!(daemon.balance("spendable_sat").await, 0);
+    assert_eq!(payee.balance("spendable_sat").await, 0);
+    assert!(payee.history().await.is_empty());
+    crate::support::assert_history_adds_up(&daemon).await;
+}
+
+impl Daemon {
+    async fn claim_all_when_ripe(&self, world: &World, vtxo: &str) {
+        self.exit_until(world, vtxo, "claimable").await;
+        self.claim_all(world, vtxo).await;
+    }
+}
+
+/// The same near the expiry, without a request.
+#[tokio::test]
+async fn the_input_of_a_payment_that_the_server_never_answers_is_exited_in_time() {
+    let (world, daemon) = scene().await;
+    let vtxo = daemon.only_vtxo().await;
+    let expiry = daemon.body(&vtxo).await.expiry_height().to_u32();
+    let own = daemon.address().await;
+    let lost = json!({"target": "RequestArkoorCosign", "action": {"type": "drop_after"}});
+    world.fault(lost);
+    daemon.send(&own, 20_000).await;
+    daemon.mine_to(&world, expiry - 20).await;
+    daemon.post_empty("/wallet/sync").await.ok();
+    assert!(daemon.exits("all").await.is_empty());
+    daemon.mine_to(&world, expiry - 12).await;
+    daemon.rescued_until(&world, &vtxo, "claimable").await;
+    eventually("the payment has ended", async || {
+        daemon.post_empty("/wallet/sync").await.ok();
+        (daemon.movement("send").await["status"] == "failed").then_some(())
+    })
+    .await;
+}
+
+/// A delegated round whose tree is not what was asked for: nothing is forfeited, and the input is exited before it expires.
+#[tokio::test]
+async fn the_input_of_a_delegated_round_with_a_wrong_tree_is_exited_in_time() {
+    let world = World::with(rounds_of(0)).await;
+    world.fund_server(2_000_000).await;
+    let daemon = Daemon::with_wallet(&world).await;
+    daemon.fund(&world, 100_000).await;
+    daemon.fund_and_board(&world, OWN).await;
+    let vtxo = daemon.only_vtxo().await;
+    let expiry = daemon.body(&vtxo).await.expiry_height().to_u32();
+    let wrong = json!({"type": "alter_tree", "change": "wrong_amount"});
+    world.fault(json!({"target": "round.proposal", "action": wrong}));
+    let body = json!({"vtxos": [vtxo]});
+    daemon
+        .post("/wallet/refresh/delegated/vtxos", body)
+        .await
+        .ok();
+    assert!(world.round().await);
+    daemon.mine_to(&world, expiry - 20).await;
+    assert!(daemon.exits("all").await.is_empty());
+    daemon.mine_to(&world, expiry - 12).await;
+    daemon.rescued_until(&world, &vtxo, "awaiting-delta").await;
+    eventually("the refresh has ended", async || {
+        daemon.post_empty("/wallet/sync").await.ok();
+        daemon.rounds().await.is_empty().then_some(())
+    })
+    .await;
+    assert_eq!(daemon.movement("refresh").await["status"], "failed");
+    assert_eq!(world.calls_of("ForfeitVtxos"), 0);
+    assert_eq!(daemon.balance("pending_exit_sat").await, OWN);
+}
+
+/// What the wallet itself puts on chain is no news: nothing waits for the operator, and no round takes what is half-way out.
+#[tokio::test]
+async fn an_exit_that_was_asked_for_raises_nothing() {
+    let (world, daemon) = scene().await;
+    let payer = Payer::connect(&world).await;
+    let to: Address = daemon.address().await.parse().expect("an Ark address");
+    let input = payer.board(&world, 10_000).await;
+    let vtxos = payer.sign(&input, &to, &[10_000]).await;
+    payer.upload(&vtxos).await;
+    payer.post(&to, &vtxos).await;
+    daemon.wait_for_spendable(OWN + 10_000).await;
+    let vtxo = vtxos[0].id().to_string();
+    daemon.exit(std::slice::from_ref(&vtxo)).await;
+    for _ in 0..vtxos[0].transactions().len() {
+        daemon.progress().await;
+        daemon.next_block(&world).await;
+        daemon.post_empty("/wallet/sync").await.ok();
+        assert_eq!(daemon.attention().await, Vec::<Value>::new());
+    }
+    daemon.exit_until(&world, &vtxo, "awaiting-delta").await;
+    daemon.post_empty("/wallet/sync").await.ok();
+    assert_eq!(daemon.attention().await, Vec::<Value>::new());
+    assert_eq!(daemon.vtxo_state(&vtxo).await, "exited");
+}

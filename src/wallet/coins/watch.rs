@@ -18,7 +18,7 @@ use super::published::{Standing, exposed_to, is_payment, last_confirmed, standin
 use super::set_aside::{self, CODES, Cause, EXPOSED, REFUSED};
 use crate::chain::{Tip, TxStatus};
 use crate::model::{Attention, VtxoRecord, VtxoState};
-use crate::store::{WriteTx, attention as facts, key};
+use crate::store::{WriteTx, attention as facts, exit, key};
 use crate::wallet::engine::attention;
 use crate::wallet::engine::clock;
 use crate::wallet::{Result, Wallet};
@@ -135,12 +135,25 @@ impl Wallet {
         let vtxos = self.full_vtxos(ids).await?;
         let standings = standings(&self.chain, &vtxos).await?;
         let refused_long_ago = self.refused_long_ago().await?;
+        let exiting = self.exiting().await?;
         let mut changes = Vec::new();
         for ((record, vtxo), standing) in records.iter().zip(&vtxos).zip(standings) {
             let code = raised.get(&record.id).map(String::as_str);
             let over = refused_long_ago.contains(&record.id.to_string());
             if matches!(standing, Standing::Exited | Standing::Claimed(_)) {
                 endangered.on_chain.push(record.id);
+            }
+            // What the wallet itself puts on chain is no danger, and no news.
+            let is_expected = matches!(
+                standing,
+                Standing::Exited | Standing::Claimed(_) | Standing::OffChain { .. }
+            );
+            if is_expected
+                && exiting.contains(&record.id)
+                && code.is_none_or(|code| code == EXPOSED)
+            {
+                changes.extend(code.map(|_| (record.id, Change::Clear)));
+                continue;
             }
             let exposure = self.exposure(vtxo, standing).await?;
             let exit_at = exposure.as_ref().and_then(|exposure| exposure.exit_at);
@@ -215,6 +228,12 @@ impl Wallet {
         };
         let fact = set_aside::fact(EXPOSED, id, message, &what_to_do);
         Ok(Some(Exposure { fact, exit_at }))
+    }
+
+    /// The VTXOs whose exit is under way.
+    async fn exiting(&self) -> Result<HashSet<VtxoId>> {
+        let live = self.store.read(exit::live).await?;
+        Ok(live.into_iter().map(|exit| exit.vtxo).collect())
     }
 
     async fn refused_long_ago(&self) -> Result<Vec<String>> {

@@ -4,6 +4,7 @@
 //! Each flow says which of its VTXOs are endangered, from the chain and the state of the operation alone. So a pass can be repeated, and
 //! a restart loses nothing. The flow goes on until a VTXO is exited, and then ends by itself.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use ark_lib::VtxoId;
@@ -11,12 +12,32 @@ use bitcoin_ext::BlockHeight;
 
 use super::board;
 use super::exit::ExitCause;
-use super::lightning::{pay, receive};
+use super::lightning::pay::{self, LightningSend};
+use super::lightning::receive;
+use super::offboard::Offboard;
 use super::refresh;
+use super::send::ArkoorSend;
 use crate::model::{OperationKind, OperationRow};
 use crate::store::{exit, operation};
 use crate::wallet::coins::watch::Endangered;
+use crate::wallet::engine::state_of;
+use crate::wallet::engine::steps::arkoor::Signing;
+use crate::wallet::engine::steps::exited::{Exited, exited, savable};
 use crate::wallet::{Result, Wallet};
+
+/// The inputs of an operation that only an exit can save if the server never answers.
+fn stuck_inputs(row: &OperationRow) -> Result<Vec<VtxoId>> {
+    let inputs = |signing: Option<&Signing>| {
+        let stuck = signing.map(|signing| signing.stuck(row.attempts));
+        stuck.unwrap_or_default().to_vec()
+    };
+    Ok(match row.kind {
+        OperationKind::ArkoorSend => inputs(state_of::<ArkoorSend>(row)?.signing()),
+        OperationKind::Offboard => inputs(state_of::<Offboard>(row)?.signing()),
+        OperationKind::LightningSend => inputs(state_of::<LightningSend>(row)?.signing()),
+        _ => Vec::new(),
+    })
+}
 
 impl Wallet {
     /// Compares the wallet's VTXOs with the chain, once per block, and begins the exits that nobody asked for.
@@ -57,13 +78,39 @@ impl Wallet {
         match row.kind {
             OperationKind::Board => board::endangered(self, row, tip).await,
             OperationKind::Round => refresh::endangered(self, row, tip).await,
-            OperationKind::LightningSend => pay::endangered(self, row, tip).await,
             OperationKind::LightningReceive => receive::endangered(self, row, tip).await,
-            OperationKind::ArkoorSend
-            | OperationKind::Offboard
-            | OperationKind::Exit
-            | OperationKind::Recovery => Ok(Vec::new()),
+            OperationKind::LightningSend => match self.endangered_inputs(row, tip).await? {
+                inputs if inputs.is_empty() => pay::endangered(self, row, tip).await,
+                inputs => Ok(inputs),
+            },
+            OperationKind::ArkoorSend | OperationKind::Offboard => {
+                self.endangered_inputs(row, tip).await
+            }
+            OperationKind::Exit | OperationKind::Recovery => Ok(Vec::new()),
         }
+    }
+
+    /// The stuck inputs of an operation that have to be exited: one expires soon, or one is exited already.
+    async fn endangered_inputs(&self, row: &OperationRow, tip: BlockHeight) -> Result<Vec<VtxoId>> {
+        let inputs = stuck_inputs(row)?;
+        let vtxos = self.full_vtxos(inputs.clone()).await?;
+        let is_late = vtxos.iter().any(|input| tip >= self.last_exit_start(input));
+        if is_late || exited(self, &inputs).await? != Exited::None {
+            return savable(self, &inputs).await;
+        }
+        Ok(Vec::new())
+    }
+
+    /// The inputs of operations that wait for an answer of the server about a spend that it may have signed. Only an exit can save them
+    /// if that answer never comes.
+    ///
+    /// # Errors
+    /// The database's.
+    pub(in crate::wallet) async fn stuck_inputs(&self) -> Result<HashSet<VtxoId>> {
+        let rows = self.store.read(operation::unfinished).await?;
+        // An operation that cannot be read is shown elsewhere (H57).
+        let inputs = rows.iter().filter_map(|row| stuck_inputs(row).ok());
+        Ok(inputs.flatten().collect())
     }
 
     /// Begins the exits of these VTXOs, except those that are exiting already.

@@ -16,7 +16,8 @@
 //! Inputs, amounts and keys are fixed before the server is asked, so each request asks for the same transactions: the server
 //! signs the same spend again, and refuses any other (H3, H4). A refusal releases the inputs only when no earlier request can
 //! have succeeded, when the server reports the inputs as unspent and no earlier request can still run (H60), or when a round has
-//! taken one. Inputs that are spent although no request had an unclear outcome were spent by a copy of this wallet (H56).
+//! taken one. While it is not clear whether the server has signed, the inputs can be exited, and are exited shortly before they expire:
+//! the spend lacks the signatures of the wallet, so it is worth nothing, and ends when all inputs are on chain. Inputs that are spent although no request had an unclear outcome were spent by a copy of this wallet (H56).
 
 use std::time::Duration;
 
@@ -26,6 +27,7 @@ use bitcoin::Amount;
 use serde::{Deserialize, Serialize};
 use server_rpc::protos::VtxoSpendState;
 
+use super::exited::{Exited, exited};
 use super::unsigned::{Outputs, Unsigned};
 use super::upload::{Upload, upload_inputs, upload_missing_inputs};
 use super::{end, refusal};
@@ -153,6 +155,22 @@ impl Signing {
         }
     }
 
+    /// Whether the server may have signed the spend, and so count the inputs as spent, although the wallet has no answer. `earlier` says
+    /// that this state was tried before.
+    fn is_in_doubt(&self, earlier: bool) -> bool {
+        self.spend().unclear_at.is_some() || (earlier && matches!(self, Signing::Cosign(_)))
+    }
+
+    /// The inputs that only an exit can save, if the operation has failed so often. The wallet has not completed the spend, so the server
+    /// has no transaction with which it could take an input that is exited.
+    pub(in crate::wallet) fn stuck(&self, attempts: u32) -> &[VtxoId] {
+        if self.is_in_doubt(attempts > 0) {
+            &self.spend().inputs
+        } else {
+            &[]
+        }
+    }
+
     /// Runs the step of this state; `state` makes the flow's state of the next one.
     ///
     /// # Errors
@@ -165,6 +183,14 @@ impl Signing {
         flow: &SigningFlow,
         state: impl FnOnce(Signing) -> F,
     ) -> Result<Signed<F>> {
+        if self.is_in_doubt(tries.earlier) {
+            match exited(wallet, &self.spend().inputs).await? {
+                Exited::None => {}
+                // The others are exited as well: the server may count them as spent.
+                Exited::Some => return Ok(Signed::Not(Step::AwaitBlock)),
+                Exited::All | Exited::Claimed => return Ok(flow.exited(id)),
+            }
+        }
         match self {
             Signing::RegisterInputs(spend) => {
                 register_inputs(wallet, id, tries, flow, spend, state).await
@@ -209,6 +235,25 @@ impl SigningFlow {
         );
         let reason = Error::conflict("server_refused", message);
         Signed::Not(refusal::abort(self.aborted, id, reason, unusable))
+    }
+
+    /// Ends the flow because the inputs were exited before the server gave a clear answer. Nothing was paid: the spend lacks the
+    /// signatures of the wallet.
+    fn exited<F>(&self, id: &OperationId) -> Signed<F> {
+        let message = format!(
+            "the coins of this {} were exited while the Ark server did not answer; nothing was paid",
+            self.what
+        );
+        let id = id.clone();
+        Signed::Not(Step::commit(
+            self.aborted,
+            Next::Failed(Error::conflict("inputs_exited", message)),
+            move |tx| {
+                vtxo::release(tx, &id)?;
+                attention::clear(tx, IN_DOUBT, id.as_str())?;
+                end::fail_movement(tx, &id, MovementStatus::Failed)
+            },
+        ))
     }
 
     /// Ends the flow because a refresh has taken the inputs.
@@ -440,7 +485,7 @@ fn in_doubt(flow: &SigningFlow, id: &OperationId, refusal: &Refusal) -> Attentio
             "The Ark server reports the coins of a {} as spent, but does not sign it again: {}. They stay locked, and the wallet goes on asking.",
             flow.what, refusal.message
         ),
-        what_to_do: "Contact the operator of the Ark server. Keep the database: the coins can still be exited before they expire.".into(),
+        what_to_do: "Contact the operator of the Ark server. If it does not help, exit the coins with POST /api/v1/exits/start/vtxos; the wallet does so before they expire.".into(),
     }
 }
 

@@ -1,6 +1,6 @@
 //! Starts exits.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 
 use ark_lib::vtxo::{Full, VtxoPolicyKind};
@@ -69,10 +69,11 @@ impl Wallet {
     pub async fn start_exit_all(self: &Arc<Wallet>) -> Result<ExitsBegun> {
         let live = self.store.live_vtxos();
         let records: Vec<Arc<VtxoRecord>> = live.iter().cloned().collect();
+        let stuck = self.stuck_inputs().await?;
         let mut begun = ExitsBegun::default();
         let mut wanted = Vec::new();
         for record in records {
-            let refused = match self.skipped(&record, false) {
+            let refused = match self.skipped(&record, false, &stuck) {
                 Some(reason) => Some(reason),
                 None => self.unexitable(record.id).await?,
             };
@@ -90,18 +91,19 @@ impl Wallet {
         self.begin_wanted(wanted, begun).await
     }
 
-    /// Exits these VTXOs. Those that are spent, exited, exiting, or held by another operation than a round, a board or a Lightning
-    /// payment, are skipped.
+    /// Exits these VTXOs. Those that are spent, exited, exiting, or held by another operation than a round, a board, a Lightning
+    /// payment, or a payment that the server does not answer, are skipped.
     ///
     /// # Errors
     /// `unknown_vtxo`; `vtxo_not_exitable` if the network would not relay one of its transactions; the database's.
     pub async fn start_exits(self: &Arc<Wallet>, ids: Vec<VtxoId>) -> Result<ExitsBegun> {
         let ids: BTreeSet<VtxoId> = ids.into_iter().collect();
         let records = self.records(ids.into_iter().collect()).await?;
+        let stuck = self.stuck_inputs().await?;
         let mut begun = ExitsBegun::default();
         let mut wanted = Vec::new();
         for record in records {
-            if let Some(reason) = self.skipped(&record, true) {
+            if let Some(reason) = self.skipped(&record, true, &stuck) {
                 let vtxo = record.id;
                 begun.skipped.push(SkippedExit { vtxo, reason });
                 continue;
@@ -167,12 +169,19 @@ impl Wallet {
     }
 
     /// Why a VTXO is not exited when a person asks for it; `by_name` says that the request names it.
-    fn skipped(&self, record: &VtxoRecord, by_name: bool) -> Option<String> {
+    /// `stuck` are the inputs of payments that the server does not answer.
+    fn skipped(
+        &self,
+        record: &VtxoRecord,
+        by_name: bool,
+        stuck: &HashSet<VtxoId>,
+    ) -> Option<String> {
         let held_by = |what: &str| Some(format!("it is held by {what} that is under way"));
         match &record.state {
             _ if record.claimed => Some("it is exited and claimed already".to_owned()),
             VtxoState::Spent => Some("it is spent".to_owned()),
             VtxoState::Spendable | VtxoState::Exited | VtxoState::Locked(None) => None,
+            VtxoState::Locked(Some(_)) if stuck.contains(&record.id) => None,
             VtxoState::Locked(Some(holder)) => match self.operations.kind(holder) {
                 Some(OperationKind::Round | OperationKind::Board | OperationKind::Recovery)
                 | None => None,

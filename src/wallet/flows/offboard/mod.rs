@@ -151,6 +151,16 @@ impl TryFrom<String> for PriorTx {
     }
 }
 
+impl Offboard {
+    /// The spend that splits off the amount, while it is not signed.
+    pub(in crate::wallet) fn signing(&self) -> Option<&Signing> {
+        match self {
+            Offboard::Split { signing, .. } => Some(signing),
+            _ => None,
+        }
+    }
+}
+
 impl Flow for Offboard {
     const KIND: OperationKind = OperationKind::Offboard;
 

@@ -42,6 +42,16 @@ pub(in crate::wallet) enum ArkoorSend {
     },
 }
 
+impl ArkoorSend {
+    /// The spend, while it is not signed.
+    pub(in crate::wallet) fn signing(&self) -> Option<&Signing> {
+        match self {
+            ArkoorSend::Sign { signing, .. } => Some(signing),
+            ArkoorSend::Deliver { .. } => None,
+        }
+    }
+}
+
 impl Flow for ArkoorSend {
     const KIND: OperationKind = OperationKind::ArkoorSend;
 

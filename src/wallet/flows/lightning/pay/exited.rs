@@ -12,7 +12,7 @@ use crate::wallet::engine::{Next, Step};
 use crate::wallet::{CommitPoint, Error, Result, Wallet};
 
 /// The pause between two questions to the server, which may still learn the preimage.
-const PAUSE: Duration = Duration::from_secs(30);
+const PAUSE: Duration = Duration::from_secs(5);
 
 /// The step of a payment whose HTLCs are all exited; `None` if one is not. The server can neither revoke them nor sign anything else for
 /// them. The preimage settles the payment, wherever it comes from; without it, the payment has failed when the wallet has claimed them.

@@ -6,7 +6,6 @@
 //!  failed ◀──┘                   ▼   └───────┘  │
 //!    ▲                         Revoke ◀─────────┘
 //!    └───────────── Return ◀─────┴──▶ done
-//!
 //!  each state with HTLCs, once they are exited ─▶ done, with the server's preimage
 //!                                              └▶ failed, when they are claimed
 //! ```
@@ -180,6 +179,14 @@ impl Flow for LightningSend {
 }
 
 impl LightningSend {
+    /// The spend to the HTLCs, while it is not signed.
+    pub(in crate::wallet) fn signing(&self) -> Option<&Signing> {
+        match self {
+            LightningSend::Sign { signing, .. } => Some(signing),
+            _ => None,
+        }
+    }
+
     /// What pays, while it is not decided.
     fn htlcs(&self) -> Option<&Htlcs> {
         match self {

@@ -1,5 +1,7 @@
 //! Receives whose HTLCs are on chain: the preimage claims them there (H22).
 
+use std::time::Duration;
+
 use ark_lib::VtxoId;
 use ark_lib::lightning::PaymentHash;
 
@@ -12,6 +14,9 @@ use crate::wallet::engine::steps::end;
 use crate::wallet::engine::steps::exited::{Exited, exited};
 use crate::wallet::engine::{Next, Step, attention};
 use crate::wallet::{CommitPoint, Error, Result, Wallet};
+
+/// The pause between two looks at the exits.
+const PAUSE: Duration = Duration::from_secs(5);
 
 /// The step of a receive whose HTLCs are all exited; `None` if one is not. The server signs nothing for them any more.
 pub(super) async fn go_on(
@@ -27,7 +32,7 @@ pub(super) async fn go_on(
             let what_to_do = "its HTLCs are on chain: claim them with POST /api/v1/exits/claim/vtxos or /api/v1/exits/claim/all as soon as \
                               GET /api/v1/exits/status/live shows them as claimable, and before that height";
             wallet.raise(fact(id, &vtxos, what_to_do.into())).await?;
-            Ok(Some(Step::AwaitBlock))
+            Ok(Some(Step::AwaitNudge(PAUSE)))
         }
         Exited::Claimed => claimed(wallet, id, hash, htlcs).await.map(Some),
     }
