@@ -4,10 +4,13 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Output;
 
+use arkwalletd_sandbox::lightning::Outcome;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::support::{Daemon, PATIENCE, SETTLE, World, charging_rounds_of, eventually, program};
+use crate::support::{
+    Daemon, PATIENCE, SETTLE, World, charging_rounds_of, eventually, hash_of, program,
+};
 
 /// barkd after a board, payments both ways, Lightning both ways, an offboard and a round; with money on chain, too.
 async fn used_barkd(world: &World, ours: &Daemon) -> Daemon {
@@ -207,23 +210,60 @@ fn entry_of<'a>(facts: &'a Value, subsystem: &str) -> &'a Value {
 }
 
 #[tokio::test]
-async fn what_barkd_has_under_way_is_named_and_nothing_is_taken_over() {
+async fn a_running_barkd_is_left_alone() {
     let world = World::new().await;
-    let mut barkd = Daemon::barkd(&world).await;
-    barkd.fund(&world, 100_000).await;
+    let barkd = Daemon::barkd(&world).await;
     let to = TempDir::new().unwrap();
     let running = import(barkd.folder(), to.path()).await;
     assert_refused(&running, "barkd is running", to.path());
+    barkd.get("/wallet/balance").await.ok();
+}
 
-    let body = json!({"amount_sat": 50_000});
-    barkd.post("/boards/board-amount", body).await.ok();
-    let invoice = barkd.invoice(4_000).await;
-    barkd.stop().await;
+#[tokio::test]
+async fn what_barkd_has_under_way_is_named_and_nothing_is_taken_over() {
+    let world = World::with(charging_rounds_of(1)).await;
+    let mut barkd = Daemon::barkd(&world).await;
+    barkd.fund(&world, 400_000).await;
+    let board = json!({"amount_sat": 50_000});
+    for _ in 0..3 {
+        barkd.board(&world, 50_000).await;
+        synced(&barkd).await;
+    }
+    let vtxos = barkd.vtxos().await;
+    let refresh = json!({"vtxos": [vtxos[0]]});
+    barkd
+        .post("/wallet/refresh/delegated/vtxos", refresh)
+        .await
+        .ok();
+    let held = world.issue(4_000, Outcome::Hold);
+    let payment = json!({"destination": held.bolt11});
+    barkd.post("/lightning/pay", payment).await;
+    let hash = hash_of(&barkd.invoice(4_000).await);
+    barkd.post("/boards/board-amount", board).await.ok();
+    // barkd spends a VTXO although its exit has begun, so the exit comes last.
+    let owned = barkd.get("/wallet/vtxos").await.ok();
+    let mut owned = owned.as_array().unwrap().iter();
+    let free = owned.find(|it| it["state"]["type"] == "spendable");
+    let exiting = free.expect("a VTXO")["id"].as_str().unwrap();
+    let exit = json!({"vtxos": [exiting]});
+    barkd.post("/exits/start/vtxos", exit).await.ok();
+    // As after a power cut.
+    barkd.kill().await;
+
     let before = contents(barkd.folder());
+    let to = TempDir::new().unwrap();
     let busy = import(barkd.folder(), to.path()).await;
-    assert_refused(&busy, "barkd has not finished: board ", to.path());
-    let hash = crate::support::hash_of(&invoice);
-    assert_refused(&busy, &format!("unpaid invoice ln_recv.{hash}"), to.path());
+    for phrase in [
+        "barkd has not finished: ",
+        &format!("exit of VTXO {exiting}"),
+        "round 1",
+        &format!("Lightning payment ln_pay.{}", held.hash),
+        &format!("unpaid invoice ln_recv.{hash}"),
+        ", board ",
+        "(bark.board/board)",
+    ] {
+        assert_refused(&busy, phrase, to.path());
+    }
     assert_eq!(contents(barkd.folder()), before);
 }
 

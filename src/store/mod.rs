@@ -76,6 +76,14 @@ impl Store {
         open::owner(path)
     }
 
+    /// Undoes a commit that was interrupted while the database at `path`, which is certainly our own, was created.
+    ///
+    /// # Errors
+    /// SQLite's own error.
+    pub fn roll_back(path: &Path) -> Result<(), Error> {
+        open::roll_back(path)
+    }
+
     /// Runs `body` in the writer thread. Returns its result once the transaction is durable.
     ///
     /// When `body` fails, everything that it wrote is rolled back. It runs to completion even if the caller stops waiting.

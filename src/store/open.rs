@@ -2,7 +2,7 @@
 
 use std::fs::OpenOptions;
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
 use bitcoin::bip32::Fingerprint;
@@ -94,6 +94,24 @@ pub(super) fn owner(path: &Path) -> Result<Option<Fingerprint>, Error> {
     Ok(row.map(|row| row.fingerprint))
 }
 
+/// The rollback journal of a database.
+fn journal_of(path: &Path) -> PathBuf {
+    let mut journal = path.as_os_str().to_owned();
+    journal.push("-journal");
+    journal.into()
+}
+
+/// Undoes a commit that was interrupted before the database had its write-ahead log, which a connection that only reads cannot do. For a
+/// database that is certainly our own.
+pub(super) fn roll_back(path: &Path) -> Result<(), Error> {
+    if !journal_of(path).exists() {
+        return Ok(());
+    }
+    let connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+    connection.query_row("SELECT count(*) FROM sqlite_master", [], |_| Ok(()))?;
+    Ok(())
+}
+
 /// Refuses a file of another program. Only reads.
 fn check_owner(path: &Path) -> Result<(), Error> {
     let foreign = || Error::Foreign {
@@ -142,6 +160,23 @@ mod tests {
         assert!(matches!(writable(&path), Err(Error::Foreign { .. })));
         assert_eq!(std::fs::read(&path).unwrap(), before);
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn an_interrupted_first_commit_is_undone() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, copy) = (folder.path().join("db.sqlite"), folder.path().join("copy"));
+        let writing = Connection::open(&path).unwrap();
+        let begin = "PRAGMA cache_size = 1; PRAGMA cache_spill = 1; BEGIN; CREATE TABLE filler (x);
+                     INSERT INTO filler SELECT randomblob(100000) FROM (VALUES (1), (2), (3))";
+        writing.execute_batch(begin).unwrap();
+        std::fs::copy(&path, &copy).unwrap();
+        std::fs::copy(journal_of(&path), journal_of(&copy)).unwrap();
+        assert!(std::fs::metadata(&copy).unwrap().len() > 0);
+        assert!(owner(&copy).is_err());
+        roll_back(&copy).unwrap();
+        assert_eq!(owner(&copy).unwrap(), None);
+        writable(&copy).unwrap();
     }
 
     #[test]

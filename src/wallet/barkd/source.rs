@@ -17,6 +17,9 @@ use crate::wallet::{Error, Result};
 const DATABASE: &str = "db.sqlite";
 const MNEMONIC: &str = "mnemonic";
 
+/// How many things under way a refusal names.
+const MOST_NAMED: usize = 50;
+
 /// The content of a datadir of barkd.
 pub(super) struct Source {
     pub(super) wallet: BarkdWallet,
@@ -101,9 +104,13 @@ pub(super) fn read(from: &Path, beside: &Path) -> Result<Source> {
     let connection = connection.map_err(crate::store::Error::from)?;
     let under_way = barkd::under_way(&connection)?;
     if !under_way.is_empty() {
+        let named = under_way.iter().take(MOST_NAMED).map(String::as_str);
+        let mut named = named.collect::<Vec<_>>().join(", ");
+        if under_way.len() > MOST_NAMED {
+            named += &format!(" and {} more", under_way.len() - MOST_NAMED);
+        }
         let message = format!(
-            "barkd has not finished: {}. Start it again, let it finish or cancel these, and stop it",
-            under_way.join(", ")
+            "barkd has not finished: {named}. Start it again, let it finish or cancel these, and stop it"
         );
         return Err(Error::conflict("barkd_busy", message).with_resources(under_way));
     }

@@ -13,6 +13,7 @@ use super::creation::{CreateWallet, Creation};
 use super::{WalletSlot, parse_mnemonic};
 use crate::config::{ConfigFile, NetworkName, WalletConfig};
 use crate::datadir::{self, WalletLock};
+use crate::store::Store;
 use crate::wallet::{CommitPoint, Error, Result, Wallet, WalletOptions};
 
 impl WalletSlot {
@@ -134,6 +135,7 @@ impl WalletSlot {
             database: self.datadir.database(),
             allow_offline_server: creation.force,
         };
+        Store::roll_back(&self.datadir.database())?;
         let wallet = match self.owner_of_database().await? {
             None => Wallet::create(options).await?,
             Some(_) => Wallet::open(options).await?,

@@ -1,5 +1,6 @@
 //! Creation and deletion of wallets, without a chain or an Ark server.
 
+use super::creation::Creation;
 use super::delete::DeletedWallet;
 use super::*;
 use crate::config::Overrides;
@@ -233,4 +234,35 @@ async fn a_journal_without_its_database_is_not_deleted() {
         "unreadable_wallet"
     );
     assert!(journal.exists());
+}
+
+#[tokio::test]
+async fn an_interrupted_creation_can_be_deleted() {
+    let (_temp, slot) = slot();
+    let creation = Creation::new(&request(), false, true);
+    creation.write(&slot.datadir).unwrap();
+    std::fs::write(slot.datadir.mnemonic(), WORDS).unwrap();
+    let found = slot.unloaded_parts().await;
+    assert_eq!(found[0].code, "creation_interrupted");
+    assert_eq!(found[0].subject, FINGERPRINT);
+    let wrong = refused_deletion(&slot, "00000000", "mnemonic").await;
+    assert_eq!(wrong, "not_this_wallet");
+    delete(&slot, true, FINGERPRINT).await.unwrap();
+    assert!(entries(&slot).is_empty());
+    assert!(slot.unloaded_parts().await.is_empty());
+}
+
+#[tokio::test]
+async fn an_interrupted_deletion_does_not_reach_the_files_of_another_wallet() {
+    let (_temp, slot) = slot();
+    std::fs::write(slot.datadir.deletion(), "11223344").unwrap();
+    std::fs::write(slot.datadir.mnemonic(), WORDS).unwrap();
+    slot.open_existing().await.unwrap();
+    assert!(slot.loaded().is_none());
+    let found = slot.unloaded_parts().await;
+    assert_eq!(found[0].code, "deletion_interrupted");
+    assert_eq!(found[0].subject, "11223344");
+    assert_eq!(refusal(&slot, request()).await, "deletion_interrupted");
+    let refused = refused_deletion(&slot, "11223344", "mnemonic").await;
+    assert_eq!(refused, "not_this_wallet");
 }
