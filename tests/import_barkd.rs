@@ -230,9 +230,7 @@ async fn what_barkd_has_under_way_is_named_and_nothing_is_taken_over() {
         synced(&barkd).await;
     }
     let vtxos = barkd.vtxos().await;
-    let exit = json!({"vtxos": [vtxos[0]]});
-    barkd.post("/exits/start/vtxos", exit).await.ok();
-    let refresh = json!({"vtxos": [vtxos[1]]});
+    let refresh = json!({"vtxos": [vtxos[0]]});
     barkd
         .post("/wallet/refresh/delegated/vtxos", refresh)
         .await
@@ -242,6 +240,13 @@ async fn what_barkd_has_under_way_is_named_and_nothing_is_taken_over() {
     barkd.post("/lightning/pay", payment).await;
     let hash = hash_of(&barkd.invoice(4_000).await);
     barkd.post("/boards/board-amount", board).await.ok();
+    // barkd spends a VTXO although its exit has begun, so the exit comes last.
+    let owned = barkd.get("/wallet/vtxos").await.ok();
+    let mut owned = owned.as_array().unwrap().iter();
+    let free = owned.find(|it| it["state"]["type"] == "spendable");
+    let exiting = free.expect("a VTXO")["id"].as_str().unwrap();
+    let exit = json!({"vtxos": [exiting]});
+    barkd.post("/exits/start/vtxos", exit).await.ok();
     // As after a power cut.
     barkd.kill().await;
 
@@ -250,7 +255,7 @@ async fn what_barkd_has_under_way_is_named_and_nothing_is_taken_over() {
     let busy = import(barkd.folder(), to.path()).await;
     for phrase in [
         "barkd has not finished: ",
-        &format!("exit of VTXO {}", vtxos[0]),
+        &format!("exit of VTXO {exiting}"),
         "round 1",
         &format!("Lightning payment ln_pay.{}", held.hash),
         &format!("unpaid invoice ln_recv.{hash}"),

@@ -35,24 +35,24 @@ impl WalletSlot {
         let mnemonic = request.mnemonic.as_deref();
         let mnemonic = mnemonic.map(|words| parse_mnemonic(words)).transpose()?;
         let seed = self.seed()?;
-        let wallet = match (Creation::read(&self.datadir)?, seed) {
-            (Some(begun), Some(seed)) => {
+        let (wallet, lock) = match (Creation::read(&self.datadir)?, seed) {
+            (Some(mut begun), Some(seed)) => {
                 if !begun.is_repeated_by(&request, mnemonic.as_ref(), &seed) {
                     let message = "The creation of another wallet was interrupted; repeat the request that began it, or restart the daemon, to \
                                    complete that wallet. GET /api/v1/wallet shows which";
                     return Err(Error::conflict("creation_interrupted", message));
                 }
+                begun.force |= request.force;
                 let lock = WalletLock::take(&self.datadir.wallet_lock())?;
                 (self.complete(&begun, seed).await?, lock)
             }
             (begun, seed) => {
                 if let Some(begun) = begun {
-                    self.undo(&begun)?;
+                    self.undo_without_seed(&begun)?;
                 }
                 self.create_new(&request, mnemonic, seed).await?
             }
         };
-        let (wallet, lock) = wallet;
         let fingerprint = wallet.fingerprint();
         tracing::info!(%fingerprint, network = %wallet.network(), "wallet created");
         *running = Some(self.run(Arc::clone(&wallet), lock));
@@ -148,8 +148,18 @@ impl WalletSlot {
         Ok(wallet)
     }
 
+    /// As [`undo`](Self::undo), for an interrupted creation whose seed is not there. Does nothing if there is a database: the creation had
+    /// written the seed before it, so somebody has taken the seed away. Returns whether it did anything.
+    pub(super) fn undo_without_seed(&self, creation: &Creation) -> Result<bool> {
+        let is_free = !self.datadir.database().exists();
+        if is_free {
+            self.undo(creation)?;
+        }
+        Ok(is_free)
+    }
+
     /// Removes what a creation has written. After a failure it can be repeated.
-    pub(super) fn undo(&self, creation: &Creation) -> Result<()> {
+    fn undo(&self, creation: &Creation) -> Result<()> {
         let undo = || {
             self.datadir.remove_database()?;
             if creation.writes_seed {

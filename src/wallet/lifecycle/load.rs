@@ -34,11 +34,13 @@ impl WalletSlot {
         if let Some(creation) = Creation::read(&self.datadir)? {
             match seed {
                 Some(seed) => *running = self.resume(&creation, seed).await?,
-                None => {
-                    self.undo(&creation)?;
+                None if self.undo_without_seed(&creation)? => {
                     tracing::warn!(
                         "removed what an interrupted creation of a wallet had written; it had no seed yet"
                     );
+                }
+                None => {
+                    self.log_parts().await?;
                 }
             }
             return Ok(());

@@ -31,14 +31,14 @@ impl WalletSlot {
         }
         let seed = self.owner_of_seed()?;
         let seed = seed.map(|fingerprint| fingerprint.to_string());
-        if self.datadir.creation().exists() {
+        if let Some(seed) = seed.as_ref().filter(|_| self.datadir.creation().exists()) {
             let why = self.failure.load();
             let why = why
                 .as_ref()
                 .map_or_else(String::new, |why| format!(": {why}"));
             return Ok(Some(fact(
                 "creation_interrupted",
-                seed.unwrap_or_default(),
+                seed.clone(),
                 format!(
                     "The creation of this wallet was interrupted, and it could not be completed{why}"
                 ),

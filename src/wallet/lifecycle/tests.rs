@@ -266,3 +266,16 @@ async fn an_interrupted_deletion_does_not_reach_the_files_of_another_wallet() {
     let refused = refused_deletion(&slot, "11223344", "mnemonic").await;
     assert_eq!(refused, "not_this_wallet");
 }
+
+#[tokio::test]
+async fn a_database_is_kept_when_the_seed_of_an_interrupted_creation_was_taken_away() {
+    let (_temp, slot) = slot();
+    let creation = Creation::new(&request(), false, true);
+    creation.write(&slot.datadir).unwrap();
+    write_database(&slot, FINGERPRINT).await;
+    slot.open_existing().await.unwrap();
+    let found = slot.unloaded_parts().await;
+    assert_eq!(found[0].code, "seed_missing");
+    assert_eq!(refusal(&slot, request()).await, "datadir_in_use");
+    assert!(slot.datadir.database().exists());
+}

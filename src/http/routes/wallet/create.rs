@@ -83,11 +83,12 @@ pub(super) struct CreateWalletResponse {
 
 /// Create a wallet
 ///
-/// Creates a new wallet, or restores one from its mnemonic, and loads it.
+/// Creates a new wallet, or restores one from its mnemonic, and loads it. If the daemon dies meanwhile, its next start or the same request
+/// completes the wallet.
 #[utoipa::path(post, path = "/wallet/create", operation_id = "create_wallet", tag = "wallet", request_body = CreateWalletRequest, responses(
     (status = 200, description = "The wallet was created", body = CreateWalletResponse),
     (status = 400, description = "There is a wallet already, or the request is invalid", body = BadRequestError),
-    (status = 409, description = "The datadir is in use", body = ConflictError),
+    (status = 409, description = "The datadir is in use, or the creation or deletion of another wallet was interrupted", body = ConflictError),
     (status = 422, description = "The body has the wrong shape", body = UnprocessableEntityError),
     (status = 503, description = "The Ark server or the chain is unreachable", body = ServiceUnavailableError),
     Always,
