@@ -159,7 +159,7 @@ async fn paths_are_checked_before_the_token_and_the_token_before_the_rest() {
         "/",
         "/api/v1/nothing",
         "/api/v1/wallet/",
-        "/api/v1/exits/status",
+        "/api/v1/exits/nothing",
     ] {
         assert_eq!(
             api.anonymous(Method::GET, path).await.refusal(),

@@ -3,7 +3,6 @@
 use bitcoin::{Amount, FeeRate, OutPoint, Transaction, Txid, Weight};
 
 use super::Exit;
-use super::look::Frontier;
 use crate::model::{ChildOrigin, ExitChild, ExitProblem, ExitRow};
 use crate::onchain::{self, ChildFee, ReplacedChild};
 use crate::store::{WriteTx, exit};
@@ -89,7 +88,7 @@ fn size(parent: Weight, child: Weight) -> u64 {
 /// `internal` when it cannot be signed; the database's.
 pub(super) async fn build(
     wallet: &Wallet,
-    frontier: &Frontier,
+    parent: &Transaction,
     rate: FeeRate,
     replaced: Option<ExitChild>,
 ) -> Result<Built> {
@@ -102,7 +101,7 @@ pub(super) async fn build(
     });
     let fee = ChildFee { rate, replaces };
     wallet.reserve_exit_coins().await;
-    let prepared = match wallet.onchain.prepare_child(&frontier.parent, &fee).await {
+    let prepared = match wallet.onchain.prepare_child(parent, &fee).await {
         Ok(prepared) => prepared,
         Err(onchain::Error::InsufficientFunds { needed, available }) => {
             return Ok(Built::Problem(ExitProblem::InsufficientConfirmedFunds {
@@ -115,13 +114,13 @@ pub(super) async fn build(
                 "it needs more than {limit} coins; send a larger amount to an address of this wallet"
             );
             return Ok(Built::Problem(ExitProblem::ExitPackageBroadcastFailure {
-                txid: frontier.txid,
+                txid: parent.compute_txid(),
                 error,
             }));
         }
         Err(error) => return Err(error.into()),
     };
-    let parent = frontier.txid;
+    let parent = parent.compute_txid();
     let child = ExitChild {
         txid: prepared.transaction().compute_txid(),
         body: Some(prepared.transaction().clone()),

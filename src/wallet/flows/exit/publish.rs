@@ -137,7 +137,7 @@ impl Publishing<'_> {
         if !child::pays_less(&self.frontier.parent, &child, rate) {
             return self.wait(None).await;
         }
-        match child::build(self.wallet, &self.frontier, rate, Some(child)).await? {
+        match child::build(self.wallet, &self.frontier.parent, rate, Some(child)).await? {
             Built::Step(step) => Ok(step),
             // The one in the mempool stays.
             Built::Problem(problem) => self.wait(Some(problem)).await,
@@ -149,7 +149,7 @@ impl Publishing<'_> {
         rate: bitcoin::FeeRate,
         replaced: Option<ExitChild>,
     ) -> Result<Step<Exit>> {
-        match child::build(self.wallet, &self.frontier, rate, replaced).await? {
+        match child::build(self.wallet, &self.frontier.parent, rate, replaced).await? {
             Built::Step(step) => Ok(step),
             Built::Problem(problem) => self.wait(Some(problem)).await,
         }
