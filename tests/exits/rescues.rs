@@ -11,8 +11,11 @@ use bitcoin::Txid;
 use bitcoin::hex::FromHex;
 use serde_json::{Value, json};
 
+use crate::crash::assert_killed;
 use crate::hostile::payer::Payer;
-use crate::support::{Daemon, FAIL, SETTLE, World, eventually, hash_of, rounds_of};
+use crate::support::{
+    Daemon, FAIL, SETTLE, World, assert_history_adds_up, eventually, hash_of, rounds_of,
+};
 
 /// What the daemon boards, in sat.
 const OWN: u64 = 50_000;
@@ -257,7 +260,7 @@ async fn a_withheld_preimage_is_read_from_the_claim_of_the_forfeit() {
     assert_eq!(daemon.balance("spendable_sat").await, OWN);
     assert_eq!(daemon.balance("pending_exit_sat").await, 0);
     world.no_faults();
-    crate::support::assert_history_adds_up(&daemon).await;
+    assert_history_adds_up(&daemon).await;
     // The new VTXO is worth something.
     let own = daemon.address().await;
     daemon.send(&own, OWN).await.ok();
@@ -283,7 +286,7 @@ async fn a_forfeit_that_the_server_does_not_claim_comes_back_on_chain() {
     assert!((OWN - 1_000..OWN).contains(&gained), "{gained}");
     assert_eq!(daemon.balance("spendable_sat").await, 0);
     assert_eq!(daemon.balance("pending_exit_sat").await, 0);
-    crate::support::assert_history_adds_up(&daemon).await;
+    assert_history_adds_up(&daemon).await;
 }
 
 /// The HTLC VTXO of the only payment over Lightning.
@@ -325,7 +328,7 @@ async fn htlcs_that_do_not_come_back_are_exited_before_they_expire() {
     let movement = daemon.wait_for_movement(&invoice.hash).await;
     assert_eq!(movement["status"], "failed");
     assert_eq!(daemon.exit_state(&vtxo).await, "claimed");
-    crate::support::assert_history_adds_up(&daemon).await;
+    assert_history_adds_up(&daemon).await;
 }
 
 /// §40.5: the server claims an exited HTLC with the preimage, which settles the payment.
@@ -347,7 +350,7 @@ async fn the_preimage_in_the_claim_of_an_exited_htlc_settles_the_payment() {
     assert_eq!(movement["metadata"]["payment_preimage"], invoice.preimage);
     // The change hangs from the same checkpoint, which the server can take soon, so that it is exited as well.
     assert_eq!(daemon.balance("pending_exit_sat").await, OWN - 30_000);
-    crate::support::assert_history_adds_up(&daemon).await;
+    assert_history_adds_up(&daemon).await;
 }
 
 /// H22: with the setting off, nothing is exited, and the operator learns what to do.
@@ -426,7 +429,7 @@ async fn the_htlc_of_a_receive_whose_claim_is_not_answered_is_exited_in_time() {
     assert_eq!(movement["status"], "successful");
     daemon.wait_for_receive_state(&hash, "settled").await;
     assert!(daemon.attention().await.is_empty());
-    crate::support::assert_history_adds_up(&daemon).await;
+    assert_history_adds_up(&daemon).await;
 }
 
 impl Daemon {
@@ -488,7 +491,7 @@ async fn the_input_of_a_payment_that_the_server_never_answers_can_be_exited() {
     assert_eq!(daemon.balance("spendable_sat").await, 0);
     assert_eq!(payee.balance("spendable_sat").await, 0);
     assert!(payee.history().await.is_empty());
-    crate::support::assert_history_adds_up(&daemon).await;
+    assert_history_adds_up(&daemon).await;
 }
 
 impl Daemon {
@@ -575,4 +578,91 @@ async fn an_exit_that_was_asked_for_raises_nothing() {
     daemon.post_empty("/wallet/sync").await.ok();
     assert_eq!(daemon.attention().await, Vec::<Value>::new());
     assert_eq!(daemon.vtxo_state(&vtxo).await, "exited");
+}
+
+impl Daemon {
+    /// Mines block by block until the daemon is killed at its failpoint.
+    async fn mine_until_killed(&mut self, world: &World, most: u32) {
+        for _ in 0..most {
+            world.mine(1).await;
+            let height = world.height().await;
+            eventually("the block is seen, or the daemon is killed", async || {
+                let _ = self.try_send("POST", "/wallet/sync", None).await;
+                let tip = self.try_send("GET", "/bitcoin/tip", None).await;
+                let seen = tip.is_ok_and(|tip| tip.body["tip_height"] == height);
+                (seen || self.exit_status().is_some()).then_some(())
+            })
+            .await;
+            if let Some(status) = self.exit_status() {
+                return assert_killed(status);
+            }
+        }
+        panic!("not killed within {most} blocks");
+    }
+}
+
+/// What begins by itself begins again after a kill, and what it ends is ended once.
+#[tokio::test]
+async fn a_board_is_exited_in_time_by_a_daemon_that_is_killed() {
+    for point in ["exit.started", "board.registered"] {
+        for moment in ["before", "after"] {
+            let (world, mut daemon) = scene().await;
+            let down = json!({"type": "drop_before"});
+            world.fault(json!({"target": "RegisterBoardVtxo", "action": down}));
+            daemon.fund(&world, 60_000).await;
+            let boarded = world.height().await;
+            let body = json!({"amount_sat": 20_000});
+            daemon.post("/boards/board-amount", body).await.ok();
+            world.mine(1).await;
+            let pending = daemon.get("/boards/pending").await.ok();
+            let vtxo = pending[0]["vtxos"][0].as_str().expect("one").to_owned();
+            daemon.mine_to(&world, boarded + LIFETIME - 20).await;
+            daemon.stop().await;
+            let failpoint = format!("{point}.{moment}");
+            daemon.restart(Some(&failpoint)).await;
+            daemon.mine_until_killed(&world, 19).await;
+            daemon.restart(None).await;
+            eventually("the board is over", async || {
+                daemon.progress().await;
+                daemon.next_block(&world).await;
+                daemon.post_empty("/wallet/sync").await.ok();
+                let boards = daemon.get("/boards/pending").await.ok();
+                boards.as_array().is_some_and(Vec::is_empty).then_some(())
+            })
+            .await;
+            assert_eq!(daemon.movement("board").await["status"], "successful");
+            assert_eq!(daemon.vtxo_state(&vtxo).await, "exited", "{failpoint}");
+            assert_eq!(
+                daemon
+                    .exits("all")
+                    .await
+                    .iter()
+                    .filter(|it| **it == vtxo)
+                    .count(),
+                1,
+                "{failpoint}"
+            );
+            daemon.claim_all_when_ripe(&world, &vtxo).await;
+            assert_history_adds_up(&daemon).await;
+        }
+    }
+}
+
+/// The same for the preimage that is read from the chain.
+#[tokio::test]
+async fn a_withheld_preimage_is_used_once_by_a_daemon_that_is_killed() {
+    for moment in ["before", "after"] {
+        let (world, mut daemon, _) = withheld(true).await;
+        daemon.stop().await;
+        let failpoint = format!("round.unlocked.{moment}");
+        daemon.restart(Some(&failpoint)).await;
+        daemon.mine_until_killed(&world, 15).await;
+        daemon.restart(None).await;
+        daemon.wait_for_connected(true).await;
+        daemon.post_empty("/wallet/sync").await.ok();
+        daemon.wait_without_rounds().await;
+        assert_eq!(daemon.movement("refresh").await["status"], "successful");
+        assert_eq!(daemon.balance("spendable_sat").await, OWN);
+        assert_history_adds_up(&daemon).await;
+    }
 }
