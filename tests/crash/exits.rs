@@ -139,7 +139,7 @@ pub async fn canceled(run: &mut Run) {
         scene.victim.post_empty(&path).await.ok();
         times += 1;
         assert_exits(&scene, &("canceled", 0), times).await;
-        assert_eq!(scene.victim.vtxos().await, [vtxo.clone()]);
+        assert_eq!(scene.victim.vtxos().await, std::slice::from_ref(&vtxo));
         let mempool = scene.world.sandbox.chain.mempool().await.unwrap();
         assert!(mempool.is_empty(), "{mempool:?}");
     }

@@ -22,12 +22,12 @@ async fn an_exit_that_is_canceled_half_way_leaves_the_vtxo_spendable() {
     daemon.progress().await;
     daemon.next_block(&world).await;
     daemon.progress().await;
-    assert_eq!(daemon.exits("live").await, [vtxo.clone()]);
+    assert_eq!(daemon.exits("live").await, std::slice::from_ref(&vtxo));
     cancel(&daemon, &vtxo).await;
     cancel(&daemon, &vtxo).await;
     assert_eq!(daemon.exit_state(&vtxo).await, "canceled");
     assert!(daemon.exits("live").await.is_empty());
-    assert_eq!(daemon.exits("finished").await, [vtxo.clone()]);
+    assert_eq!(daemon.exits("finished").await, std::slice::from_ref(&vtxo));
     assert_eq!(daemon.vtxo(&vtxo).await["state"]["type"], "spendable");
     let movement = daemon.movement("start").await;
     assert_eq!(movement["status"], "canceled");
@@ -50,7 +50,7 @@ async fn an_exit_cannot_be_canceled_once_the_vtxo_is_broadcast() {
     daemon.progress().await;
     let refused = daemon.post_empty(&path).await;
     refused.refused(400, "exit_not_cancelable");
-    assert_eq!(daemon.exits("live").await, [vtxo.clone()]);
+    assert_eq!(daemon.exits("live").await, std::slice::from_ref(&vtxo));
     daemon.exit_until(&world, &vtxo, "claimable").await;
     let refused = daemon.post_empty(&path).await;
     refused.refused(400, "exit_not_cancelable");
@@ -70,7 +70,7 @@ async fn an_exit_can_be_started_again_after_it_was_canceled() {
     assert_eq!(skipped["skipped"][0]["vtxo_id"], vtxo, "{skipped:#}");
     daemon.exit_until(&world, &vtxo, "claimable").await;
     assert_eq!(daemon.exits("all").await, [vtxo.clone(), vtxo.clone()]);
-    assert_eq!(daemon.exits("finished").await, [vtxo.clone()]);
+    assert_eq!(daemon.exits("finished").await, std::slice::from_ref(&vtxo));
     daemon.claim_all(&world, &vtxo).await;
     assert_eq!(daemon.movement("start").await["status"], "successful");
     assert_history_adds_up(&daemon).await;

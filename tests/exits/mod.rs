@@ -78,7 +78,7 @@ async fn a_board_is_exited_without_the_server() {
     let to = daemon.claim_all(&world, &vtxo).await;
     let received = world.received(&to).await;
     assert!((59_000..60_000).contains(&received), "{received}");
-    assert_eq!(daemon.exits("finished").await, [vtxo.clone()]);
+    assert_eq!(daemon.exits("finished").await, std::slice::from_ref(&vtxo));
     assert_eq!(daemon.movement("start").await["status"], "successful");
     assert_eq!(daemon.balance("pending_exit_sat").await, 0);
     assert_history_adds_up(&daemon).await;

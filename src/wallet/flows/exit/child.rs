@@ -23,22 +23,6 @@ pub(super) fn holder(parent: Txid) -> String {
     format!("exit-child.{parent}")
 }
 
-/// The child of a transaction, if one is known.
-pub(super) async fn known(wallet: &Wallet, parent: Txid) -> Result<Option<ExitChild>> {
-    let read = move |connection: &_| exit::child(connection, parent);
-    Ok(wallet.store.read(read).await?)
-}
-
-/// Whether the wallet has made this child.
-pub(super) async fn is_ours(wallet: &Wallet, parent: Txid, child: Txid) -> Result<bool> {
-    let row = known(wallet, parent).await?;
-    let by_row = row.filter(|row| row.txid == child);
-    Ok(match by_row {
-        Some(row) => row.origin == ChildOrigin::Wallet,
-        None => wallet.onchain.transaction(child).is_some(),
-    })
-}
-
 /// The highest fee rate at which the wallet pays for this exit by itself (H27). A person may go beyond.
 pub(super) fn ceiling(wallet: &Wallet, exit: &ExitRow) -> FeeRate {
     let most = wallet.settings.max_exit_fee_rate;

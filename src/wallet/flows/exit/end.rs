@@ -4,7 +4,7 @@ use ark_lib::Vtxo;
 use ark_lib::vtxo::Full;
 use bitcoin::{OutPoint, Txid};
 
-use super::{Exit, child, facts, note};
+use super::{Exit, child, facts, note, stored};
 use crate::model::{ExitRow, ExitState, MovementStatus};
 use crate::store::{WriteTx, exit, vtxo, vtxo_body};
 use crate::wallet::engine::steps::end;
@@ -102,7 +102,7 @@ async fn unused_children(wallet: &Wallet, row: &ExitRow, vtxo: &Vtxo<Full>) -> R
     let mut unused = Vec::new();
     for item in vtxo.transactions() {
         let parent = item.tx.compute_txid();
-        if let Some(child) = child::known(wallet, parent).await?
+        if let Some(child) = stored::child(wallet, parent).await?
             && !wallet.chain.status(parent).await?.is_confirmed()
             && wallet.chain.confirmations(child.txid).await?.is_none()
         {

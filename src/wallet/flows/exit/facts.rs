@@ -1,9 +1,7 @@
-//! What an exit tells the operator, and the anchor transactions that it looks up.
-
-use bitcoin::{Transaction, Txid};
+//! What an exit tells the operator.
 
 use crate::model::{Attention, ExitProblem, ExitRow};
-use crate::store::{WriteTx, anchor as anchors};
+use crate::store::WriteTx;
 use crate::wallet::engine::attention;
 use crate::wallet::{Result, Wallet};
 
@@ -59,10 +57,4 @@ pub(super) fn write(tx: &WriteTx<'_>, exit: &ExitRow, fact: Fact) -> Result<()> 
         Fact::Keep => Ok(()),
         Fact::Raise(fact) => attention::raise(tx, &fact),
     }
-}
-
-/// The transaction that a VTXO hangs from, if it is stored.
-pub(super) async fn anchor(wallet: &Wallet, txid: Txid) -> Result<Option<Transaction>> {
-    let read = move |connection: &_| anchors::get(connection, txid);
-    Ok(wallet.store.read(read).await?)
 }

@@ -5,7 +5,7 @@ use ark_lib::vtxo::Full;
 use bitcoin::{OutPoint, Transaction, Txid};
 use bitcoin_ext::TransactionExt;
 
-use super::child;
+use super::stored;
 use crate::chain::TxStatus;
 use crate::model::{Block, ExitRow, ExitState, ExitTx, ExitTxOrigin, ExitTxStatus};
 use crate::wallet::{Result, Wallet};
@@ -155,7 +155,7 @@ async fn confirmed(
     };
     let child = spend.map(|spend| spend.txid);
     let is_ours = match child {
-        Some(child) => child::is_ours(wallet, txid, child).await?,
+        Some(child) => stored::is_ours(wallet, txid, child).await?,
         None => false,
     };
     let origin = match is_ours {

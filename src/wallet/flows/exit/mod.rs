@@ -36,6 +36,7 @@ mod reserve;
 mod serve;
 mod standing;
 mod start;
+mod stored;
 
 use std::time::Duration;
 

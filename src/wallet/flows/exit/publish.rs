@@ -8,7 +8,7 @@ use bitcoin::{OutPoint, Txid};
 
 use super::child::{self, Built};
 use super::look::{Frontier, Stage, View, look};
-use super::{Exit, end, facts, mature, note};
+use super::{Exit, end, mature, note, stored};
 use crate::chain::{BroadcastError, TxStatus};
 use crate::model::{
     ChildOrigin, ExitChild, ExitProblem, ExitRow, ExitTxOrigin, ExitTxStatus, OperationId,
@@ -37,7 +37,7 @@ pub(super) async fn publish(wallet: &Wallet, id: &OperationId) -> Result<Step<Ex
         return mature::confirmed(wallet, &exit, &vtxo, &view).await;
     };
     if exit.cancel {
-        let had_it = child::known(wallet, frontier.txid)
+        let had_it = stored::child(wallet, frontier.txid)
             .await?
             .is_some_and(|it| it.accepted);
         let is_out = frontier.is_last && (frontier.stage == Stage::Mempool || had_it);
@@ -74,7 +74,7 @@ impl Publishing<'_> {
     async fn wait_for_anchor(self, status: TxStatus) -> Result<Step<Exit>> {
         let anchor = self.vtxo.chain_anchor();
         if status == TxStatus::NotFound
-            && let Some(transaction) = facts::anchor(self.wallet, anchor.txid).await?
+            && let Some(transaction) = stored::anchor(self.wallet, anchor.txid).await?
         {
             match self.wallet.chain.conflict_depth(&transaction).await? {
                 0 => {}
@@ -95,7 +95,7 @@ impl Publishing<'_> {
         if let Some(step) = self.taken_by_another().await? {
             return Ok(step);
         }
-        match child::known(self.wallet, self.frontier.txid).await? {
+        match stored::child(self.wallet, self.frontier.txid).await? {
             Some(child) if child.body.is_some() => self.broadcast(child).await,
             other => {
                 let rate = child::wanted_rate(self.wallet, &self.exit).await;
@@ -106,7 +106,7 @@ impl Publishing<'_> {
 
     /// Follows the transaction in the mempool: takes note of the child that pays for it there, and replaces one that pays too little.
     async fn follow(self) -> Result<Step<Exit>> {
-        let known = child::known(self.wallet, self.frontier.txid).await?;
+        let known = stored::child(self.wallet, self.frontier.txid).await?;
         let listed = match self.frontier.anchor {
             Some(anchor) => self.wallet.chain.spender(anchor).await?,
             None => None,
@@ -275,7 +275,7 @@ impl Publishing<'_> {
         if let Some(anchor) = self.frontier.anchor
             && self.frontier.stage == Stage::Mempool
             && let Some(listed) = self.wallet.chain.spender(anchor).await?
-            && child::known(self.wallet, self.frontier.txid)
+            && stored::child(self.wallet, self.frontier.txid)
                 .await?
                 .is_none_or(|known| known.txid != listed.txid)
         {
