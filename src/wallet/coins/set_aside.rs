@@ -100,6 +100,10 @@ pub(in crate::wallet) fn set_aside(tx: &mut WriteTx<'_>, id: VtxoId, cause: &Cau
     let Some(record) = vtxo::get(tx, id)? else {
         return Ok(());
     };
+    // Its output was claimed since the chain was asked.
+    if record.claimed {
+        return Ok(());
+    }
     match (&record.state, cause) {
         (VtxoState::Spendable | VtxoState::Locked(None), Cause::OnChain) => vtxo::exit(tx, id)?,
         (VtxoState::Spendable, _) => vtxo::set_aside(tx, id)?,
