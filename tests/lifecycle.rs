@@ -276,6 +276,6 @@ async fn an_interrupted_creation_that_cannot_be_completed_is_shown_and_repeated(
     let opened = daemon.get("/wallet").await.ok();
     assert_eq!(
         opened,
-        json!({"fingerprint": made["fingerprint"], "attention": []})
+        json!({"fingerprint": made["fingerprint"], "attention": [], "recovery": null})
     );
 }

@@ -28,10 +28,13 @@ use crate::wallet::{Result, Wallet};
 const UNREADABLE: &str = "unreadable_operation";
 
 impl Wallet {
-    /// Drives all operations that a former run of the process left unfinished.
+    /// Drives all unfinished operations that are not driven yet: those of a former run of the process, and those that a recovery has found.
     pub(in crate::wallet) async fn resume_operations(self: &Arc<Wallet>) -> Result<()> {
         let raised = self.attention().await?;
         for row in self.store.read(operation::unfinished).await? {
+            if self.operations.kind(&row.id).is_some() {
+                continue;
+            }
             let subject = row.id.to_string();
             // One unreadable row must not keep the wallet from opening (H57).
             let Err(error) = self.resume_operation(&row) else {
