@@ -14,9 +14,9 @@ use bitcoin::{Amount, FeeRate, OutPoint, ScriptBuf, Transaction, TxOut, Txid};
 use bitcoin_ext::BlockHeight;
 
 use super::output::{ExitedOutput, claim_weight};
-use crate::model::{ExitRow, ExitState};
+use crate::model::{ExitRow, ExitState, OperationId};
 use crate::store::exit;
-use crate::wallet::{CommitPoint, Error, Result, Wallet};
+use crate::wallet::{CommitPoint, Error, PATIENCE, Result, Wallet};
 
 /// The most outputs of one claim. With them it stays below the size that nodes relay.
 const MAX_CLAIMED: usize = 500;
@@ -60,7 +60,7 @@ impl Wallet {
             return Err(Error::bad_request("too_many_vtxos", message));
         }
         self.records(vtxos.clone()).await?;
-        let tip = self.chain.tip().await?.height;
+        let tip = self.let_exits_ripen().await?;
         let exits = self
             .store
             .read(move |connection| {
@@ -85,12 +85,25 @@ impl Wallet {
         fee_rate: Option<FeeRate>,
     ) -> Result<ClaimOutcome> {
         let script = self.bitcoin_address(destination)?.script_pubkey();
+        self.let_exits_ripen().await?;
         let rate = fee_rate.unwrap_or_else(|| self.chain.fee_rates().regular);
         let exits = self.worth_claiming(rate).await?;
         if exits.is_empty() {
             return Err(self.nothing_claimable().await?);
         }
         self.claim(exits, script, Some(rate)).await
+    }
+
+    /// Waits until the exits whose claimable height is reached have noticed that. Returns the height of the chain.
+    async fn let_exits_ripen(&self) -> Result<BlockHeight> {
+        let tip = self.chain.tip().await?.height;
+        let mut ripe = self.live_exits().await?;
+        ripe.retain(|exit| {
+            matches!(&exit.state, ExitState::AwaitingDelta { claimable_height, .. } if *claimable_height <= tip)
+        });
+        let operations: Vec<OperationId> = ripe.into_iter().map(|exit| exit.operation).collect();
+        self.operations.nudge_some(&operations, PATIENCE).await;
+        Ok(tip)
     }
 
     /// The exits that can be claimed, that no earlier claim spends, and that are worth more than the fee for spending them; all of

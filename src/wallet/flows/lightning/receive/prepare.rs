@@ -153,9 +153,13 @@ async fn reveal_for(
             return Ok(give_up(invoice.hash, &reason));
         }
     };
+    let htlcs: Vec<VtxoId> = grant.htlcs.iter().map(Vtxo::id).collect();
+    if is_claimed_elsewhere(wallet, htlcs.clone()).await? {
+        return Ok(claimed_elsewhere(invoice.hash));
+    }
     let next = LightningReceive::Claim {
         hash: invoice.hash,
-        htlcs: grant.htlcs.iter().map(Vtxo::id).collect(),
+        htlcs,
     };
     let (id, invoice) = (id.clone(), invoice.clone());
     Ok(Step::commit(
@@ -227,17 +231,46 @@ fn give_up(hash: PaymentHash, reason: &str) -> Step<LightningReceive> {
     Step::commit(
         CommitPoint::LightningReceiveGivenUp,
         Next::Failed(error),
-        move |tx| {
-            let now = clock::now_millis();
-            Ok(lightning_receive::end(
-                tx,
-                hash,
-                InvoiceOutcome::Failed,
-                Some(&reason),
-                now,
-            )?)
-        },
+        move |tx| end_as_failed(tx, hash, &reason),
     )
+}
+
+/// Whether a recovery has stored granted HTLCs as spent: a newer copy of the wallet has claimed them.
+async fn is_claimed_elsewhere(wallet: &Wallet, htlcs: Vec<VtxoId>) -> Result<bool> {
+    wallet
+        .store
+        .read(move |connection| {
+            for htlc in htlcs {
+                if vtxo::get(connection, htlc)?.is_some_and(|it| it.state == VtxoState::Spent) {
+                    return Ok(true);
+                }
+            }
+            Ok(false)
+        })
+        .await
+}
+
+/// The end of a receive that a newer copy of the wallet has claimed. Its VTXOs come back by the recovery, with a movement of their own.
+/// The server's word alone does not make the invoice settled.
+fn claimed_elsewhere(hash: PaymentHash) -> Step<LightningReceive> {
+    let reason = "a newer copy of this wallet has claimed the payment; GET /api/v1/wallet shows the recovery of what it received";
+    let error = Error::conflict("receive_claimed_elsewhere", reason);
+    Step::commit(
+        CommitPoint::LightningReceiveGivenUp,
+        Next::Failed(error),
+        move |tx| end_as_failed(tx, hash, reason),
+    )
+}
+
+fn end_as_failed(tx: &WriteTx<'_>, hash: PaymentHash, reason: &str) -> Result<()> {
+    let (outcome, now) = (InvoiceOutcome::Failed, clock::now_millis());
+    Ok(lightning_receive::end(
+        tx,
+        hash,
+        outcome,
+        Some(reason),
+        now,
+    )?)
 }
 
 /// The proof that the server wants to see before it grants HTLCs, if it wants one.
