@@ -206,10 +206,15 @@ async fn replace_child(scene: &Scene, parent: &bitcoin::Transaction) {
     }];
     let faucet = &scene.world.sandbox.faucet;
     let rival = faucet.key().sign(rival, &[spent]).expect("its own coin");
-    // Without this, the parent would be mined again by itself.
     let held = parent.compute_txid();
+    let replacement = Reorg::Replace(vec![rival]);
+    if !scene.world.is_simulated() {
+        chain.reorg(1, replacement).await.unwrap();
+        return;
+    }
+    // Without this, the parent would be mined again by itself. A real node does not take it back without its child.
     chain.hold(held).await.unwrap();
-    chain.reorg(1, Reorg::Replace(vec![rival])).await.unwrap();
+    chain.reorg(1, replacement).await.unwrap();
     chain.unhold(held).await.unwrap();
 }
 

@@ -96,7 +96,10 @@ pub async fn delete(run: &mut Run) {
             || case.kills_at("wallet.delete.finished");
         assert_eq!(seed(&scene.victim).is_none(), has_no_seed, "{case}");
         if is_over {
-            assert_eq!(found, json!({"fingerprint": null, "attention": []}));
+            assert_eq!(
+                found,
+                json!({"fingerprint": null, "attention": [], "recovery": null})
+            );
         } else if is_begun {
             assert!(found["fingerprint"].is_null(), "{case}: {found}");
             assert_eq!(codes[0]["code"], "deletion_interrupted", "{case}");
