@@ -19,7 +19,8 @@ CREATE TABLE recovery_candidate (
     body      BLOB,    -- as far as it is known, and needed
     state     INTEGER, -- what the server says
     tries     INTEGER NOT NULL DEFAULT 0, -- without an answer about body or state
-    verdict   TEXT CHECK (verdict IN ('recovered', 'spent', 'exited', 'in_flight', 'foreign', 'invalid', 'gone', 'missing', 'doubtful')),
+    -- 'spent_unproven': counts as spent, and nothing but the server's word shows it
+    verdict   TEXT CHECK (verdict IN ('recovered', 'spent', 'spent_unproven', 'exited', 'in_flight', 'foreign', 'invalid', 'gone', 'missing', 'doubtful')),
     reason    TEXT
 ) STRICT;
 CREATE INDEX recovery_candidate_verdict ON recovery_candidate (recovery, verdict, id);

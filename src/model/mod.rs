@@ -20,7 +20,8 @@ pub use lightning::LightningSendRow;
 pub use movement::{HistoryPage, Movement, MovementId, MovementStatus, NewMovement, Subsystem};
 pub use operation::{OperationId, OperationKind, OperationRow, Outcome};
 pub use recovery::{
-    CandidateSource, FoundVtxo, LeftOut, OpenCandidate, RecoveryCause, RecoveryRow, Verdict,
+    CandidateSource, FoundVtxo, LeftOut, OpenCandidate, RecoveryCause, RecoveryRow, UnprovenSpend,
+    Verdict,
 };
 pub use transfer::{PaymentMethod, Transfer};
 pub use vtxo::{VtxoRecord, VtxoState};

@@ -1,6 +1,8 @@
 //! Recoveries: what they found, and what became of it.
 
 use ark_lib::VtxoId;
+use bitcoin::Amount;
+use bitcoin_ext::BlockHeight;
 
 use super::OperationId;
 
@@ -58,6 +60,8 @@ pub enum Verdict {
     Recovered,
     /// It is spent; the wallet stores that.
     Spent,
+    /// The same, and nothing but the server's word shows it.
+    SpentUnproven,
     /// It is on chain, and the wallet's.
     Exited,
     /// It belongs to a round or a Lightning payment that is not complete.
@@ -76,9 +80,10 @@ pub enum Verdict {
 
 impl Verdict {
     /// Every verdict.
-    pub const ALL: [Verdict; 9] = [
+    pub const ALL: [Verdict; 10] = [
         Verdict::Recovered,
         Verdict::Spent,
+        Verdict::SpentUnproven,
         Verdict::Exited,
         Verdict::InFlight,
         Verdict::Foreign,
@@ -93,6 +98,7 @@ impl Verdict {
         match self {
             Verdict::Recovered => "recovered",
             Verdict::Spent => "spent",
+            Verdict::SpentUnproven => "spent_unproven",
             Verdict::Exited => "exited",
             Verdict::InFlight => "in_flight",
             Verdict::Foreign => "foreign",
@@ -134,6 +140,19 @@ pub struct OpenCandidate {
     pub state: Option<i32>,
     /// Tries without an answer.
     pub tries: u32,
+}
+
+/// A VTXO that counts as spent on the server's word alone.
+#[derive(Clone, Debug)]
+pub struct UnprovenSpend {
+    /// Its id.
+    pub id: VtxoId,
+    /// What it is worth.
+    pub amount: Amount,
+    /// The height at which it expires.
+    pub expiry_height: BlockHeight,
+    /// Whether it was spendable in this database.
+    pub was_spendable: bool,
 }
 
 /// A candidate that is not the wallet's to spend now.

@@ -2,15 +2,18 @@
 
 use ark_lib::VtxoId;
 use ark_lib::tree::signed::UnlockHash;
+use bitcoin::Amount;
 use bitcoin::hashes::Hash;
+use bitcoin_ext::BlockHeight;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::{Error, WriteTx};
 use crate::model::{
-    FoundVtxo, LeftOut, OpenCandidate, OperationId, RecoveryCause, RecoveryRow, Verdict,
+    FoundVtxo, LeftOut, OpenCandidate, OperationId, RecoveryCause, RecoveryRow, UnprovenSpend,
+    Verdict,
 };
 
-/// Writes a new recovery. What finished ones have found is forgotten. The mailbox is held for one from the seed, spending for one of an
+/// Writes a new recovery. What finished ones have found is forgotten, but not which spends are unproven. The mailbox is held for one from the seed, spending for one of an
 /// older database.
 pub fn begin(
     tx: &WriteTx<'_>,
@@ -19,7 +22,8 @@ pub fn begin(
     now: i64,
 ) -> Result<(), Error> {
     tx.execute_batch(
-        "DELETE FROM recovery_candidate WHERE recovery IN (SELECT id FROM recovery WHERE finished_at IS NOT NULL);
+        "DELETE FROM recovery_candidate WHERE recovery IN (SELECT id FROM recovery WHERE finished_at IS NOT NULL)
+             AND verdict IS NOT 'spent_unproven';
          DELETE FROM recovery_round",
     )?;
     tx.execute(
@@ -303,7 +307,7 @@ pub fn left_out(
 ) -> Result<Vec<LeftOut>, Error> {
     let mut statement = connection.prepare_cached(
         "SELECT id, verdict, coalesce(reason, '') FROM recovery_candidate
-         WHERE recovery = ?1 AND verdict NOT IN ('recovered', 'spent') ORDER BY verdict, id LIMIT ?2",
+         WHERE recovery = ?1 AND verdict NOT IN ('recovered', 'spent', 'spent_unproven') ORDER BY verdict, id LIMIT ?2",
     )?;
     let mut rows = statement.query(params![recovery.as_str(), limit])?;
     let mut found = Vec::new();
@@ -315,6 +319,32 @@ pub fn left_out(
         });
     }
     Ok(found)
+}
+
+/// The spent VTXOs for whose spend there is nothing but the server's word, whichever recovery has asked.
+pub fn unproven_spends(connection: &Connection) -> Result<Vec<UnprovenSpend>, Error> {
+    let mut statement = connection.prepare_cached(
+        "SELECT id, amount, expiry_height, source = 'own' FROM recovery_candidate JOIN vtxo USING (id)
+         WHERE verdict = 'spent_unproven' AND vtxo.state = 'spent' ORDER BY id",
+    )?;
+    let mut rows = statement.query([])?;
+    let mut found = Vec::new();
+    while let Some(row) = rows.next()? {
+        found.push(UnprovenSpend {
+            id: id(row, 0)?,
+            amount: Amount::from_sat(row.get(1)?),
+            expiry_height: BlockHeight::new(row.get(2)?),
+            was_spendable: row.get(3)?,
+        });
+    }
+    Ok(found)
+}
+
+/// Whether a recovery has found nothing but the server's word for the spend of this VTXO.
+pub fn is_unproven(connection: &Connection, id: VtxoId) -> Result<bool, Error> {
+    let sql = "SELECT EXISTS (SELECT 1 FROM recovery_candidate WHERE id = ?1 AND verdict = 'spent_unproven')";
+    let mut statement = connection.prepare_cached(sql)?;
+    Ok(statement.query_row([id.to_bytes()], |row| row.get(0))?)
 }
 
 /// The checkpoint up to which the recovery mailbox was read.

@@ -7,7 +7,7 @@ use ark_lib::{ProtocolEncoding, Vtxo, VtxoId};
 use bitcoin::Weight;
 use rusqlite::{Connection, Row, params};
 
-use super::{Error, WriteTx, vtxo_body};
+use super::{Error, WriteTx, recovery, vtxo_body};
 use crate::model::{OperationId, VtxoRecord, VtxoState};
 
 const COLUMNS: &str = "bare, exit_depth, exit_tx_weight, state, holder, registered, claimed";
@@ -251,6 +251,16 @@ pub fn write_off(tx: &mut WriteTx<'_>, id: VtxoId) -> Result<(), Error> {
     transition(tx, id, VtxoState::Spent, |_| true)
 }
 
+/// Takes back a VTXO that is spent only by what somebody says: no operation takes it, and none holds it (H54).
+///
+/// # Errors
+/// [`Error::Conflict`] when it is not spent, or unknown.
+pub fn take_back(tx: &mut WriteTx<'_>, id: VtxoId) -> Result<(), Error> {
+    transition(tx, id, VtxoState::Locked(None), |state| {
+        *state == VtxoState::Spent
+    })
+}
+
 /// Stores that the output of an exited VTXO is spent on chain.
 pub fn set_claimed(tx: &mut WriteTx<'_>, id: VtxoId) -> Result<(), Error> {
     tx.prepare_cached("UPDATE vtxo SET claimed = 1 WHERE id = ?1 AND state = 'exited'")?
@@ -261,12 +271,17 @@ pub fn set_claimed(tx: &mut WriteTx<'_>, id: VtxoId) -> Result<(), Error> {
     Ok(())
 }
 
-/// Makes a VTXO spendable again that was set aside or exited: the chain or the server has changed its mind.
+/// Makes a VTXO spendable again that was set aside or exited: the chain or the server has changed its mind. One that the server calls
+/// spent is set aside: it can only be exited.
 ///
 /// # Errors
 /// [`Error::Conflict`] when an operation holds it, or it is spent or unknown (H54).
 pub fn reinstate(tx: &mut WriteTx<'_>, id: VtxoId) -> Result<(), Error> {
-    transition(tx, id, VtxoState::Spendable, |state| {
+    let state = match recovery::is_unproven(tx, id)? {
+        true => VtxoState::Locked(None),
+        false => VtxoState::Spendable,
+    };
+    transition(tx, id, state, |state| {
         matches!(state, VtxoState::Exited | VtxoState::Locked(None))
     })
 }

@@ -5,6 +5,7 @@ mod older;
 mod origins;
 mod peers;
 mod resume;
+mod spent;
 
 use std::collections::BTreeSet;
 

@@ -5,7 +5,7 @@ use bitcoin::{Amount, SignedAmount};
 
 use super::judge::{Judged, Judgement};
 use crate::model::VtxoState;
-use crate::store::{WriteTx, anchor, attention as facts, vtxo};
+use crate::store::{WriteTx, anchor, attention as facts, exit, vtxo};
 use crate::wallet::account::keys::{self, WalletKeys};
 use crate::wallet::coins::set_aside::{self, Cause};
 use crate::wallet::engine::attention;
@@ -72,6 +72,8 @@ fn settle(tx: &mut WriteTx<'_>, judged: &Judged) -> Result<()> {
     let id = judged.id();
     let doubted = facts::is_raised(tx, DOUBTFUL, &id.to_string())?;
     match &judged.judgement {
+        // The chain decides.
+        Judgement::Spent if exit::live_of(tx, id)?.is_some() => return Ok(()),
         Judgement::Spent => vtxo::spend(tx, id)?,
         Judgement::Exited => set_aside::set_aside(tx, id, &Cause::OnChain)?,
         _ if !doubted => return Ok(()),

@@ -36,6 +36,7 @@ mod rounds;
 mod scan;
 mod start;
 mod take;
+pub(in crate::wallet) mod unproven;
 
 use ark_lib::VtxoId;
 use serde::{Deserialize, Serialize};

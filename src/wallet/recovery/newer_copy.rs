@@ -20,13 +20,14 @@ use crate::wallet::engine::{Tries, attention, clock};
 use crate::wallet::{CommitPoint, Result, Wallet};
 
 impl Wallet {
-    /// Takes up rounds that a recovery has found, and looks once after each start whether a newer copy of this database exists. If so, a
+    /// Takes up rounds that a recovery has found, shows spends that are not proven, and looks once after each start whether a newer copy of this database exists. If so, a
     /// recovery begins, and nothing is spent before all VTXOs are judged.
     ///
     /// # Errors
     /// `server_unavailable`, or the database's.
     pub async fn follow_recovery(self: &Arc<Wallet>) -> Result<()> {
         self.resume_operations().await?;
+        self.show_unproven_spends().await?;
         if self.is_newest_copy.load(Ordering::Acquire) || !self.is_connected() {
             return Ok(());
         }

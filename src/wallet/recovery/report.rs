@@ -1,6 +1,8 @@
 //! What the last recovery has found, for `GET /wallet`.
 
-use super::Recovery;
+use bitcoin::Amount;
+
+use super::{Recovery, unproven};
 use crate::model::{LeftOut, RecoveryRow, Verdict};
 use crate::store::{operation, recovery};
 use crate::wallet::engine::state_of;
@@ -22,6 +24,10 @@ pub struct RecoveryReport {
     pub found: u64,
     /// How many have which verdict, in the order of [`Verdict::ALL`].
     pub verdicts: Vec<(Verdict, u64)>,
+    /// VTXOs that count as spent on the server's word alone, whichever recovery has asked.
+    pub spent_unproven: u64,
+    /// What they are worth.
+    pub spent_unproven_amount: Amount,
     /// Those that are neither recovered nor spent, at most 100.
     pub left_out: Vec<LeftOut>,
 }
@@ -48,7 +54,10 @@ impl Wallet {
                     let count = recovery::with_verdict(connection, &row.id, verdict)?;
                     verdicts.push((verdict, count));
                 }
+                let unproven = recovery::unproven_spends(connection)?;
                 Ok(Some(RecoveryReport {
+                    spent_unproven: unproven.len() as u64,
+                    spent_unproven_amount: unproven::total(&unproven),
                     phase,
                     problem: running.and_then(|running| running.last_error),
                     found: recovery::found(connection, &row.id)?,

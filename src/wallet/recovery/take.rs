@@ -1,6 +1,6 @@
 //! Candidates become VTXOs of the wallet, or not.
 
-use std::collections::HashSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use ark_lib::vtxo::Full;
@@ -12,8 +12,8 @@ use super::adopt::adopt;
 use super::fetch::{ask_states, fetch_bodies, open, owners};
 use super::judge::{Candidate, FOREIGN, Judged, Judgement};
 use super::start::OLDER_DATABASE;
-use super::{Recovery, history};
-use crate::model::{OpenCandidate, OperationId, Verdict, VtxoState};
+use super::{Recovery, history, unproven};
+use crate::model::{OpenCandidate, OperationId, Verdict, VtxoRecord, VtxoState};
 use crate::store::recovery::{self, Open};
 use crate::store::{WriteTx, vtxo};
 use crate::wallet::account::keys::WalletKeys;
@@ -53,19 +53,11 @@ pub(super) async fn judge(wallet: &Wallet, id: &OperationId) -> Result<Step<Reco
 /// VTXOs of the wallet that another of its VTXOs descends from. That one's signatures prove the spend, whatever the server says.
 async fn spent_by_own(wallet: &Wallet) -> Result<Vec<VtxoId>> {
     let live = wallet.store.live_vtxos();
-    let spendable: HashSet<VtxoId> = live
-        .iter()
-        .filter(|record| record.state == VtxoState::Spendable)
-        .map(|record| record.id)
-        .collect();
     let all: Vec<VtxoId> = live.iter().map(|record| record.id).collect();
-    let mut spent = HashSet::new();
-    for chunk in all.chunks(CHUNK as usize) {
-        for descendant in wallet.full_vtxos(chunk.to_vec()).await? {
-            spent.extend(descendant.ancestor_ids());
-        }
-    }
-    Ok(spendable.intersection(&spent).copied().collect())
+    let spent = unproven::ancestors(wallet, &all).await?;
+    let spendable = live.iter().filter(|it| it.state == VtxoState::Spendable);
+    let spendable = spendable.map(|record| record.id);
+    Ok(spendable.filter(|id| spent.contains(id)).collect())
 }
 
 fn spend_all(tx: &mut WriteTx<'_>, spent: &[VtxoId]) -> Result<()> {
@@ -76,7 +68,7 @@ fn spend_all(tx: &mut WriteTx<'_>, spent: &[VtxoId]) -> Result<()> {
         };
         change -= record.amount.to_signed().map_err(Error::internal)?;
         vtxo::spend(tx, *id)?;
-        let reason = "a VTXO of the wallet descends from it";
+        let reason = unproven::DESCENT;
         recovery::decide(tx, *id, Verdict::Spent, reason)?;
         tracing::warn!(vtxo = %id, reason, "recovery: the Ark server calls a spent VTXO spendable");
     }
@@ -86,12 +78,14 @@ fn spend_all(tx: &mut WriteTx<'_>, spent: &[VtxoId]) -> Result<()> {
 /// All is judged once. What is doubtful is looked at again, while the wallet works with the rest.
 async fn completed(wallet: &Wallet, id: &OperationId) -> Result<Step<Recovery>> {
     let doubts = open(wallet, id, Open::Doubtful, u32::MAX, 1).await?;
-    let id = id.clone();
+    let (id, tip) = (id.clone(), unproven::tip(wallet));
+    let proofs = unproven::prove(wallet).await?;
     if doubts.is_empty() {
         return Ok(Step::commit(
             CommitPoint::RecoveryCompleted,
             Next::Done,
             move |tx| {
+                unproven::write(tx, &proofs, tip)?;
                 release(tx, &id)?;
                 Ok(recovery::finish(tx, &id, clock::now_millis())?)
             },
@@ -101,7 +95,10 @@ async fn completed(wallet: &Wallet, id: &OperationId) -> Result<Step<Recovery>> 
     Ok(Step::commit(
         CommitPoint::RecoveryJudged,
         Next::State(Recovery::Doubts),
-        move |tx| release(tx, &id),
+        move |tx| {
+            unproven::write(tx, &proofs, tip)?;
+            release(tx, &id)
+        },
     ))
 }
 
@@ -113,11 +110,15 @@ fn release(tx: &WriteTx<'_>, id: &OperationId) -> Result<()> {
 pub(super) async fn doubts(wallet: &Wallet, id: &OperationId) -> Result<Step<Recovery>> {
     let mut candidates = open(wallet, id, Open::Doubtful, u32::MAX, DOUBTS).await?;
     if candidates.is_empty() {
-        let id = id.clone();
+        let (id, tip) = (id.clone(), unproven::tip(wallet));
+        let proofs = unproven::prove(wallet).await?;
         return Ok(Step::commit(
             CommitPoint::RecoveryCompleted,
             Next::Done,
-            move |tx| Ok(recovery::finish(tx, &id, clock::now_millis())?),
+            move |tx| {
+                unproven::write(tx, &proofs, tip)?;
+                Ok(recovery::finish(tx, &id, clock::now_millis())?)
+            },
         ));
     }
     // Without the server, the next look waits for the connection.
@@ -194,7 +195,7 @@ fn write(tx: &mut WriteTx<'_>, keys: &WalletKeys, taken: &[Taken]) -> Result<()>
     let (mut change, mut spent, mut found) = (SignedAmount::ZERO, Vec::new(), Vec::new());
     for entry in taken {
         let id = entry.judged.id();
-        let is_new = vtxo::get(tx, id)?.is_none();
+        let before = vtxo::get(tx, id)?;
         let difference = adopt(tx, keys, &entry.judged)?;
         change = change
             .checked_add(difference)
@@ -204,14 +205,22 @@ fn write(tx: &mut WriteTx<'_>, keys: &WalletKeys, taken: &[Taken]) -> Result<()>
         } else if difference.is_negative() {
             spent.push(id);
         }
-        if is_new {
+        if before.is_none() {
             vtxo::set_registered(tx, &[id], entry.registered)?;
             if entry.backed_up {
                 vtxo::set_backed_up(tx, &[id])?;
             }
         }
-        let (verdict, reason) = verdict(&entry.judged.judgement);
-        if !matches!(verdict, Verdict::Recovered | Verdict::Spent) {
+        let (mut verdict, mut reason) = verdict(&entry.judged.judgement);
+        let is_spent =
+            |record: Option<Arc<VtxoRecord>>| record.is_some_and(|it| it.state == VtxoState::Spent);
+        if verdict == Verdict::Spent && !is_spent(before) && is_spent(vtxo::get(tx, id)?) {
+            (verdict, reason) = (Verdict::SpentUnproven, unproven::REASON);
+        }
+        if !matches!(
+            verdict,
+            Verdict::Recovered | Verdict::Spent | Verdict::SpentUnproven
+        ) {
             tracing::warn!(vtxo = %id, verdict = verdict.name(), reason, "recovery: VTXO not taken as spendable");
         }
         recovery::decide(tx, id, verdict, reason)?;

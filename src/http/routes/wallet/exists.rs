@@ -41,8 +41,13 @@ struct Recovery {
     found: u64,
     /// How many of them the wallet has and can spend.
     recovered: u64,
-    /// How many are spent, as the server says.
+    /// How many are spent.
     spent: u64,
+    /// How many VTXOs count as spent on the server's word alone: no VTXO of the wallet descends from them, and the chain does not show
+    /// their spend. `POST /exits/start/vtxos` exits one that is named.
+    spent_unproven: u64,
+    /// What they are worth, in sat.
+    spent_unproven_sat: u64,
     /// How many are on chain, and the wallet's.
     exited: u64,
     /// How many belong to a round or a Lightning payment that is not complete.
@@ -89,7 +94,9 @@ impl From<wallet::RecoveryReport> for Recovery {
             holds_spends: report.row.holds_spends,
             found: report.found,
             recovered: count(Verdict::Recovered),
-            spent: count(Verdict::Spent),
+            spent: count(Verdict::Spent) + count(Verdict::SpentUnproven),
+            spent_unproven: report.spent_unproven,
+            spent_unproven_sat: report.spent_unproven_amount.to_sat(),
             exited: count(Verdict::Exited),
             in_flight: count(Verdict::InFlight),
             foreign: count(Verdict::Foreign),

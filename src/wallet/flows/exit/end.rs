@@ -9,9 +9,10 @@ use crate::model::{ExitRow, ExitState, MovementStatus};
 use crate::store::{WriteTx, exit, vtxo, vtxo_body};
 use crate::wallet::engine::steps::end;
 use crate::wallet::engine::{Next, Step, clock};
+use crate::wallet::recovery::unproven;
 use crate::wallet::{CommitPoint, Error, Result, Wallet};
 
-/// Ends an exit because a person asks for it. The VTXO stays as it is.
+/// Ends an exit because a person asks for it. The VTXO stays as it is; one that was taken back for the exit counts as spent again.
 pub(super) async fn canceled(
     wallet: &Wallet,
     row: &ExitRow,
@@ -40,7 +41,7 @@ pub(super) async fn overtaken(wallet: &Wallet, row: &ExitRow) -> Result<Step<Exi
     Ok(give_up(wallet, row, point, state, reason, unused))
 }
 
-/// Ends an exit whose VTXO is lost: somebody else's transaction has spent `outpoint`, which it hangs from (W19).
+/// Ends an exit whose VTXO is lost: somebody else's transaction has spent `outpoint`, which it hangs from (W19), or its own output.
 pub(super) async fn swept(
     wallet: &Wallet,
     row: &ExitRow,
@@ -51,7 +52,7 @@ pub(super) async fn swept(
     let unused = unused_children(wallet, row, &full).await?;
     let reason = Error::conflict(
         "vtxo_swept",
-        format!("{outpoint}, which the VTXO hangs from, was spent by somebody else"),
+        format!("{outpoint}, which the VTXO is or hangs from, was spent by somebody else"),
     );
     let (row, tip, onchain) = (row.clone(), note::tip(wallet), wallet.onchain.clone());
     let loss = -end::signed(lost.amount)?;
@@ -64,6 +65,7 @@ pub(super) async fn swept(
             close(tx, &row, &state, tip)?;
             release_unused(&onchain, tx, &row, &unused)?;
             vtxo::write_off(tx, row.vtxo)?;
+            unproven::prove_by_exit(tx, row.vtxo, tip)?;
             end::fail_at_a_loss(tx, &row.operation, loss)
         },
     ))
@@ -81,6 +83,7 @@ fn give_up(
     Step::commit(point, Next::Failed(reason), move |tx| {
         close(tx, &row, &state, tip)?;
         release_unused(&onchain, tx, &row, &unused)?;
+        unproven::put_back(tx, row.vtxo, tip)?;
         end::fail_movement(tx, &row.operation, MovementStatus::Canceled)
     })
 }

@@ -12,7 +12,7 @@ use crate::chain::{BroadcastError, Spend};
 use crate::model::{
     Block, ExitProblem, ExitRow, ExitState, MovementStatus, OperationId, VtxoState,
 };
-use crate::store::{WriteTx, exit, lightning_send, movement, vtxo as vtxos};
+use crate::store::{WriteTx, exit, lightning_send, movement, recovery, vtxo as vtxos};
 use crate::wallet::engine::steps::end;
 use crate::wallet::engine::{Next, Step, clock};
 use crate::wallet::{CommitPoint, Error, Result, Wallet};
@@ -207,6 +207,12 @@ async fn claimed(
     block: Block,
 ) -> Result<Step<Exit>> {
     let is_ours = row.claim == Some(txid);
+    let of = row.vtxo;
+    let is_unproven = move |connection: &_| recovery::is_unproven(connection, of);
+    if !is_ours && wallet.store.read(is_unproven).await? {
+        // The server has said so, and now the chain does.
+        return ends::swept(wallet, &row, vtxo.point()).await;
+    }
     let claim = match is_ours {
         true => None,
         false => wallet.chain.transaction(txid).await?,

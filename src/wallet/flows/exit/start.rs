@@ -7,14 +7,15 @@ use ark_lib::vtxo::{Full, VtxoPolicyKind};
 use ark_lib::{Vtxo, VtxoId};
 use bitcoin::Address;
 
-use super::Exit;
+use super::{Exit, note};
 use crate::model::{
     MovementStatus, NewMovement, OperationId, OperationKind, PaymentMethod, Subsystem, Transfer,
     VtxoRecord, VtxoState,
 };
-use crate::store::{WriteTx, exit, movement, vtxo, vtxo_body, wallet as row};
+use crate::store::{WriteTx, exit, movement, recovery, vtxo, vtxo_body, wallet as row};
 use crate::wallet::engine::steps::end::signed;
 use crate::wallet::engine::{clock, enlist};
+use crate::wallet::recovery::unproven;
 use crate::wallet::{CommitPoint, Error, Result, Wallet};
 
 /// Why a VTXO is exited.
@@ -91,7 +92,8 @@ impl Wallet {
         self.begin_wanted(wanted, begun).await
     }
 
-    /// Exits these VTXOs. Those that are spent, exited, exiting, or held by another operation than a round, a board, a Lightning
+    /// Exits these VTXOs, also those that count as spent on the Ark server's word alone (docs/protocol.md §4.11). Those that are otherwise
+    /// spent, exited, exiting, or held by another operation than a round, a board, a Lightning
     /// payment, or a payment that the server does not answer, are skipped.
     ///
     /// # Errors
@@ -100,10 +102,14 @@ impl Wallet {
         let ids: BTreeSet<VtxoId> = ids.into_iter().collect();
         let records = self.records(ids.into_iter().collect()).await?;
         let stuck = self.stuck_inputs().await?;
+        let unproven = self.store.read(recovery::unproven_spends).await?;
+        let unproven: HashSet<VtxoId> = unproven.into_iter().map(|it| it.id).collect();
         let mut begun = ExitsBegun::default();
         let mut wanted = Vec::new();
         for record in records {
-            if let Some(reason) = self.skipped(&record, true, &stuck) {
+            if !unproven.contains(&record.id)
+                && let Some(reason) = self.skipped(&record, true, &stuck)
+            {
                 let vtxo = record.id;
                 begun.skipped.push(SkippedExit { vtxo, reason });
                 continue;
@@ -146,13 +152,16 @@ impl Wallet {
         if ids.is_empty() {
             return Ok(Vec::new());
         }
-        let wallet = Arc::clone(self);
+        let (wallet, tip) = (Arc::clone(self), note::tip(self));
         // In a task of its own: after the commit the operations have to be driven even if the caller is gone.
         let task = tokio::spawn(async move {
             let started = wallet
                 .commit(CommitPoint::ExitStarted, move |tx| {
                     let mut started = Vec::new();
                     for vtxo in ids {
+                        if cause == ExitCause::Requested {
+                            unproven::take_back(tx, vtxo, tip)?;
+                        }
                         let operation = enlist_exit(tx, vtxo, cause)?;
                         started.extend(operation.map(|operation| StartedExit { vtxo, operation }));
                     }
