@@ -168,7 +168,9 @@ pub async fn overtaken(run: &mut Run) {
 /// Somebody else publishes the VTXO, and then spends the coin of his child otherwise, in a block that replaces the one with the
 /// child's parent.
 pub async fn rebuilt(run: &mut Run) {
-    let mut scene = scene().await;
+    // A real node holds back only what is in its mempool.
+    let mut scene = Scene::simulated().await;
+    scene.victim.fund(&scene.world, 1_000_000).await;
     let mut times = 0;
     while let Some(case) = run.next_case(&mut scene).await {
         let vtxo = board(&scene).await;
@@ -206,15 +208,10 @@ async fn replace_child(scene: &Scene, parent: &bitcoin::Transaction) {
     }];
     let faucet = &scene.world.sandbox.faucet;
     let rival = faucet.key().sign(rival, &[spent]).expect("its own coin");
+    // Without this, the parent would be mined again by itself.
     let held = parent.compute_txid();
-    let replacement = Reorg::Replace(vec![rival]);
-    if !scene.world.is_simulated() {
-        chain.reorg(1, replacement).await.unwrap();
-        return;
-    }
-    // Without this, the parent would be mined again by itself. A real node does not take it back without its child.
     chain.hold(held).await.unwrap();
-    chain.reorg(1, replacement).await.unwrap();
+    chain.reorg(1, Reorg::Replace(vec![rival])).await.unwrap();
     chain.unhold(held).await.unwrap();
 }
 

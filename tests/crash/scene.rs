@@ -48,23 +48,30 @@ impl Scene {
     /// A server that charges fees and whose rounds end as soon as one wallet has joined and signed, and a victim with an empty
     /// wallet.
     pub async fn new() -> Scene {
-        Scene::of(Params {
-            round_participants: Some(1),
-            round_submit_time: Duration::from_secs(2),
-            round_sign_time: Duration::from_millis(700),
-            fees: charging_fees(),
-            ..Params::free()
-        })
+        Scene::of(
+            World::with(Params {
+                round_participants: Some(1),
+                round_submit_time: Duration::from_secs(2),
+                round_sign_time: Duration::from_millis(700),
+                fees: charging_fees(),
+                ..Params::free()
+            })
+            .await,
+        )
         .await
     }
 
     /// A server that charges nothing, and a victim with an empty wallet.
     pub async fn without_fees() -> Scene {
-        Scene::of(Params::free()).await
+        Scene::of(World::with(Params::free()).await).await
     }
 
-    async fn of(params: Params) -> Scene {
-        let world = World::with(params).await;
+    /// The same, always on the simulated chain.
+    pub async fn simulated() -> Scene {
+        Scene::of(World::simulated(Params::free()).await).await
+    }
+
+    async fn of(world: World) -> Scene {
         let victim = Daemon::with_wallet(&world).await;
         Scene {
             world,
