@@ -137,6 +137,13 @@ pub fn is_known(connection: &Connection, id: VtxoId) -> Result<bool, Error> {
     Ok(statement.query_row([id.to_bytes()], |row| row.get(0))?)
 }
 
+/// Whether a recovery has found the id of this VTXO in the recovery mailbox.
+pub fn is_backed_up(connection: &Connection, id: VtxoId) -> Result<bool, Error> {
+    let sql = "SELECT EXISTS (SELECT 1 FROM recovery_candidate WHERE id = ?1 AND backed_up)";
+    let mut statement = connection.prepare_cached(sql)?;
+    Ok(statement.query_row([id.to_bytes()], |row| row.get(0))?)
+}
+
 /// Adds a round that the mailbox reports.
 pub fn add_round(tx: &WriteTx<'_>, recovery: &OperationId, hash: UnlockHash) -> Result<(), Error> {
     let sql =

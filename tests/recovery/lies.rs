@@ -67,6 +67,7 @@ async fn a_false_list_by_key_hides_nothing() {
         "wrong_index",
         "endless",
         "new_state",
+        "bad_signature",
     ] {
         let scene = Scene::new().await;
         let daemon = scene.restored("recovery.page", change, 1).await;
@@ -82,7 +83,7 @@ async fn a_false_list_by_key_hides_nothing() {
 #[tokio::test]
 async fn a_false_body_is_asked_for_again() {
     for calls in [true, false] {
-        for change in ["garbage", "foreign", "missing"] {
+        for change in ["garbage", "foreign", "missing", "bad_signature"] {
             let scene = Scene::new().await;
             let unlisted = json!({"type": "status", "code": 12, "message": "no"});
             scene
@@ -94,6 +95,47 @@ async fn a_false_body_is_asked_for_again() {
             let daemon = scene.restored("recovery.body", change, 1).await;
             scene.assert_complete(&daemon).await;
         }
+    }
+}
+
+/// A body that is never valid is shown, and never taken.
+#[tokio::test]
+async fn a_body_with_a_wrong_signature_is_shown_and_not_taken() {
+    let scene = Scene::new().await;
+    let action = json!({"type": "alter_recovery", "change": "bad_signature"});
+    for target in ["recovery.page", "recovery.body"] {
+        let lie = json!({"target": target, "action": action});
+        scene.world.fault(lie);
+    }
+    let daemon = restored(&scene.world, &scene.words).await;
+    let report = recovered(&daemon).await;
+    assert_eq!(report["invalid"], 2, "{report:#}");
+    assert_eq!(report["left_out"].as_array().unwrap().len(), 2);
+    assert_eq!(daemon.balance("spendable_sat").await, 0);
+    assert!(daemon.vtxos().await.is_empty());
+    assert_history_adds_up(&daemon).await;
+}
+
+/// The recovery mailbox has entries that are no ids, ids that stand there twice, or no end: what it has is found, and the rest is counted.
+#[tokio::test]
+async fn a_false_recovery_mailbox_hides_nothing() {
+    for change in ["garbage", "repeated", "endless"] {
+        let scene = Scene::new().await;
+        let unlisted = json!({"type": "status", "code": 12, "message": "no"});
+        scene
+            .world
+            .fault(json!({"target": "RecoverVtxosByXpub", "action": unlisted}));
+        let before = scene.world.calls_of("ReadMailbox");
+        let daemon = scene.restored("recovery.mailbox", change, 1_000_000).await;
+        scene.assert_complete(&daemon).await;
+        let report = report(&daemon).await;
+        let undecodable = report["undecodable"].as_u64().unwrap();
+        assert_eq!(undecodable > 0, change == "garbage", "{report:#}");
+        assert_eq!(report["found"], 2, "{report:#}");
+        // The recovery, and the look for a newer copy of the database.
+        let pages = scene.world.calls_of("ReadMailbox") - before;
+        assert_eq!(pages > 1_000, change == "endless", "{pages}");
+        assert!(pages < 2_100, "{pages}");
     }
 }
 
@@ -196,6 +238,12 @@ async fn vtxos_that_are_called_spent_are_kept() {
 /// SPENDABLE without being so: the change that descends from a VTXO proves that it is spent.
 #[tokio::test]
 async fn a_spent_vtxo_that_is_called_spendable_is_not_taken() {
+    for target in ["recovery.page", "recovery.state"] {
+        assert_not_taken(target).await;
+    }
+}
+
+async fn assert_not_taken(target: &str) {
     let world = World::new().await;
     let (mut daemon, peer) = (
         Daemon::with_wallet(&world).await,
@@ -206,7 +254,11 @@ async fn a_spent_vtxo_that_is_called_spendable_is_not_taken() {
     peer.wait_for_spendable(20_000).await;
     let words = lost(&mut daemon).await;
     let action = json!({"type": "alter_recovery", "change": "spendable"});
-    world.fault(json!({"target": "recovery.page", "times": 1, "action": action}));
+    world.fault(json!({"target": target, "action": action}));
+    if target == "recovery.state" {
+        let unlisted = json!({"type": "status", "code": 12, "message": "no"});
+        world.fault(json!({"target": "RecoverVtxosByXpub", "action": unlisted}));
+    }
     let again = restored(&world, &words).await;
     recovered(&again).await;
     assert_eq!(again.balance("spendable_sat").await, 30_000);

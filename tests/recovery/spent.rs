@@ -92,14 +92,14 @@ async fn a_reorganisation_does_not_make_it_spendable() {
     daemon.exit(std::slice::from_ref(&vtxo)).await;
     daemon.exit_until(&world, &vtxo, "awaiting-delta").await;
     let own = transactions_of(&daemon, &vtxo).await;
-    let own = own.last().unwrap().compute_txid().to_string();
-    world.unconfirm(&own, 1).await;
+    let own = own.last().unwrap().compute_txid();
+    world.unconfirm(&own.to_string(), 1).await;
     daemon.wait_for_tip(&world).await;
     daemon.post_empty("/wallet/sync").await.ok();
     daemon.progress().await;
     assert_eq!(daemon.exit_state(&vtxo).await, "processing");
     assert_eq!(daemon.balance("spendable_sat").await, 0);
-    world.let_in(&own).await;
+    world.sandbox.chain.unhold(own).await.unwrap();
     daemon.exit_until(&world, &vtxo, "claimable").await;
     let to = daemon.claim_all(&world, &vtxo).await;
     assert!(world.received(&to).await > 59_000);

@@ -115,6 +115,7 @@ impl Ark {
     ) -> Result<protos::MailboxMessages, RpcError> {
         let mailbox = self.authorized_mailbox(&request)?;
         let page = self.mailbox_page(mailbox, request.checkpoint)?;
+        let page = self.told_mailbox(mailbox, request.checkpoint, page)?;
         Ok(protos::MailboxMessages {
             messages: page.messages,
             have_more: page.have_more,
@@ -186,7 +187,11 @@ impl Ark {
         Ok(())
     }
 
-    fn mailbox_page(&self, mailbox: MailboxIdentifier, checkpoint: u64) -> anyhow::Result<Page> {
+    pub(super) fn mailbox_page(
+        &self,
+        mailbox: MailboxIdentifier,
+        checkpoint: u64,
+    ) -> anyhow::Result<Page> {
         self.note_reader(mailbox);
         self.store
             .read_mailbox(mailbox, checkpoint, self.params.max_read_mailbox_items)

@@ -62,6 +62,9 @@ pub(in crate::wallet) enum Recovery {
     Mailbox {
         /// Its checkpoint.
         cursor: u64,
+        /// Pages in a row that have brought nothing.
+        #[serde(default)]
+        idle: u32,
     },
     /// The rounds that the mailbox reports.
     Reported,
@@ -69,6 +72,9 @@ pub(in crate::wallet) enum Recovery {
     Backup {
         /// Its checkpoint.
         cursor: u64,
+        /// Pages in a row that have brought nothing.
+        #[serde(default)]
+        idle: u32,
     },
     /// Bodies of VTXOs.
     Bodies,
@@ -105,9 +111,9 @@ impl Flow for Recovery {
     async fn step(self, wallet: &Wallet, id: &OperationId, tries: Tries) -> Result<Step<Recovery>> {
         match self {
             Recovery::Keys { start, cursor } => scan::keys(wallet, id, tries, start, cursor).await,
-            Recovery::Mailbox { cursor } => scan::mailbox(wallet, id, cursor).await,
+            Recovery::Mailbox { cursor, idle } => scan::mailbox(wallet, id, cursor, idle).await,
             Recovery::Reported => scan::reported(wallet, id, tries).await,
-            Recovery::Backup { cursor } => scan::backup(wallet, id, cursor).await,
+            Recovery::Backup { cursor, idle } => scan::backup(wallet, id, cursor, idle).await,
             Recovery::Bodies => fetch::bodies(wallet, id, tries).await,
             Recovery::States => fetch::states(wallet, id, tries).await,
             Recovery::Rounds => rounds::next(wallet, id, tries).await,

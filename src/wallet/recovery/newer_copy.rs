@@ -11,6 +11,7 @@ use ark_lib::vtxo::Full;
 use ark_lib::{ProtocolEncoding, Vtxo, VtxoId};
 
 use super::fetch::fetch_bodies;
+use super::scan::MAX_IDLE_PAGES;
 use super::start::{FIRST, OLDER_DATABASE};
 use crate::ark::Payload;
 use crate::model::{Attention, CandidateSource, FoundVtxo, OperationId, RecoveryCause, VtxoState};
@@ -49,7 +50,8 @@ impl Wallet {
 
     async fn look_for_newer_copy(self: &Arc<Wallet>) -> Result<()> {
         let mut cursor = self.store.read(recovery::cursor).await?;
-        loop {
+        // The server could go on for ever.
+        for _ in 0..MAX_IDLE_PAGES {
             let page = self.mailbox_page(self.keys.recovery_mailbox(), cursor);
             let messages = page.await?;
             let Some(last) = messages.last().map(|message| message.checkpoint) else {
@@ -69,6 +71,8 @@ impl Wallet {
                 .write(move |tx| recovery::advance_cursor(tx, cursor))
                 .await?;
         }
+        tracing::warn!("the recovery mailbox goes on; the rest of it is read after the next start");
+        Ok(())
     }
 
     /// The first of these VTXOs that is ours and not in the database.

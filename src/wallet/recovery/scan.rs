@@ -3,11 +3,12 @@
 use ark_lib::vtxo::Full;
 use ark_lib::{ProtocolEncoding, tree::signed::UnlockHash};
 use ark_lib::{Vtxo, VtxoId};
+use rusqlite::Connection;
 
 use super::Recovery;
 use crate::ark::{self, KeyPage, ParticipationStatus, Payload, XPUB_AUTHORIZATION};
 use crate::model::{CandidateSource, FoundVtxo, OperationId, VtxoState};
-use crate::store::{WriteTx, mailbox as mailbox_store, recovery, vtxo};
+use crate::store::{self, WriteTx, mailbox as mailbox_store, recovery, vtxo};
 use crate::wallet::account::keys;
 use crate::wallet::engine::{Next, Step, Tries};
 use crate::wallet::{CommitPoint, Result, Wallet};
@@ -16,6 +17,13 @@ use crate::wallet::{CommitPoint, Result, Wallet};
 pub(super) const PATIENCE: u32 = 5;
 /// No index of a key is taken from the server above this one: all keys below are stored.
 const MAX_KEY_INDEX: u32 = 1_000_000;
+
+/// Pages in a row that bring nothing, after which a mailbox is not read on: the server could repeat its messages for ever. It is longer than
+/// any list of messages that are no VTXOs, and what is behind it is read later as messages of the running wallet.
+pub(super) const MAX_IDLE_PAGES: u32 = 1_000;
+
+const MAILBOX: Recovery = Recovery::Mailbox { cursor: 0, idle: 0 };
+const BACKUP: Recovery = Recovery::Backup { cursor: 0, idle: 0 };
 
 /// Whether the wallet does without a call that has failed.
 pub(super) fn leave_out(wallet: &Wallet, tries: Tries, error: &ark::Error) -> bool {
@@ -41,11 +49,11 @@ pub(super) async fn keys(
         Ok(Some(page)) => page,
         Ok(None) => {
             tracing::info!("the Ark server cannot list VTXOs by key; reading the mailboxes only");
-            return Ok(pass(Recovery::Mailbox { cursor: 0 }));
+            return Ok(pass(MAILBOX));
         }
         Err(error) if leave_out(wallet, tries, &error) => {
             tracing::warn!(%error, "the Ark server does not list VTXOs by key; reading the mailboxes only");
-            return Ok(pass(Recovery::Mailbox { cursor: 0 }));
+            return Ok(pass(MAILBOX));
         }
         Err(error) => return Err(error.into()),
     };
@@ -97,7 +105,7 @@ fn next_keys(page: &KeyPage, start: u32, cursor: Option<VtxoId>) -> Recovery {
             cursor: page.cursor,
         }
     } else {
-        Recovery::Mailbox { cursor: 0 }
+        MAILBOX
     }
 }
 
@@ -105,9 +113,18 @@ pub(super) async fn mailbox(
     wallet: &Wallet,
     id: &OperationId,
     cursor: u64,
+    idle: u32,
 ) -> Result<Step<Recovery>> {
-    let messages = wallet.mailbox_page(wallet.keys.mailbox(), cursor).await?;
     let id = id.clone();
+    if idle >= MAX_IDLE_PAGES {
+        tracing::warn!("the mailbox goes on without VTXOs; the recovery does not read on");
+        return Ok(Step::commit(
+            CommitPoint::RecoveryScanned,
+            Next::State(Recovery::Reported),
+            move |tx| Ok(recovery::release_mailbox(tx, &id)?),
+        ));
+    }
+    let messages = wallet.mailbox_page(wallet.keys.mailbox(), cursor).await?;
     let Some(last) = messages.last().map(|message| message.checkpoint) else {
         return Ok(Step::commit(
             CommitPoint::RecoveryScanned,
@@ -142,9 +159,17 @@ pub(super) async fn mailbox(
         checkpoint = last,
         "read the mailbox for the recovery"
     );
+    let of = found.iter().map(|it| it.id).collect();
+    let fresh = wallet
+        .store
+        .read(move |connection| fresh_ones(connection, of, recovery::is_known));
+    let idle = match fresh.await? || !rounds.is_empty() {
+        true => 0,
+        false => idle + 1,
+    };
     Ok(Step::commit(
         CommitPoint::RecoveryScanned,
-        Next::State(Recovery::Mailbox { cursor: last }),
+        Next::State(Recovery::Mailbox { cursor: last, idle }),
         move |tx| {
             for hash in rounds {
                 recovery::add_round(tx, &id, hash)?;
@@ -168,7 +193,7 @@ pub(super) async fn reported(
         .store
         .read(move |connection| recovery::next_round(connection, &of));
     let Some(hash) = next.await? else {
-        return Ok(pass(Recovery::Backup { cursor: 0 }));
+        return Ok(pass(BACKUP));
     };
     let outputs = match wallet.server.participation_status(hash).await {
         Ok(ParticipationStatus::Issued(round)) => round.outputs,
@@ -194,7 +219,12 @@ pub(super) async fn backup(
     wallet: &Wallet,
     id: &OperationId,
     cursor: u64,
+    idle: u32,
 ) -> Result<Step<Recovery>> {
+    if idle >= MAX_IDLE_PAGES {
+        tracing::warn!("the recovery mailbox repeats itself; the recovery does not read on");
+        return Ok(pass(Recovery::Bodies));
+    }
     let page = wallet.mailbox_page(wallet.keys.recovery_mailbox(), cursor);
     let messages = page.await?;
     let Some(last) = messages.last().map(|message| message.checkpoint) else {
@@ -220,15 +250,33 @@ pub(super) async fn backup(
         checkpoint = last,
         "read the recovery mailbox"
     );
-    let id = id.clone();
+    let of = found.iter().map(|it| it.id).collect();
+    let fresh = wallet
+        .store
+        .read(move |connection| fresh_ones(connection, of, recovery::is_backed_up));
+    let (id, idle) = (id.clone(), if fresh.await? { 0 } else { idle + 1 });
     Ok(Step::commit(
         CommitPoint::RecoveryScanned,
-        Next::State(Recovery::Backup { cursor: last }),
+        Next::State(Recovery::Backup { cursor: last, idle }),
         move |tx| {
             recovery::count_undecodable(tx, &id, undecodable)?;
             add_all(tx, &id, found)
         },
     ))
+}
+
+/// Whether one of these VTXOs was not seen before.
+fn fresh_ones(
+    connection: &Connection,
+    ids: Vec<VtxoId>,
+    is_seen: fn(&Connection, VtxoId) -> Result<bool, store::Error>,
+) -> Result<bool> {
+    for id in ids {
+        if !is_seen(connection, id)? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 fn found_body(vtxo: &Vtxo<Full>, body: Vec<u8>, source: CandidateSource) -> FoundVtxo {

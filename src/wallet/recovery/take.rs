@@ -46,7 +46,7 @@ pub(super) async fn judge(wallet: &Wallet, id: &OperationId) -> Result<Step<Reco
     Ok(Step::commit(
         CommitPoint::RecoveryAdopted,
         Next::State(Recovery::Judge),
-        move |tx| write(tx, &keys, &taken),
+        move |tx| write(tx, &keys, &taken, Invalid::FetchAgain),
     ))
 }
 
@@ -149,7 +149,7 @@ pub(super) async fn doubts(wallet: &Wallet, id: &OperationId) -> Result<Step<Rec
     Ok(Step::commit(
         CommitPoint::RecoveryAdopted,
         Next::State(Recovery::Doubts),
-        move |tx| write(tx, &keys, &taken),
+        move |tx| write(tx, &keys, &taken, Invalid::Decided),
     ))
 }
 
@@ -191,7 +191,16 @@ async fn judge_all(wallet: &Wallet, open: Vec<OpenCandidate>) -> Result<Vec<Take
     Ok(taken.collect())
 }
 
-fn write(tx: &mut WriteTx<'_>, keys: &WalletKeys, taken: &[Taken]) -> Result<()> {
+/// What becomes of a VTXO of the wallet whose body is invalid.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Invalid {
+    /// Another source may have a valid body.
+    FetchAgain,
+    /// Its verdict.
+    Decided,
+}
+
+fn write(tx: &mut WriteTx<'_>, keys: &WalletKeys, taken: &[Taken], invalid: Invalid) -> Result<()> {
     let (mut change, mut spent, mut found) = (SignedAmount::ZERO, Vec::new(), Vec::new());
     for entry in taken {
         let id = entry.judged.id();
@@ -216,6 +225,10 @@ fn write(tx: &mut WriteTx<'_>, keys: &WalletKeys, taken: &[Taken]) -> Result<()>
             |record: Option<Arc<VtxoRecord>>| record.is_some_and(|it| it.state == VtxoState::Spent);
         if verdict == Verdict::Spent && !is_spent(before) && is_spent(vtxo::get(tx, id)?) {
             (verdict, reason) = (Verdict::SpentUnproven, unproven::REASON);
+        }
+        let is_ours = entry.judged.key_index.is_some();
+        if verdict == Verdict::Invalid && is_ours && invalid == Invalid::FetchAgain {
+            verdict = Verdict::Missing;
         }
         if !matches!(
             verdict,

@@ -190,7 +190,7 @@ pub enum InvoiceFault {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RecoveryFault {
-    /// The body cannot be decoded.
+    /// The body cannot be decoded. In a recovery mailbox: each message has an entry that is no id.
     Garbage,
     /// The body is that of another client's VTXO, if there is one.
     Foreign,
@@ -204,8 +204,13 @@ pub enum RecoveryFault {
     NewState,
     /// The index is that of the next key.
     WrongIndex,
-    /// The answer moves past no key, and says that there is more.
+    /// The answer moves past no key, and says that there is more. In a recovery mailbox: the messages come again and again, each time as
+    /// new ones.
     Endless,
+    /// A signature of the body is wrong.
+    BadSignature,
+    /// The ids of a recovery mailbox are told twice.
+    Repeated,
 }
 
 /// A change to what the server prepares for an offboard.

@@ -93,6 +93,8 @@ pub enum Hook {
     RecoveryState,
     /// The answer to an extended public key is ready.
     RecoveryPage,
+    /// A client is about to read a page of a recovery mailbox.
+    RecoveryMailbox,
     /// `ArkInfo` is ready.
     Info,
     /// The server looks at its clock.
@@ -101,7 +103,7 @@ pub enum Hook {
 
 impl Hook {
     /// Every hook.
-    pub const ALL: [Hook; 46] = [
+    pub const ALL: [Hook; 47] = [
         Hook::BoardFunding,
         Hook::BoardCosign,
         Hook::BoardRegister,
@@ -146,6 +148,7 @@ impl Hook {
         Hook::RecoveryBody,
         Hook::RecoveryState,
         Hook::RecoveryPage,
+        Hook::RecoveryMailbox,
         Hook::Info,
         Hook::Clock,
     ];
@@ -197,6 +200,7 @@ impl Hook {
             Hook::RecoveryBody => "recovery.body",
             Hook::RecoveryState => "recovery.state",
             Hook::RecoveryPage => "recovery.page",
+            Hook::RecoveryMailbox => "recovery.mailbox",
             Hook::Info => "info",
             Hook::Clock => "clock",
         }
@@ -271,13 +275,21 @@ impl Hook {
 impl RecoveryFault {
     fn acts_at(self, hook: Hook) -> bool {
         match self {
-            RecoveryFault::Garbage | RecoveryFault::Foreign | RecoveryFault::Missing => {
+            RecoveryFault::Garbage => matches!(
+                hook,
+                Hook::RecoveryBody | Hook::RecoveryPage | Hook::RecoveryMailbox
+            ),
+            RecoveryFault::Foreign | RecoveryFault::Missing | RecoveryFault::BadSignature => {
                 matches!(hook, Hook::RecoveryBody | Hook::RecoveryPage)
             }
             RecoveryFault::Spendable | RecoveryFault::Spent | RecoveryFault::NewState => {
                 matches!(hook, Hook::RecoveryState | Hook::RecoveryPage)
             }
-            RecoveryFault::WrongIndex | RecoveryFault::Endless => hook == Hook::RecoveryPage,
+            RecoveryFault::WrongIndex => hook == Hook::RecoveryPage,
+            RecoveryFault::Endless => {
+                matches!(hook, Hook::RecoveryPage | Hook::RecoveryMailbox)
+            }
+            RecoveryFault::Repeated => hook == Hook::RecoveryMailbox,
         }
     }
 }
