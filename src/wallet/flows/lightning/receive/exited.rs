@@ -8,12 +8,15 @@ use ark_lib::lightning::PaymentHash;
 use super::claim::REFUSED;
 use super::endangered::{ENDANGERED, fact};
 use super::{LightningReceive, finish};
-use crate::model::{ExitState, OperationId};
-use crate::store::exit;
+use crate::model::{ExitState, InvoiceOutcome, OperationId};
+use crate::store::{exit, lightning_receive};
 use crate::wallet::engine::steps::end;
 use crate::wallet::engine::steps::exited::{Exited, exited};
-use crate::wallet::engine::{Next, Step, attention};
+use crate::wallet::engine::{Next, Step, attention, clock};
 use crate::wallet::{CommitPoint, Error, Result, Wallet};
+
+/// Why a receive brought nothing although the preimage went out.
+const LOST: &str = "the Ark server has taken the HTLCs on chain before the wallet has claimed them";
 
 /// The pause between two looks at the exits.
 const PAUSE: Duration = Duration::from_secs(5);
@@ -67,9 +70,7 @@ async fn claimed(
         Next::Done
     } else {
         tracing::error!(payment_hash = %hash, "the Ark server has taken HTLCs of a Lightning payment that the wallet has not claimed on chain in time");
-        let message =
-            "the Ark server has taken the HTLCs on chain before the wallet has claimed them";
-        Next::Failed(Error::conflict("receive_lost", message))
+        Next::Failed(Error::conflict("receive_lost", LOST))
     };
     let id = id.clone();
     Ok(Step::commit(
@@ -79,7 +80,12 @@ async fn claimed(
             for code in [REFUSED, ENDANGERED] {
                 attention::clear(tx, code, id.as_str())?;
             }
-            finish::settle(tx, &id, &invoice)?;
+            if is_ours {
+                finish::settle(tx, &id, &invoice)?;
+            } else {
+                let now = clock::now_millis();
+                lightning_receive::end(tx, hash, InvoiceOutcome::Failed, Some(LOST), now)?;
+            }
             // The HTLCs have come in, and their exits have taken them out again.
             end::succeed(tx, &id)
         },
