@@ -1,5 +1,6 @@
 //! Recovery from the seed, and of a database that is older than the wallet (docs/protocol.md §4.11).
 
+mod backup;
 mod lies;
 mod older;
 mod origins;
@@ -8,8 +9,19 @@ mod resume;
 mod spent;
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
+use ark_lib::mailbox::MailboxAuthorization;
+use ark_lib::{ProtocolEncoding, SECP, VtxoId};
+use bitcoin::Network;
+use bitcoin::bip32::{ChildNumber, Xpriv};
+use bitcoin::secp256k1::Keypair;
 use serde_json::{Value, json};
+
+use server_rpc::ServerConnection;
+use server_rpc::protos::mailbox_server::{
+    MailboxRequest, PostRecoveryVtxoIdsRequest, mailbox_message::Message,
+};
 
 use crate::support::{Daemon, World, assert_history_adds_up, creation, eventually};
 
@@ -142,24 +154,56 @@ pub fn put_back(daemon: &Daemon) {
 
 /// Posts the id of a VTXO to the recovery mailbox of a seed, as anybody can who knows its public key.
 pub async fn post_id(world: &World, mnemonic: &str, id: &str) {
-    use ark_lib::SECP;
-    use bitcoin::bip32::{ChildNumber, Xpriv};
-    let seed = mnemonic.parse::<bip39::Mnemonic>().unwrap().to_seed("");
-    let root = Xpriv::new_master(bitcoin::Network::Regtest, &seed).unwrap();
-    let path = [350, 2].map(|index| ChildNumber::Hardened { index });
-    let key = root.derive_priv(&SECP, &path).unwrap().to_keypair(&SECP);
-    let rpc = server_rpc::ServerConnection::builder()
-        .address(&world.sandbox.ark_url)
-        .network(bitcoin::Network::Regtest)
-        .connect()
-        .await
-        .unwrap();
-    let id: ark_lib::VtxoId = id.parse().unwrap();
-    let request = server_rpc::protos::mailbox_server::PostRecoveryVtxoIdsRequest {
-        mailbox_id: key.public_key().serialize().to_vec(),
+    let id: VtxoId = id.parse().unwrap();
+    let request = PostRecoveryVtxoIdsRequest {
+        mailbox_id: recovery_key(mnemonic).public_key().serialize().to_vec(),
         vtxo_ids: vec![id.to_bytes().to_vec()],
         authorization: None,
     };
-    let mut client = rpc.mailbox_client.clone();
+    let mut client = server(world).await.mailbox_client.clone();
     client.post_recovery_vtxo_ids(request).await.unwrap();
+}
+
+/// The ids in the recovery mailbox of a seed.
+pub async fn posted_ids(world: &World, mnemonic: &str) -> BTreeSet<String> {
+    let key = recovery_key(mnemonic);
+    let expiry = chrono::Local::now() + Duration::from_secs(60);
+    let authorization = MailboxAuthorization::new(&key, expiry).serialize();
+    let mut client = server(world).await.mailbox_client.clone();
+    let (mut ids, mut checkpoint) = (BTreeSet::new(), 0);
+    loop {
+        let request = MailboxRequest {
+            mailbox_id: key.public_key().serialize().to_vec(),
+            authorization: Some(authorization.clone()),
+            checkpoint,
+        };
+        let page = client.read_mailbox(request).await.unwrap().into_inner();
+        let Some(last) = page.messages.last() else {
+            return ids;
+        };
+        checkpoint = last.checkpoint;
+        for message in page.messages {
+            if let Some(Message::RecoveryVtxoIds(posted)) = message.message {
+                let posted = posted.vtxo_ids.iter();
+                ids.extend(posted.map(|id| VtxoId::from_slice(id).unwrap().to_string()));
+            }
+        }
+    }
+}
+
+/// The key of the recovery mailbox of a seed.
+fn recovery_key(mnemonic: &str) -> Keypair {
+    let seed = mnemonic.parse::<bip39::Mnemonic>().unwrap().to_seed("");
+    let root = Xpriv::new_master(Network::Regtest, &seed).unwrap();
+    let path = [350, 2].map(|index| ChildNumber::Hardened { index });
+    root.derive_priv(&SECP, &path).unwrap().to_keypair(&SECP)
+}
+
+async fn server(world: &World) -> ServerConnection {
+    ServerConnection::builder()
+        .address(&world.sandbox.ark_url)
+        .network(Network::Regtest)
+        .connect()
+        .await
+        .unwrap()
 }

@@ -6,7 +6,8 @@
 
 use std::collections::{HashMap, HashSet};
 
-use ark_lib::VtxoId;
+use ark_lib::vtxo::Full;
+use ark_lib::{Vtxo, VtxoId};
 use bitcoin::{Amount, Transaction, Txid};
 use bitcoin_ext::BlockHeight;
 use rusqlite::Connection;
@@ -72,10 +73,7 @@ pub(super) async fn ancestors(wallet: &Wallet, ids: &[VtxoId]) -> Result<HashSet
 }
 
 /// Those of the VTXOs whose signatures are valid, and those whose value somebody has taken on chain.
-async fn look(
-    wallet: &Wallet,
-    vtxos: &[ark_lib::Vtxo<ark_lib::vtxo::Full>],
-) -> Result<(Vec<VtxoId>, Vec<VtxoId>)> {
+async fn look(wallet: &Wallet, vtxos: &[Vtxo<Full>]) -> Result<(Vec<VtxoId>, Vec<VtxoId>)> {
     let txids: HashSet<Txid> = vtxos.iter().map(|it| it.chain_anchor().txid).collect();
     let mut anchors: HashMap<Txid, Transaction> = HashMap::new();
     for txid in txids {
@@ -90,7 +88,7 @@ async fn look(
         matches!(standing, Standing::Claimed(_) | Standing::DoubleSpent(_))
     });
     Ok((
-        valid.map(|vtxo| vtxo.id()).collect(),
+        valid.map(Vtxo::id).collect(),
         taken.map(|(vtxo, _)| vtxo.id()).collect(),
     ))
 }

@@ -36,7 +36,11 @@ pub(super) async fn confirm(
     let txid = signed.transaction.compute_txid();
     match broadcast::depth(wallet, txid, needed).await? {
         Depth::Reached => {}
-        Depth::Waiting => return Ok(Step::AwaitBlock),
+        Depth::Waiting => {
+            // The change is the wallet's before the transaction confirms.
+            wallet.vtxos_arrived.notify_one();
+            return Ok(Step::AwaitBlock);
+        }
         Depth::Vanished => {
             return Ok(broadcast_again(
                 CommitPoint::OffboardSigned,

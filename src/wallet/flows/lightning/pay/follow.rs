@@ -49,6 +49,8 @@ pub(super) async fn follow(
         let reason = "it did not succeed before its HTLCs expired".to_owned();
         return Ok(revoke::begin(htlcs, reason));
     }
+    // The change is the wallet's while the payment goes on.
+    wallet.vtxos_arrived.notify_one();
     Ok(Step::AwaitNudge(if age < FIRST_MINUTE {
         FIRST_PAUSE
     } else {
