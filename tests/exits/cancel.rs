@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::support::{Daemon, World, assert_conserved, assert_history_adds_up};
+use crate::support::{Daemon, World, assert_conserved, assert_history_adds_up, eventually};
 
 async fn cancel(daemon: &Daemon, vtxo: &str) -> Value {
     let reply = daemon.post_empty(&format!("/exits/cancel/{vtxo}")).await;
@@ -47,7 +47,13 @@ async fn an_exit_cannot_be_canceled_once_the_vtxo_is_broadcast() {
     let path = format!("/exits/cancel/{vtxo}");
     daemon.post_empty(&path).await.refused(404, "unknown_exit");
     daemon.exit(std::slice::from_ref(&vtxo)).await;
-    daemon.progress().await;
+    eventually("its transaction is broadcast", async || {
+        daemon.progress().await;
+        let exit = daemon.exit_of(&vtxo).await;
+        let status = &exit["state"]["transactions"][0]["status"]["type"];
+        (status == "awaiting-confirmation").then_some(())
+    })
+    .await;
     let refused = daemon.post_empty(&path).await;
     refused.refused(400, "exit_not_cancelable");
     assert_eq!(daemon.exits("live").await, std::slice::from_ref(&vtxo));
