@@ -248,7 +248,10 @@ async fn only_configured_origins_get_cors_headers() {
 async fn without_a_wallet_there_is_no_balance() {
     let api = api();
     let answer = api.call(Method::GET, "/api/v1/wallet").await;
-    assert_eq!(answer.json(), json!({"fingerprint": null, "attention": []}));
+    assert_eq!(
+        answer.json(),
+        json!({"fingerprint": null, "attention": [], "recovery": null})
+    );
     for path in [
         "/wallet/balance",
         "/wallet/vtxos",
