@@ -1,8 +1,10 @@
 //! Recoveries from the seed, and of an older database.
 
+use std::collections::BTreeSet;
+
 use serde_json::json;
 
-use super::matrix::Run;
+use super::matrix::{Case, Run};
 use super::rounds;
 use super::scene::Scene;
 use crate::recovery::{
@@ -29,24 +31,29 @@ async fn used() -> Scene {
     scene.with_wrong_ledger()
 }
 
+/// Restores the victim from its seed, and asserts that it has again what it had.
+async fn restore(scene: &mut Scene, case: &Case, words: &str, had: &BTreeSet<(String, String)>) {
+    let request = restoration(&scene.world, words);
+    let reply = scene
+        .victim
+        .try_send("POST", "/wallet/create", Some(request))
+        .await;
+    // The answer does not wait for a recovery whose server is away.
+    assert!(case.kills() || reply.is_ok(), "{reply:?}");
+    scene.wait_for_kill(case).await;
+    scene.restart(case).await;
+    let report = recovered(&scene.victim).await;
+    assert_eq!(states(&scene.victim).await, *had, "{report:#}");
+    assert_history_adds_up(&scene.victim).await;
+}
+
 /// The victim is restored from its seed.
 pub async fn recover(run: &mut Run) {
     let mut scene = used().await;
     let (words, had) = (mnemonic(&scene.victim), states(&scene.victim).await);
     while let Some(case) = run.next_case(&mut scene).await {
         scene.arm_anew(&case).await;
-        let request = restoration(&scene.world, &words);
-        let reply = scene
-            .victim
-            .try_send("POST", "/wallet/create", Some(request))
-            .await;
-        // The answer does not wait for a recovery whose server is away.
-        assert!(case.kills() || reply.is_ok(), "{reply:?}");
-        scene.wait_for_kill(&case).await;
-        scene.restart(&case).await;
-        let report = recovered(&scene.victim).await;
-        assert_eq!(states(&scene.victim).await, had, "{report:#}");
-        assert_history_adds_up(&scene.victim).await;
+        restore(&mut scene, &case, &words, &had).await;
     }
 }
 
@@ -103,18 +110,7 @@ pub async fn recover_doubt(run: &mut Run) {
         let lie = json!({"type": "alter_recovery", "change": "new_state"});
         // An answer that is lost is asked for again.
         scene.fault(json!({"target": "recovery.page", "times": 4, "action": lie}));
-        let request = restoration(&scene.world, &words);
-        let reply = scene
-            .victim
-            .try_send("POST", "/wallet/create", Some(request))
-            .await;
-        // The answer does not wait for a recovery whose server is away.
-        assert!(case.kills() || reply.is_ok(), "{reply:?}");
-        scene.wait_for_kill(&case).await;
-        scene.restart(&case).await;
-        let report = recovered(&scene.victim).await;
-        assert_eq!(states(&scene.victim).await, had, "{report:#}");
-        assert_history_adds_up(&scene.victim).await;
+        restore(&mut scene, &case, &words, &had).await;
     }
 }
 

@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use super::exiting_beside_a_payee;
 use crate::support::{Daemon, World, assert_conserved, assert_history_adds_up, eventually};
 
 async fn cancel(daemon: &Daemon, vtxo: &str) -> Value {
@@ -12,14 +13,7 @@ async fn cancel(daemon: &Daemon, vtxo: &str) -> Value {
 #[tokio::test]
 async fn an_exit_that_is_canceled_half_way_leaves_the_vtxo_spendable() {
     let world = World::new().await;
-    let (daemon, payee) = (
-        Daemon::with_wallet(&world).await,
-        Daemon::with_wallet(&world).await,
-    );
-    daemon.fund_and_board(&world, 60_000).await;
-    let vtxo = daemon.pay_itself(60_000, 1).await;
-    daemon.exit(std::slice::from_ref(&vtxo)).await;
-    daemon.progress().await;
+    let (daemon, payee, vtxo) = exiting_beside_a_payee(&world).await;
     daemon.next_block(&world).await;
     daemon.progress().await;
     assert_eq!(daemon.exits("live").await, std::slice::from_ref(&vtxo));

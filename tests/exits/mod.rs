@@ -150,18 +150,24 @@ async fn only_the_named_vtxo_is_exited() {
     assert_eq!(daemon.balance("pending_exit_sat").await + left, 110_000);
 }
 
+/// A wallet whose VTXO of 60,000 sat hangs from several transactions, the first of which its exit has broadcast, and a payee.
+async fn exiting_beside_a_payee(world: &World) -> (Daemon, Daemon, String) {
+    let (daemon, payee) = (
+        Daemon::with_wallet(world).await,
+        Daemon::with_wallet(world).await,
+    );
+    daemon.fund_and_board(world, 60_000).await;
+    let vtxo = daemon.pay_itself(60_000, 1).await;
+    daemon.exit(std::slice::from_ref(&vtxo)).await;
+    daemon.progress().await;
+    (daemon, payee, vtxo)
+}
+
 #[tokio::test]
 async fn a_vtxo_that_is_spent_meanwhile_is_not_exited() {
     // H24
     let world = World::new().await;
-    let (daemon, payee) = (
-        Daemon::with_wallet(&world).await,
-        Daemon::with_wallet(&world).await,
-    );
-    daemon.fund_and_board(&world, 60_000).await;
-    let vtxo = daemon.pay_itself(60_000, 1).await;
-    daemon.exit(std::slice::from_ref(&vtxo)).await;
-    daemon.progress().await;
+    let (daemon, payee, vtxo) = exiting_beside_a_payee(&world).await;
     assert_eq!(daemon.exit_state(&vtxo).await, "processing");
     daemon.send(&payee.address().await, 60_000).await.ok();
     payee.wait_for_spendable(60_000).await;

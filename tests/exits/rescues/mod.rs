@@ -66,17 +66,23 @@ async fn scene() -> (World, Daemon) {
     (world, daemon)
 }
 
-/// H32: the exit of a VTXO that its payer puts on chain begins with the block in which it is confirmed, not before (W30).
-#[tokio::test]
-async fn a_vtxo_that_its_payer_puts_on_chain_is_exited_by_itself() {
-    let (world, mut daemon) = scene().await;
-    let payer = Payer::connect(&world).await;
+/// Pays the daemon 10,000 sat out of a board of the payer. Answers the payer, the board, and what he has paid with.
+async fn paid(world: &World, daemon: &Daemon) -> (Payer, Vtxo<Full>, Vec<Vtxo<Full>>) {
+    let payer = Payer::connect(world).await;
     let to: Address = daemon.address().await.parse().expect("an Ark address");
-    let input = payer.board(&world, 10_000).await;
+    let input = payer.board(world, 10_000).await;
     let vtxos = payer.sign(&input, &to, &[10_000]).await;
     payer.upload(&vtxos).await;
     payer.post(&to, &vtxos).await;
     daemon.wait_for_spendable(OWN + 10_000).await;
+    (payer, input, vtxos)
+}
+
+/// H32: the exit of a VTXO that its payer puts on chain begins with the block in which it is confirmed, not before (W30).
+#[tokio::test]
+async fn a_vtxo_that_its_payer_puts_on_chain_is_exited_by_itself() {
+    let (world, mut daemon) = scene().await;
+    let (_, _, vtxos) = paid(&world, &daemon).await;
     let (vtxo, depth) = (vtxos[0].id().to_string(), vtxos[0].transactions().len());
     world.publish(&vtxos[0], depth - 1).await;
     let last = vtxos[0].transactions().last().expect("one").tx;
@@ -110,13 +116,7 @@ async fn a_vtxo_that_hangs_from_an_exited_one_is_exited_when_no_round_helps() {
         ..WatchmanChange::default()
     };
     world.sandbox.ark.change_watchman(still);
-    let payer = Payer::connect(&world).await;
-    let to: Address = daemon.address().await.parse().expect("an Ark address");
-    let input = payer.board(&world, 10_000).await;
-    let vtxos = payer.sign(&input, &to, &[10_000]).await;
-    payer.upload(&vtxos).await;
-    payer.post(&to, &vtxos).await;
-    daemon.wait_for_spendable(OWN + 10_000).await;
+    let (payer, input, vtxos) = paid(&world, &daemon).await;
     let vtxo = vtxos[0].id().to_string();
     world.exit(&input).await;
     eventually("it is exposed", async || {
@@ -147,13 +147,7 @@ impl Daemon {
 #[tokio::test]
 async fn an_exit_that_was_asked_for_raises_nothing() {
     let (world, daemon) = scene().await;
-    let payer = Payer::connect(&world).await;
-    let to: Address = daemon.address().await.parse().expect("an Ark address");
-    let input = payer.board(&world, 10_000).await;
-    let vtxos = payer.sign(&input, &to, &[10_000]).await;
-    payer.upload(&vtxos).await;
-    payer.post(&to, &vtxos).await;
-    daemon.wait_for_spendable(OWN + 10_000).await;
+    let (_, _, vtxos) = paid(&world, &daemon).await;
     let vtxo = vtxos[0].id().to_string();
     daemon.exit(std::slice::from_ref(&vtxo)).await;
     for _ in 0..vtxos[0].transactions().len() {

@@ -52,8 +52,7 @@ pub use list::{ExitDetail, ExitFilter, ExitPackage, ExitStatus};
 pub use progress::ExitProgress;
 pub use start::ExitsBegun;
 
-#[allow(unused_imports)]
-pub(in crate::wallet) use start::{ExitCause, enlist_exit};
+pub(in crate::wallet) use start::ExitCause;
 
 /// How long an exit that a person asked for waits for `POST /exits/progress` when nothing happens without a request.
 const UNTIL_ASKED: Duration = Duration::from_secs(365 * 24 * 60 * 60);

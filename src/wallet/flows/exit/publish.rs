@@ -14,7 +14,7 @@ use crate::model::{
     ChildOrigin, ExitChild, ExitProblem, ExitRow, ExitTxOrigin, ExitTxStatus, OperationId,
     VtxoState,
 };
-use crate::store::exit;
+use crate::store::{WriteTx, exit};
 use crate::wallet::engine::Step;
 use crate::wallet::{CommitPoint, Error, Result, Wallet};
 
@@ -184,24 +184,15 @@ impl Publishing<'_> {
             };
         }
         let parent = self.frontier.txid;
-        let (exit, state) = (self.exit, self.view.state());
-        tracing::info!(vtxo = %exit.vtxo, %parent, child = %child.txid, fee = ?child.fee, "transaction of an exit broadcast");
-        note::write(
-            self.wallet,
-            CommitPoint::ExitPublished,
-            Exit::Publish,
-            exit,
-            state,
-            None,
-            move |tx| {
-                let now = exit::child(tx, parent)?;
-                if now.is_some_and(|now| now.txid == child.txid) {
-                    let accepted = true;
-                    exit::put_child(tx, parent, &ExitChild { accepted, ..child })?;
-                }
-                Ok(())
-            },
-        )
+        tracing::info!(vtxo = %self.exit.vtxo, %parent, child = %child.txid, fee = ?child.fee, "transaction of an exit broadcast");
+        self.published(move |tx| {
+            let now = exit::child(tx, parent)?;
+            if now.is_some_and(|now| now.txid == child.txid) {
+                let accepted = true;
+                exit::put_child(tx, parent, &ExitChild { accepted, ..child })?;
+            }
+            Ok(())
+        })
         .await
     }
 
@@ -213,22 +204,31 @@ impl Publishing<'_> {
         self.show(child.txid, child.origin);
         let parent = self.frontier.txid;
         let onchain = self.wallet.onchain.clone();
-        let (exit, state) = (self.exit, self.view.state());
-        tracing::info!(vtxo = %exit.vtxo, %parent, child = %child.txid, origin = ?child.origin, "a child in the mempool pays for a transaction of an exit");
+        tracing::info!(vtxo = %self.exit.vtxo, %parent, child = %child.txid, origin = ?child.origin, "a child in the mempool pays for a transaction of an exit");
+        self.published(move |tx| {
+            exit::put_child(tx, parent, &child)?;
+            if child.origin != ChildOrigin::Wallet {
+                onchain.release(tx, &child::holder(parent))?;
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    /// Writes that the transaction is in the mempool, and what is known of its child.
+    async fn published(
+        self,
+        of_child: impl FnOnce(&mut WriteTx<'_>) -> Result<()> + Send + 'static,
+    ) -> Result<Step<Exit>> {
+        let state = self.view.state();
         note::write(
             self.wallet,
             CommitPoint::ExitPublished,
             Exit::Publish,
-            exit,
+            self.exit,
             state,
             None,
-            move |tx| {
-                exit::put_child(tx, parent, &child)?;
-                if child.origin != ChildOrigin::Wallet {
-                    onchain.release(tx, &child::holder(parent))?;
-                }
-                Ok(())
-            },
+            of_child,
         )
         .await
     }

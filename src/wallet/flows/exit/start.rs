@@ -221,11 +221,7 @@ impl Wallet {
 ///
 /// # Errors
 /// `unknown_vtxo`; the database's.
-pub(in crate::wallet) fn enlist_exit(
-    tx: &WriteTx<'_>,
-    id: VtxoId,
-    cause: ExitCause,
-) -> Result<Option<OperationId>> {
+fn enlist_exit(tx: &WriteTx<'_>, id: VtxoId, cause: ExitCause) -> Result<Option<OperationId>> {
     let record = vtxo::get(tx, id)?.ok_or_else(|| {
         Error::not_found("unknown_vtxo", format!("the wallet has no VTXO {id}"), id)
     })?;
