@@ -1,5 +1,6 @@
-//! VTXOs as coins: lists and lookups, input selection, what is due for a refresh, validation, and the watch on the chain.
+//! VTXOs as coins: lists and lookups, input selection, what is due for a refresh, validation on all cores, and the watch on the chain.
 
+pub(in crate::wallet) mod cores;
 pub(in crate::wallet) mod due;
 mod list;
 mod picker;

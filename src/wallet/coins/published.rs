@@ -1,5 +1,6 @@
 //! How far the exit chain of a VTXO is on chain, and whether somebody else has spent something of it (docs/protocol.md §4.3, §4.9).
 
+use std::cell::OnceCell;
 use std::collections::{BTreeSet, HashMap};
 
 use ark_lib::vtxo::Full;
@@ -51,10 +52,11 @@ pub(in crate::wallet) async fn standings(
 }
 
 /// The walk down the exit chain of one VTXO.
-struct Descent {
-    anchor: OutPoint,
-    /// The output of each transaction of the chain that the next one spends, and at last the VTXO's own.
-    path: Vec<OutPoint>,
+struct Descent<'v> {
+    vtxo: &'v Vtxo<Full>,
+    /// The output of each transaction of the chain that the next one spends, and at last the VTXO's own. All transactions have to be
+    /// built for it, which takes about a millisecond, so it is made only when the anchor is spent.
+    path: OnceCell<Vec<OutPoint>>,
     /// How many transactions of the chain are on chain or in the mempool.
     published: usize,
     confirmed: usize,
@@ -63,15 +65,11 @@ struct Descent {
     ended: bool,
 }
 
-impl Descent {
-    fn new(vtxo: &Vtxo<Full>) -> Descent {
-        let path = vtxo.transactions().map(|item| {
-            let vout = u32::try_from(item.output_idx).unwrap_or(u32::MAX);
-            OutPoint::new(item.tx.compute_txid(), vout)
-        });
+impl Descent<'_> {
+    fn new(vtxo: &Vtxo<Full>) -> Descent<'_> {
         Descent {
-            anchor: vtxo.chain_anchor(),
-            path: path.collect(),
+            vtxo,
+            path: OnceCell::new(),
             published: 0,
             confirmed: 0,
             foreign: None,
@@ -79,10 +77,22 @@ impl Descent {
         }
     }
 
+    fn path(&self) -> &[OutPoint] {
+        self.path.get_or_init(|| {
+            let outputs = self.vtxo.transactions().map(|item| {
+                let vout = u32::try_from(item.output_idx).unwrap_or(u32::MAX);
+                OutPoint::new(item.tx.compute_txid(), vout)
+            });
+            outputs.collect()
+        })
+    }
+
     /// The deepest output that is on chain or in the mempool: what spends it?
     fn outpoint(&self) -> OutPoint {
-        let above = self.published.checked_sub(1);
-        above.map_or(self.anchor, |above| self.path[above])
+        match self.published.checked_sub(1) {
+            None => self.vtxo.chain_anchor(),
+            Some(above) => self.path()[above],
+        }
     }
 
     fn next_outpoint(&self) -> Option<OutPoint> {
@@ -97,7 +107,7 @@ impl Descent {
             self.ended = true;
             return;
         };
-        let expected = self.path.get(self.published).map(|next| next.txid);
+        let expected = self.path().get(self.published).map(|next| next.txid);
         if Some(spend.txid) == expected {
             self.published += 1;
             self.confirmed += usize::from(spend.status.is_confirmed());
@@ -108,7 +118,7 @@ impl Descent {
     }
 
     fn standing(&self) -> Standing {
-        let exited = self.confirmed == self.path.len();
+        let exited = self.confirmed == usize::from(self.vtxo.exit_depth());
         match self.foreign {
             Some(spend) if exited && spend.status.is_confirmed() => Standing::Claimed(spend.txid),
             _ if exited => Standing::Exited,
@@ -176,7 +186,7 @@ mod tests {
     /// Walks a chain of which the first transactions are published, and the next output is spent by `then`.
     fn walk(vtxo: &Vtxo<Full>, published: &[bool], then: Option<Spend>) -> Standing {
         let mut descent = Descent::new(vtxo);
-        let path = descent.path.clone();
+        let path = descent.path().to_vec();
         let mut spends = HashMap::new();
         let mut above = vtxo.chain_anchor();
         for (confirmed, below) in published.iter().zip(&path) {

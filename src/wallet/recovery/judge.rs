@@ -4,8 +4,9 @@
 //! makes no VTXO spendable: `SPENDABLE` says nothing about an exit, a sweep or the expiry.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
-use ark_lib::vtxo::{Full, VtxoPolicyKind};
+use ark_lib::vtxo::{Full, VtxoPolicyKind, VtxoValidationError};
 use ark_lib::{Vtxo, VtxoId};
 use bitcoin::secp256k1::PublicKey;
 use bitcoin::{Transaction, Txid};
@@ -14,6 +15,7 @@ use server_rpc::protos::VtxoSpendState;
 use crate::ark::PinnedKeys;
 use crate::chain;
 use crate::wallet::account::keys;
+use crate::wallet::coins::cores::each_on_all_cores;
 use crate::wallet::coins::published::{Standing, standings};
 use crate::wallet::{Result, Wallet};
 
@@ -99,21 +101,29 @@ impl Wallet {
                 judgement: early.unwrap_or(Judgement::Undecided(String::new())),
             });
         }
-        let vtxos: Vec<Vtxo<Full>> = on_chain
-            .iter()
-            .map(|(at, _)| judged[*at].vtxo.clone())
-            .collect();
-        let looked_up = self.look_up(&vtxos).await;
-        for (nth, (at, state)) in on_chain.into_iter().enumerate() {
-            let entry = &mut judged[at];
-            match &looked_up {
-                Ok(known) => {
-                    let anchor = known.anchors.get(&entry.vtxo.chain_anchor().txid);
-                    entry.anchor = anchor.map(|(transaction, _)| transaction.clone());
-                    entry.judgement = by_chain(&entry.vtxo, state, anchor, known.standings[nth]);
+        let vtxos = on_chain.iter().map(|(at, _)| judged[*at].vtxo.clone());
+        let vtxos: Vec<Vtxo<Full>> = vtxos.collect();
+        let known = match self.look_up(&vtxos).await {
+            Ok(known) => known,
+            Err(error) => {
+                for (at, _) in on_chain {
+                    judged[at].judgement = Judgement::Undecided(error.to_string());
                 }
-                Err(error) => entry.judgement = Judgement::Undecided(error.to_string()),
+                return Ok(judged);
             }
+        };
+        let anchors = Arc::clone(&known.anchors);
+        let validated = each_on_all_cores(vtxos, move |vtxo| {
+            let (transaction, _) = anchors.get(&vtxo.chain_anchor().txid)?;
+            Some(vtxo.validate(transaction))
+        });
+        let validated = validated.await?.into_iter().zip(known.standings);
+        for ((at, state), (valid, standing)) in on_chain.into_iter().zip(validated) {
+            let entry = &mut judged[at];
+            let anchor = known.anchors.get(&entry.vtxo.chain_anchor().txid);
+            let confirmed = anchor.is_some_and(|(_, confirmed)| *confirmed);
+            entry.judgement = by_chain(&entry.vtxo, state, valid, confirmed, standing);
+            entry.anchor = anchor.map(|(transaction, _)| transaction.clone());
         }
         Ok(judged)
     }
@@ -142,14 +152,16 @@ impl Wallet {
                 anchors.insert(txid, (transaction, confirmed));
             }
         }
-        let standings = standings(&self.chain, vtxos).await?;
-        Ok(LookedUp { anchors, standings })
+        Ok(LookedUp {
+            anchors: Arc::new(anchors),
+            standings: standings(&self.chain, vtxos).await?,
+        })
     }
 }
 
 struct LookedUp {
     /// The anchors that the chain knows, and whether they are confirmed.
-    anchors: HashMap<Txid, (Transaction, bool)>,
+    anchors: Arc<HashMap<Txid, (Transaction, bool)>>,
     standings: Vec<Standing>,
 }
 
@@ -180,17 +192,19 @@ fn is_htlc_of_receive(policy: VtxoPolicyKind) -> bool {
     )
 }
 
+/// The judgement of a VTXO whose signatures are `valid`, which says nothing if the chain does not know its anchor.
 fn by_chain(
     vtxo: &Vtxo<Full>,
     state: Option<VtxoSpendState>,
-    anchor: Option<&(Transaction, bool)>,
+    valid: Option<Result<(), VtxoValidationError>>,
+    confirmed: bool,
     standing: Standing,
 ) -> Judgement {
-    let Some((transaction, confirmed)) = anchor else {
+    let Some(valid) = valid else {
         let txid = vtxo.chain_anchor().txid;
         return Judgement::Undecided(format!("its anchor {txid} is not on the chain"));
     };
-    if let Err(error) = vtxo.validate(transaction) {
+    if let Err(error) = valid {
         return match state {
             Some(VtxoSpendState::Unregistered) if !vtxo.has_all_witnesses() => Judgement::InFlight(
                 "its transactions are not completely signed, and the server waits for them".into(),

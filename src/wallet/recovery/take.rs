@@ -1,5 +1,6 @@
 //! Candidates become VTXOs of the wallet, or not.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -31,9 +32,10 @@ pub(super) async fn judge(wallet: &Wallet, id: &OperationId) -> Result<Step<Reco
     let candidates = open(wallet, id, Open::Unjudged, u32::MAX, CHUNK).await?;
     if candidates.is_empty() {
         wallet.recovery_advanced.notify_one();
-        let spent = spent_by_own(wallet).await?;
+        let ancestors = unproven::ancestors_of_live(wallet).await?;
+        let spent = spent_by_own(wallet, &ancestors);
         return match spent.is_empty() {
-            true => completed(wallet, id).await,
+            true => completed(wallet, id, ancestors).await,
             false => Ok(Step::commit(
                 CommitPoint::RecoveryAdopted,
                 Next::State(Recovery::Judge),
@@ -51,13 +53,11 @@ pub(super) async fn judge(wallet: &Wallet, id: &OperationId) -> Result<Step<Reco
 }
 
 /// VTXOs of the wallet that another of its VTXOs descends from. That one's signatures prove the spend, whatever the server says.
-async fn spent_by_own(wallet: &Wallet) -> Result<Vec<VtxoId>> {
+fn spent_by_own(wallet: &Wallet, ancestors: &HashSet<VtxoId>) -> Vec<VtxoId> {
     let live = wallet.store.live_vtxos();
-    let all: Vec<VtxoId> = live.iter().map(|record| record.id).collect();
-    let spent = unproven::ancestors(wallet, &all).await?;
     let spendable = live.iter().filter(|it| it.state == VtxoState::Spendable);
     let spendable = spendable.map(|record| record.id);
-    Ok(spendable.filter(|id| spent.contains(id)).collect())
+    spendable.filter(|id| ancestors.contains(id)).collect()
 }
 
 fn spend_all(tx: &mut WriteTx<'_>, spent: &[VtxoId]) -> Result<()> {
@@ -76,10 +76,14 @@ fn spend_all(tx: &mut WriteTx<'_>, spent: &[VtxoId]) -> Result<()> {
 }
 
 /// All is judged once. What is doubtful is looked at again, while the wallet works with the rest.
-async fn completed(wallet: &Wallet, id: &OperationId) -> Result<Step<Recovery>> {
+async fn completed(
+    wallet: &Wallet,
+    id: &OperationId,
+    ancestors: HashSet<VtxoId>,
+) -> Result<Step<Recovery>> {
     let doubts = open(wallet, id, Open::Doubtful, u32::MAX, 1).await?;
     let (id, tip) = (id.clone(), unproven::tip(wallet));
-    let proofs = unproven::prove(wallet).await?;
+    let proofs = unproven::prove(wallet, ancestors).await?;
     if doubts.is_empty() {
         return Ok(Step::commit(
             CommitPoint::RecoveryCompleted,
@@ -111,7 +115,8 @@ pub(super) async fn doubts(wallet: &Wallet, id: &OperationId) -> Result<Step<Rec
     let mut candidates = open(wallet, id, Open::Doubtful, u32::MAX, DOUBTS).await?;
     if candidates.is_empty() {
         let (id, tip) = (id.clone(), unproven::tip(wallet));
-        let proofs = unproven::prove(wallet).await?;
+        let ancestors = unproven::ancestors_of_live(wallet).await?;
+        let proofs = unproven::prove(wallet, ancestors).await?;
         return Ok(Step::commit(
             CommitPoint::RecoveryCompleted,
             Next::Done,

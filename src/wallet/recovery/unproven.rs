@@ -15,6 +15,7 @@ use rusqlite::Connection;
 use super::history;
 use crate::model::{Attention, UnprovenSpend, Verdict, VtxoState};
 use crate::store::{WriteTx, recovery, vtxo};
+use crate::wallet::coins::cores::each_on_all_cores;
 use crate::wallet::coins::published::{Standing, standings};
 use crate::wallet::engine::attention;
 use crate::wallet::{Error, Result, Wallet};
@@ -31,20 +32,20 @@ const CHUNK: usize = 100;
 /// Spends that are proven now, and by what.
 pub(super) type Proofs = HashMap<VtxoId, &'static str>;
 
-/// Looks for proofs of the spends that have none. While the chain backend does not answer, only what is not spent proves something.
+/// Looks for proofs of the spends that have none; `ancestors` are those of the wallet's live VTXOs. While the chain backend does not
+/// answer, only descent proves something.
 ///
 /// # Errors
 /// The database's.
-pub(super) async fn prove(wallet: &Wallet) -> Result<Proofs> {
+pub(super) async fn prove(wallet: &Wallet, mut ancestors: HashSet<VtxoId>) -> Result<Proofs> {
     let unproven = wallet.store.read(recovery::unproven_spends).await?;
     let unproven: Vec<VtxoId> = unproven.into_iter().map(|it| it.id).collect();
     let mut proofs = Proofs::new();
-    let mut own: Vec<VtxoId> = wallet.store.live_vtxos().iter().map(|it| it.id).collect();
     for chunk in unproven.chunks(CHUNK) {
         let vtxos = wallet.full_vtxos(chunk.to_vec()).await?;
         match look(wallet, &vtxos).await {
             Ok((genuine, gone)) => {
-                own.extend(genuine);
+                ancestors.extend(ancestors_of(genuine).await?);
                 proofs.extend(gone.into_iter().map(|id| (id, "the chain shows its spend")));
             }
             Err(error) => {
@@ -52,7 +53,6 @@ pub(super) async fn prove(wallet: &Wallet) -> Result<Proofs> {
             }
         }
     }
-    let ancestors = ancestors(wallet, &own).await?;
     let descended = unproven.into_iter().filter(|id| ancestors.contains(id));
     proofs.extend(descended.map(|id| (id, DESCENT)));
     Ok(proofs)
@@ -61,34 +61,40 @@ pub(super) async fn prove(wallet: &Wallet) -> Result<Proofs> {
 /// The proof by descent.
 pub(super) const DESCENT: &str = "a VTXO of the wallet descends from it";
 
-/// The VTXOs that these descend from.
-pub(super) async fn ancestors(wallet: &Wallet, ids: &[VtxoId]) -> Result<HashSet<VtxoId>> {
+/// What the VTXOs of the wallet descend from, unless these are spent.
+pub(super) async fn ancestors_of_live(wallet: &Wallet) -> Result<HashSet<VtxoId>> {
+    let live: Vec<VtxoId> = wallet.store.live_vtxos().iter().map(|it| it.id).collect();
     let mut ancestors = HashSet::new();
-    for chunk in ids.chunks(CHUNK) {
-        for descendant in wallet.full_vtxos(chunk.to_vec()).await? {
-            ancestors.extend(descendant.ancestor_ids());
-        }
+    for chunk in live.chunks(CHUNK) {
+        let vtxos = wallet.full_vtxos(chunk.to_vec()).await?;
+        ancestors.extend(ancestors_of(vtxos).await?);
     }
     Ok(ancestors)
 }
 
-/// Those of the VTXOs whose signatures are valid, and those whose value somebody has taken on chain.
-async fn look(wallet: &Wallet, vtxos: &[Vtxo<Full>]) -> Result<(Vec<VtxoId>, Vec<VtxoId>)> {
+async fn ancestors_of(vtxos: Vec<Vtxo<Full>>) -> Result<impl Iterator<Item = VtxoId>> {
+    let ancestors = each_on_all_cores(vtxos, Vtxo::ancestor_ids).await?;
+    Ok(ancestors.into_iter().flatten())
+}
+
+/// Those of the VTXOs whose signatures are valid, and the ids of those whose value somebody has taken on chain.
+async fn look(wallet: &Wallet, vtxos: &[Vtxo<Full>]) -> Result<(Vec<Vtxo<Full>>, Vec<VtxoId>)> {
     let txids: HashSet<Txid> = vtxos.iter().map(|it| it.chain_anchor().txid).collect();
     let mut anchors: HashMap<Txid, Transaction> = HashMap::new();
     for txid in txids {
         anchors.extend(wallet.chain.transaction(txid).await?.map(|it| (txid, it)));
     }
-    let valid = vtxos.iter().filter(|vtxo| {
-        let anchor = anchors.get(&vtxo.chain_anchor().txid);
-        anchor.is_some_and(|anchor| vtxo.validate(anchor).is_ok())
-    });
     let standings = standings(&wallet.chain, vtxos).await?;
     let taken = vtxos.iter().zip(standings).filter(|(_, standing)| {
         matches!(standing, Standing::Claimed(_) | Standing::DoubleSpent(_))
     });
+    let valid = each_on_all_cores(vtxos.to_vec(), move |vtxo| {
+        let anchor = anchors.get(&vtxo.chain_anchor().txid);
+        anchor.is_some_and(|anchor| vtxo.validate(anchor).is_ok())
+    });
+    let valid = vtxos.iter().zip(valid.await?).filter(|(_, valid)| *valid);
     Ok((
-        valid.map(Vtxo::id).collect(),
+        valid.map(|(vtxo, _)| vtxo.clone()).collect(),
         taken.map(|(vtxo, _)| vtxo.id()).collect(),
     ))
 }
