@@ -1,6 +1,7 @@
-//! The types that both the wallet and the store work with: movements, operations, invoices, exits and VTXO records.
+//! The types that both the wallet and the store work with: movements, events, operations, invoices, exits and VTXO records.
 
 mod attention;
+mod event;
 mod exit;
 mod invoice;
 mod lightning;
@@ -11,6 +12,7 @@ mod transfer;
 mod vtxo;
 
 pub use attention::Attention;
+pub use event::{Event, EventId, EventKind};
 pub use exit::{
     Block, ChildOrigin, ExitChild, ExitProblem, ExitRow, ExitState, ExitTx, ExitTxOrigin,
     ExitTxStatus,

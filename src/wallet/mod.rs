@@ -9,6 +9,7 @@ mod coins;
 mod destination;
 mod engine;
 mod error;
+mod events;
 mod flows;
 mod inbox;
 pub mod lifecycle;
@@ -32,8 +33,9 @@ use crate::store::Store;
 
 pub use crate::chain::Tip;
 pub use crate::model::{
-    Attention, Block, ExitProblem, ExitState, ExitTx, ExitTxOrigin, ExitTxStatus, HistoryPage,
-    Movement, MovementId, PaymentMethod, Subsystem, Transfer, Verdict, VtxoRecord, VtxoState,
+    Attention, Block, Event, EventId, EventKind, ExitProblem, ExitState, ExitTx, ExitTxOrigin,
+    ExitTxStatus, HistoryPage, Movement, MovementId, PaymentMethod, Subsystem, Transfer, Verdict,
+    VtxoRecord, VtxoState,
 };
 pub use crate::onchain::{OnchainBalance, OnchainTransaction};
 pub use account::balance::Balance;
@@ -42,6 +44,7 @@ pub use barkd::{import_barkd, is_barkd};
 pub(crate) use engine::clock::back_off;
 pub use engine::commit_point::CommitPoint;
 pub use error::{Error, ErrorKind, Result};
+pub use events::{EventPage, EventReader, EventStart};
 pub use flows::board::{BoardAmount, PendingBoard};
 pub use flows::exit::{
     ClaimOutcome, ExitDetail, ExitEstimate, ExitFilter, ExitPackage, ExitProgress, ExitQuestion,

@@ -9,6 +9,7 @@ use bip39::Mnemonic;
 use bitcoin::Network;
 use bitcoin::bip32::Fingerprint;
 use bitcoin_ext::BlockHeight;
+use tokio_util::sync::CancellationToken;
 
 use crate::ark::{Contact, Margins, PinnedKeys, Server, ServerConfig};
 use crate::chain::{self, BackendConfig, BitcoindAuth, ChainConfig, ChainSource};
@@ -130,6 +131,11 @@ impl Wallet {
         let pinned = server_keys.map(|(server, mailbox)| PinnedKeys { server, mailbox });
         let server = connect_server(&options.config, network, pinned)?;
         assemble(&options.config, network, keys, store, chain, server, scan).await
+    }
+
+    /// Cancelled when the wallet is being closed: whoever waits for it has to let go of it.
+    pub fn closing(&self) -> CancellationToken {
+        self.operations.stopped()
     }
 
     /// Stops the operations; opening the wallet again resumes them. The caller must have stopped the background loops. The

@@ -14,6 +14,7 @@ pub(super) mod fee;
 pub(super) mod lightning_receive;
 pub(super) mod lightning_send;
 pub(super) mod movement;
+pub(super) mod notification;
 pub(super) mod offboard;
 pub(super) mod round;
 #[cfg(test)]

@@ -1,0 +1,31 @@
+//! The outbox: what happened to the wallet, in the order of the commits (docs/protocol.md §26.1).
+//!
+//! The store writes an event in the transaction that makes the thing happen, and shows it once that is durable. A reader keeps the number
+//! of the last event that it has processed as its cursor, and asks for what follows. To miss nothing, it subscribes with
+//! [`Wallet::newest_event`] before it asks.
+
+mod reader;
+
+use std::sync::Arc;
+
+use tokio::sync::watch;
+
+use crate::model::{Event, EventId};
+use crate::wallet::{Result, Wallet};
+
+pub use reader::{EventPage, EventReader, EventStart};
+
+impl Wallet {
+    /// The number of the newest event that is durable; 0 while there is none.
+    pub fn newest_event(&self) -> watch::Receiver<EventId> {
+        self.store.newest_event()
+    }
+
+    /// The events that follow `cursor`, oldest first, at most `limit`. If the first one is not the next one, those between were pruned.
+    ///
+    /// # Errors
+    /// Only the database's.
+    pub async fn events_after(&self, cursor: EventId, limit: usize) -> Result<Vec<Arc<Event>>> {
+        Ok(self.store.events_after(cursor, limit).await?)
+    }
+}
