@@ -88,6 +88,7 @@ impl Daemon {
             }
         };
         let address = listener.local_addr()?;
+        let stopping = CancellationToken::new();
         let router = http::router(
             Arc::clone(&wallets),
             http::Options {
@@ -96,10 +97,10 @@ impl Daemon {
                 any_host: options.access == Access::Anybody,
                 allowed_origins: options.allowed_origins,
                 expose_mnemonic: options.expose_mnemonic,
+                stopping: stopping.clone(),
             },
         );
         tracing::info!("Server starting on http://{address}");
-        let stopping = CancellationToken::new();
         // Without this, a small response waits for the acknowledgement of the previous one (Nagle's algorithm).
         let listener = listener.tap_io(|stream| drop(stream.set_nodelay(true)));
         let stop = stopping.clone().cancelled_owned();

@@ -23,6 +23,7 @@ use utoipa::{Modify, OpenApi as _};
         (name = "onchain", description = "The on-chain wallet."),
         (name = "fees", description = "Fee estimates."),
         (name = "history", description = "Changes of the balance, and notes on them."),
+        (name = "notifications", description = "What happens to the wallet, as it happens."),
     )
 )]
 struct Base;

@@ -87,6 +87,15 @@ impl ApiError {
         error
     }
 
+    /// 503: the daemon stops, and does not wait any longer.
+    pub(super) fn stopping() -> Self {
+        Self::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "stopping",
+            "The daemon stops; repeat the request when it runs again",
+        )
+    }
+
     /// 504: the request took longer than `deadline`. What it started continues.
     pub(super) fn timed_out(deadline: Duration) -> Self {
         Self::new(

@@ -61,6 +61,7 @@ fn api_with(change: impl FnOnce(&mut Options)) -> Api {
         any_host: false,
         allowed_origins: Vec::new(),
         expose_mnemonic: false,
+        stopping: Default::default(),
     };
     change(&mut options);
     let slot = WalletSlot::new(datadir, Overrides::None, |_, _| tokio::spawn(async {}));

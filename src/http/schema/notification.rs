@@ -5,7 +5,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::movement::Movement;
-use crate::wallet::{self, Event, EventKind};
+use crate::wallet::{self, Event, EventId, EventKind};
 
 /// A notification of something that happened to the wallet
 #[derive(Serialize, ToSchema)]
@@ -36,8 +36,8 @@ pub(in crate::http) enum WalletNotification {
     /// Some notifications were lost
     ChannelLagging {
         /// The number of the last lost event.
-        #[serde(skip_serializing_if = "Option::is_none")]
-        id: Option<u64>,
+        #[schema(required = false)]
+        id: u64,
     },
 }
 
@@ -47,9 +47,15 @@ pub(crate) fn json(event: &Event) -> &str {
         let text = notification(event).and_then(|shown| serde_json::to_string(&shown));
         text.unwrap_or_else(|error| {
             tracing::error!(event = %event.id, %error, "a stored event cannot be read; its readers are told that it is lost");
-            format!(r#"{{"type":"channel-lagging","id":{}}}"#, event.id)
+            lagging(event.id)
         })
     })
+}
+
+/// The JSON that tells a client that the events up to this one were pruned before it read them.
+pub(in crate::http) fn lagging(last: EventId) -> String {
+    let lagging = WalletNotification::ChannelLagging { id: last.0 };
+    serde_json::to_string(&lagging).expect("a text and a number are JSON")
 }
 
 fn notification(event: &Event) -> serde_json::Result<WalletNotification> {
