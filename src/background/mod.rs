@@ -3,8 +3,9 @@
 //! | task | runs | does |
 //! |---|---|---|
 //! | connection | every second; when a call failed | connects to the Ark server, or requests its parameters |
+//! | events | every hour; after each 500 events | deletes old events |
 //! | tip | when the backend announces a block; every second on regtest, every 15 seconds elsewhere | polls for the tip |
-//! | blocks | at a new tip; when the chain backend recovers; every sync interval | fee rates, quarantine, the watch on VTXOs |
+//! | blocks | at a new tip; when the chain backend recovers; every sync interval | fee rates, quarantine, the watch on VTXOs, VTXOs that expire soon |
 //! | on-chain | at a new tip; when the chain backend recovers; every sync interval | syncs the on-chain wallet; serves exits |
 //! | mailbox, its stream and its poll | at each message; every 30 seconds | receives VTXOs |
 //! | lightning | every second while an invoice is open | learns whether invoices are paid |
@@ -14,6 +15,7 @@
 //! | server copy | when something was received; when an operation is done; at a new connection; every sync interval | registers chains, backs up ids |
 
 mod connection;
+mod events;
 mod failures;
 mod lightning;
 mod mailbox;
@@ -40,13 +42,14 @@ pub struct BackgroundTasks {
 }
 
 impl BackgroundTasks {
-    /// Starts the tasks. With manual sync, only the connection's task: the API starts every sync.
+    /// Starts the tasks. With manual sync, only those of the connection and of old events: the API starts every sync.
     pub fn start(wallet: &Arc<Wallet>) -> BackgroundTasks {
         let background = BackgroundTasks {
             tasks: TaskTracker::new(),
             stopped: CancellationToken::new(),
         };
         background.spawn("connection", wallet, connection::run);
+        background.spawn("events", wallet, events::prune);
         if !wallet.manual_sync() {
             background.spawn("tip", wallet, tip::poll);
             background.spawn("blocks", wallet, tip::on_blocks);

@@ -12,7 +12,7 @@ mod transfer;
 mod vtxo;
 
 pub use attention::Attention;
-pub use event::{Event, EventId, EventKind};
+pub use event::{Event, EventId, EventKind, ExpiringVtxo, OperationProgress};
 pub use exit::{
     Block, ChildOrigin, ExitChild, ExitProblem, ExitRow, ExitState, ExitTx, ExitTxOrigin,
     ExitTxStatus,

@@ -1,30 +1,17 @@
-//! The event table: what happened, one row per event, written in the transaction that makes it happen (docs/protocol.md §26.1).
+//! The event table: one row for each thing that happened (docs/protocol.md §26.1). `news.rs` appends the rows.
 
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
-use rusqlite::{Connection, OptionalExtension, Row, params};
+use rusqlite::{Connection, OptionalExtension, Row};
 
-use super::Error;
+use super::news::{Body, nanos};
+use super::{Error, WriteTx};
 use crate::model::{Event, EventId, EventKind};
 
-/// Appends an event. Its stamp is the present time, or one nanosecond after the last stamp if the clock is behind that (W23).
-pub(super) fn append(
-    connection: &Connection,
-    kind: EventKind,
-    subject: String,
-    body: String,
-) -> Result<Event, Error> {
-    let sql = "INSERT INTO event (stamp, kind, subject, body)
-               VALUES (max(?1, coalesce((SELECT max(stamp) FROM event) + 1, 0)), ?2, ?3, ?4) RETURNING id, stamp";
-    let now = nanos(Utc::now());
-    let (id, stamp) = connection
-        .prepare_cached(sql)?
-        .query_row(params![now, kind.name(), subject, body], |row| {
-            Ok((row.get(0)?, row.get(1)?))
-        })?;
-    let stamp = DateTime::from_timestamp_nanos(stamp);
-    Ok(Event::new(EventId(id), stamp, kind, subject, body))
+/// Reports that something happened that no other table has, such as the loss of a connection.
+pub fn tell(tx: &WriteTx<'_>, kind: EventKind) {
+    tx.report(kind, String::new(), Body::Now("null".to_owned()));
 }
 
 /// The events that follow `cursor`, oldest first, at most `limit`. If the first one is not the next one, those between were pruned.
@@ -34,7 +21,7 @@ pub fn after(
     limit: usize,
 ) -> Result<Vec<Arc<Event>>, Error> {
     let mut statement = connection.prepare_cached(
-        "SELECT id, stamp, kind, subject, body FROM event WHERE id > ?1 ORDER BY id LIMIT ?2",
+        "SELECT id, stamp, kind, body FROM event WHERE id > ?1 ORDER BY id LIMIT ?2",
     )?;
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
     let cursor = i64::try_from(cursor.0).unwrap_or(i64::MAX);
@@ -54,7 +41,6 @@ fn event(row: &Row<'_>) -> Result<Event, Error> {
         DateTime::from_timestamp_nanos(row.get(1)?),
         kind,
         row.get(3)?,
-        row.get(4)?,
     ))
 }
 
@@ -82,12 +68,16 @@ pub fn at(connection: &Connection, time: DateTime<Utc>) -> Result<Option<EventId
         .optional()?)
 }
 
-/// A time in the unit of the table, unix nanoseconds. Times that it cannot hold count as its ends.
-fn nanos(time: DateTime<Utc>) -> i64 {
-    let end = if time.timestamp() < 0 {
-        i64::MIN
-    } else {
-        i64::MAX
-    };
-    time.timestamp_nanos_opt().unwrap_or(end)
+/// Deletes the oldest events: those before `time`, and those of which `rows` newer ones are kept; at most `limit`. The newest one always
+/// stays, because its number and its stamp precede those of the next. Returns how many are deleted.
+pub fn prune(tx: &WriteTx<'_>, time: DateTime<Utc>, rows: u64, limit: u64) -> Result<usize, Error> {
+    let newest = newest(tx)?.0;
+    let (before_oldest, expired) = (before_oldest(tx)?.0, at(tx, time)?.unwrap_or_default().0);
+    let last = expired
+        .max(newest.saturating_sub(rows))
+        .min(newest.saturating_sub(1))
+        .min(before_oldest.saturating_add(limit));
+    Ok(tx
+        .prepare_cached("DELETE FROM event WHERE id <= ?1")?
+        .execute([last])?)
 }

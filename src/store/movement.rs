@@ -6,6 +6,7 @@ use chrono::{DateTime, Utc};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use serde_json::{Map, Value};
 
+use super::news::Body;
 use super::{Error, WriteTx};
 use crate::model::{
     EventKind, HistoryPage, Movement, MovementId, MovementStatus, NewMovement, OperationId,
@@ -30,14 +31,15 @@ fn parse_status(name: &str) -> Result<MovementStatus, Error> {
 
 /// Reports a movement that this write has created or changed.
 fn report(tx: &WriteTx<'_>, kind: EventKind, id: MovementId) {
-    tx.report(kind, id.0.to_string(), |connection, subject| {
-        let id = subject
-            .parse()
-            .map_err(|_| Error::corrupt("movement number", subject))?;
-        let movement = get(connection, MovementId(id))?;
-        let body = movement.as_ref().map(serde_json::to_string).transpose();
-        body.map_err(|error| Error::corrupt("movement", error))
-    });
+    tx.report(kind, id.0.to_string(), Body::AtTheEnd(json));
+}
+
+fn json(connection: &Connection, id: &str) -> Result<Option<String>, Error> {
+    let number = id.parse();
+    let number = number.map_err(|_| Error::corrupt("movement number", id))?;
+    let movement = get(connection, MovementId(number))?;
+    let json = movement.as_ref().map(serde_json::to_string).transpose();
+    json.map_err(|error| Error::corrupt("movement", error))
 }
 
 /// Inserts a movement and returns its number.

@@ -5,39 +5,66 @@
 
 use std::cell::RefCell;
 
-use rusqlite::Connection;
+use chrono::{DateTime, Utc};
+use rusqlite::{Connection, params};
 
-use super::{Error, event};
-use crate::model::{Event, EventKind};
+use super::Error;
+use crate::model::{Event, EventId, EventKind};
+
+/// What the event of a change shows.
+pub(super) enum Body {
+    /// The subject at the end of the write; no event when it is gone by then.
+    AtTheEnd(Snapshot),
+    /// This JSON.
+    Now(String),
+}
 
 /// Reads the JSON of a subject; `None` when it is gone.
 pub(super) type Snapshot = fn(&Connection, subject: &str) -> Result<Option<String>, Error>;
 
+struct Change {
+    kind: EventKind,
+    subject: String,
+    body: Body,
+}
+
 /// The changes of the running write.
 #[derive(Default)]
-pub(super) struct News(RefCell<Vec<(EventKind, String, Snapshot)>>);
+pub(super) struct News(RefCell<Vec<Change>>);
 
 impl News {
-    /// Reports a change. A subject that is created in this write is not updated by it as well.
-    pub(super) fn report(&self, kind: EventKind, subject: String, snapshot: Snapshot) {
+    /// Reports a change. One that an earlier event of this write shows as well makes no event of its own.
+    pub(super) fn report(&self, kind: EventKind, subject: String, body: Body) {
         let mut changes = self.0.borrow_mut();
-        let is_told = |told: EventKind| {
-            told == kind || (told, kind) == (EventKind::MovementCreated, EventKind::MovementUpdated)
+        let shows_it = |change: &Change| {
+            let created_and_updated = (EventKind::MovementCreated, EventKind::MovementUpdated);
+            let of_one_kind = change.kind == kind || (change.kind, kind) == created_and_updated;
+            matches!(change.body, Body::AtTheEnd(_)) && of_one_kind && change.subject == subject
         };
-        if changes
-            .iter()
-            .all(|(told, of, _)| !(is_told(*told) && *of == subject))
-        {
-            changes.push((kind, subject, snapshot));
+        if !changes.iter().any(shows_it) {
+            changes.push(Change {
+                kind,
+                subject,
+                body,
+            });
         }
     }
 
     /// Writes the events of the write that ends.
     pub(super) fn append(&self, connection: &Connection) -> Result<Vec<Event>, Error> {
         let mut events = Vec::new();
-        for (kind, subject, snapshot) in self.0.take() {
-            if let Some(body) = snapshot(connection, &subject)? {
-                events.push(event::append(connection, kind, subject, body)?);
+        for Change {
+            kind,
+            subject,
+            body,
+        } in self.0.take()
+        {
+            let body = match body {
+                Body::Now(body) => Some(body),
+                Body::AtTheEnd(snapshot) => snapshot(connection, &subject)?,
+            };
+            if let Some(body) = body {
+                events.push(append(connection, kind, &subject, body)?);
             }
         }
         Ok(events)
@@ -47,6 +74,35 @@ impl News {
     pub(super) fn forget(&self) {
         self.0.take();
     }
+}
+
+/// Appends an event. Its stamp is the present time, or one nanosecond after the last stamp if the clock is behind that (W23).
+fn append(
+    connection: &Connection,
+    kind: EventKind,
+    subject: &str,
+    body: String,
+) -> Result<Event, Error> {
+    let sql = "INSERT INTO event (stamp, kind, subject, body)
+               VALUES (max(?1, coalesce((SELECT max(stamp) FROM event) + 1, 0)), ?2, ?3, ?4) RETURNING id, stamp";
+    let now = nanos(Utc::now());
+    let (id, stamp) = connection
+        .prepare_cached(sql)?
+        .query_row(params![now, kind.name(), subject, body], |row| {
+            Ok((row.get(0)?, row.get(1)?))
+        })?;
+    let stamp = DateTime::from_timestamp_nanos(stamp);
+    Ok(Event::new(EventId(id), stamp, kind, body))
+}
+
+/// A time in the unit of the table, unix nanoseconds. Times that it cannot hold count as its ends.
+pub(super) fn nanos(time: DateTime<Utc>) -> i64 {
+    let end = if time.timestamp() < 0 {
+        i64::MIN
+    } else {
+        i64::MAX
+    };
+    time.timestamp_nanos_opt().unwrap_or(end)
 }
 
 #[cfg(test)]
@@ -99,9 +155,11 @@ mod tests {
         store.events_after(EventId(0), 100).await.unwrap()
     }
 
-    fn told(events: &[Arc<Event>]) -> Vec<(u64, &str, &str)> {
+    /// Number and name of each event, and the number of its movement.
+    fn told(events: &[Arc<Event>]) -> Vec<(u64, &str, u32)> {
+        let movement = |event: &Event| serde_json::from_str::<Movement>(&event.body).unwrap();
         let each = events.iter();
-        each.map(|event| (event.id.0, event.kind.name(), event.subject.as_str()))
+        each.map(|event| (event.id.0, event.kind.name(), movement(event).id.0))
             .collect()
     }
 
@@ -127,9 +185,9 @@ mod tests {
         assert_eq!(
             told(&fresh),
             [
-                (1, "movement-created", "1"),
-                (2, "movement-created", "2"),
-                (3, "movement-updated", "2"),
+                (1, "movement-created", 1),
+                (2, "movement-created", 2),
+                (3, "movement-updated", 2),
             ],
             "a movement that has ended does not change"
         );
@@ -165,7 +223,7 @@ mod tests {
         let (refused, panicked, kept) = tokio::join!(refused, panicked, kept);
         assert!(refused.is_err() && panicked.is_err());
         assert_eq!(kept.unwrap(), MovementId(1));
-        assert_eq!(told(&events(&store).await), [(1, "movement-created", "1")]);
+        assert_eq!(told(&events(&store).await), [(1, "movement-created", 1)]);
     }
 
     #[tokio::test]

@@ -91,13 +91,7 @@ mod tests {
 
     fn event(id: u64, size: usize) -> Event {
         let kind = EventKind::MovementCreated;
-        Event::new(
-            EventId(id),
-            Utc::now(),
-            kind,
-            id.to_string(),
-            "x".repeat(size),
-        )
+        Event::new(EventId(id), Utc::now(), kind, "x".repeat(size))
     }
 
     fn read(outbox: &Outbox, cursor: u64, limit: usize) -> Option<Vec<u64>> {

@@ -9,7 +9,7 @@ use arc_swap::ArcSwap;
 use rusqlite::{Connection, ErrorCode};
 use tokio::sync::{mpsc, oneshot};
 
-use super::news::{News, Snapshot};
+use super::news::{Body, News};
 use super::outbox::Outbox;
 use super::{Error, LiveVtxos, uncertain};
 use crate::model::{Event, EventKind, VtxoRecord};
@@ -40,9 +40,9 @@ impl WriteTx<'_> {
         self.effects.changed.push(record);
     }
 
-    /// Reports a change that makes an event at the end of this write. The event shows the subject as it is then.
-    pub(super) fn report(&self, kind: EventKind, subject: String, snapshot: Snapshot) {
-        self.news.report(kind, subject, snapshot);
+    /// Reports a change, which makes an event at the end of this write.
+    pub(super) fn report(&self, kind: EventKind, subject: String, body: Body) {
+        self.news.report(kind, subject, body);
     }
 
     /// Writes the events of the running write.

@@ -34,8 +34,8 @@ use crate::store::Store;
 pub use crate::chain::Tip;
 pub use crate::model::{
     Attention, Block, Event, EventId, EventKind, ExitProblem, ExitState, ExitTx, ExitTxOrigin,
-    ExitTxStatus, HistoryPage, Movement, MovementId, PaymentMethod, Subsystem, Transfer, Verdict,
-    VtxoRecord, VtxoState,
+    ExitTxStatus, ExpiringVtxo, HistoryPage, Movement, MovementId, OperationProgress,
+    PaymentMethod, Subsystem, Transfer, Verdict, VtxoRecord, VtxoState,
 };
 pub use crate::onchain::{OnchainBalance, OnchainTransaction};
 pub use account::balance::Balance;
@@ -121,6 +121,10 @@ struct Settings {
     /// How long a vanished offboard transaction is broadcast again.
     offboard_grace: Duration,
     manual_sync: bool,
+    /// Days for which events are kept.
+    event_retention_days: u32,
+    /// The most events that are kept.
+    event_retention_rows: u64,
     /// The highest fees of the Ark server that are paid.
     ceilings: FeeCeilings,
     /// The highest fee rate that the wallet pays for exits by itself.

@@ -176,6 +176,8 @@ async fn assemble(
         offboard_confirmations: config.offboard_required_confirmations(network),
         offboard_grace: config.offboard_lost_tx_grace_period,
         manual_sync: config.daemon_manual_sync,
+        event_retention_days: config.event_retention_days,
+        event_retention_rows: config.event_retention_rows,
         ceilings: config.fee_ceilings,
         max_exit_fee_rate: config.max_exit_fee_rate,
         auto_claim: config.exit_auto_claim,

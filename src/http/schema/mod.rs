@@ -5,6 +5,7 @@
 pub(super) mod address;
 pub(super) mod aliases;
 pub(super) mod ark_info;
+pub(super) mod attention;
 pub(super) mod board;
 pub(super) mod error;
 pub(super) mod exit;

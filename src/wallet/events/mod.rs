@@ -5,15 +5,21 @@
 //! [`Wallet::newest_event`] before it asks.
 
 mod reader;
+mod tell;
 
 use std::sync::Arc;
 
+use chrono::{TimeDelta, Utc};
 use tokio::sync::watch;
 
 use crate::model::{Event, EventId};
+use crate::store::event;
 use crate::wallet::{Result, Wallet};
 
 pub use reader::{EventPage, EventReader, EventStart};
+
+/// The most events that one transaction deletes, so that no payment waits for it.
+const PRUNED_AT_ONCE: u64 = 500;
 
 impl Wallet {
     /// The number of the newest event that is durable; 0 while there is none.
@@ -27,5 +33,22 @@ impl Wallet {
     /// Only the database's.
     pub async fn events_after(&self, cursor: EventId, limit: usize) -> Result<Vec<Arc<Event>>> {
         Ok(self.store.events_after(cursor, limit).await?)
+    }
+
+    /// Deletes a few events that are older, or more, than the settings keep. Returns whether there may be more of them.
+    ///
+    /// # Errors
+    /// Only the database's.
+    pub async fn prune_events(&self) -> Result<bool> {
+        let days = TimeDelta::try_days(self.settings.event_retention_days.into());
+        let oldest = days.and_then(|days| Utc::now().checked_sub_signed(days));
+        let (oldest, rows) = (
+            oldest.unwrap_or_default(),
+            self.settings.event_retention_rows,
+        );
+        let pruned = self
+            .store
+            .write(move |tx| event::prune(tx, oldest, rows, PRUNED_AT_ONCE));
+        Ok(pruned.await? as u64 == PRUNED_AT_ONCE)
     }
 }
