@@ -29,6 +29,7 @@ mod lists;
 mod load;
 mod mailbox;
 mod node;
+mod notifications;
 mod offboards;
 mod onchain;
 mod outages;
