@@ -82,7 +82,8 @@ async fn the_deletion_of_the_wallet_ends_what_waits_for_events() {
     assert_eq!(deleted["deleted"], true, "{deleted}");
     assert!(asked.elapsed() < std::time::Duration::from_secs(10));
     let (status, answer) = waited.unwrap();
-    assert_eq!((status, &answer["code"]), (422, &json!("no_wallet")));
+    assert_eq!(status, 422, "{answer}");
+    assert_eq!(answer["code"], "no_wallet");
     assert_eq!(socket.farewell().await, "the wallet is closed");
     assert!(stream.next().await.is_none());
 

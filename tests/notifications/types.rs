@@ -72,11 +72,8 @@ async fn no_event_has_a_preimage_that_is_still_secret() {
 #[tokio::test]
 async fn what_needs_the_operator_is_told_when_it_begins_and_when_it_ends() {
     let world = World::new().await;
-    let mut daemon = Daemon::with_wallet(&world).await;
+    let daemon = Daemon::with_wallet(&world).await;
     world.fault(json!({"target": "clock", "action": {"type": "skew_clock", "seconds": 60}}));
-    // The clock is compared with that of a new connection.
-    daemon.stop().await;
-    daemon.restart(None).await;
     let access = Access::to(&daemon);
     let raised = next(&access, 0, "attention-raised").await;
     assert_eq!(daemon.attention().await, [raised["attention"].clone()]);

@@ -95,31 +95,51 @@ impl EventReader {
         self.cursor
     }
 
-    /// Waits for events, and reads at most `limit` of them. `None` when the wallet is closed. To stop waiting loses nothing.
+    /// Whether it has read everything that had happened up to this event.
+    pub fn has_reached(&self, event: EventId) -> bool {
+        self.cursor >= event
+    }
+
+    /// Reads at most `limit` of the events that are there; `None` when there are no more.
+    ///
+    /// # Errors
+    /// Only the database's.
+    pub async fn read(&mut self, limit: usize) -> Result<Option<EventPage>> {
+        // What becomes newer from here on ends the next wait.
+        if *self.newest.borrow_and_update() <= self.cursor {
+            return Ok(None);
+        }
+        let events = self.wallet.events_after(self.cursor, limit).await?;
+        let (Some(first), Some(last)) = (events.first(), events.last()) else {
+            return Ok(None);
+        };
+        if first.id > self.cursor.next() {
+            self.cursor = EventId(first.id.0 - 1);
+            return Ok(Some(EventPage::Pruned(self.cursor)));
+        }
+        self.cursor = last.id;
+        Ok(Some(EventPage::Events(events)))
+    }
+
+    /// Waits until something has happened since the last [`read`](Self::read). False when the wallet is being closed.
+    pub async fn wait(&mut self) -> bool {
+        tokio::select! {
+            changed = self.newest.changed() => changed.is_ok(),
+            () = self.closing.cancelled() => false,
+        }
+    }
+
+    /// Waits for events, and reads at most `limit` of them. `None` when the wallet is being closed. To stop waiting loses nothing.
     ///
     /// # Errors
     /// Only the database's.
     pub async fn next(&mut self, limit: usize) -> Result<Option<EventPage>> {
         loop {
-            if self.closing.is_cancelled() {
+            if let Some(page) = self.read(limit).await? {
+                return Ok(Some(page));
+            }
+            if !self.wait().await {
                 return Ok(None);
-            }
-            if *self.newest.borrow_and_update() > self.cursor {
-                let events = self.wallet.events_after(self.cursor, limit).await?;
-                if let (Some(first), Some(last)) = (events.first(), events.last()) {
-                    if first.id > self.cursor.next() {
-                        self.cursor = EventId(first.id.0 - 1);
-                        return Ok(Some(EventPage::Pruned(self.cursor)));
-                    }
-                    self.cursor = last.id;
-                    return Ok(Some(EventPage::Events(events)));
-                }
-            }
-            tokio::select! {
-                changed = self.newest.changed() => if changed.is_err() {
-                    return Ok(None);
-                },
-                () = self.closing.cancelled() => return Ok(None),
             }
         }
     }

@@ -8,6 +8,7 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use chrono::{DateTime, FixedOffset, SecondsFormat, TimeDelta, Utc};
 use serde::Deserialize;
+use tokio::time::Instant;
 use utoipa::{IntoParams, ToSchema};
 
 use super::subscription::Kinds;
@@ -18,12 +19,14 @@ use crate::http::schema::error::{
     BadRequestError, GoneError, NeedsWallet, ServiceUnavailableError,
 };
 use crate::http::schema::notification::{self, WalletNotification};
-use crate::wallet::{EventId, EventPage, EventReader, EventStart};
+use crate::wallet::{EventId, EventPage, EventStart};
 
 /// The longest wait, in seconds.
 const MAX_WAIT: u16 = 30;
 /// The most events in an answer.
 const MAX_EVENTS: u16 = 1000;
+/// After this time a client that asks for rare types gets an answer, although more events could be searched.
+const LONGEST_READ: Duration = Duration::from_secs(30);
 /// How far back a client that names no time and no event gets events.
 const RECENT: TimeDelta = TimeDelta::seconds(600);
 
@@ -121,20 +124,34 @@ pub(super) async fn wait_notification(
     let kinds = Kinds::parse(question.types.as_deref())?;
     let (start, since) = question.start()?;
     let (timeout, limit) = (question.timeout()?, question.limit()?);
-    let mut reader = app.wallet()?.read_events(start).await?;
+    let wallet = app.wallet()?;
+    let newest = *wallet.newest_event().borrow();
+    let mut reader = wallet.read_events(start).await?;
     let mut answer = Answer {
         notifications: Vec::new(),
         last_pushed_at: since,
+        has_event: false,
     };
-    let gather = async {
-        let filled = answer.fill(&mut reader, &kinds, limit, start);
-        tokio::time::timeout(timeout, filled)
-            .await
-            .unwrap_or(Ok(()))
-    };
-    tokio::select! {
-        filled = gather => filled?,
-        () = app.stopping.cancelled() => return Err(ApiError::stopping()),
+    let begun = Instant::now();
+    loop {
+        match reader.read(limit).await? {
+            Some(EventPage::Pruned(last)) if matches!(start, EventStart::After(_)) => {
+                return Err(pruned(last));
+            }
+            Some(page) => answer.add(&page, &kinds),
+            None => tokio::select! {
+                is_open = reader.wait() => if !is_open {
+                    return Err(ApiError::no_wallet());
+                },
+                () = tokio::time::sleep_until(begun + timeout) => break,
+                () = app.stopping.cancelled() => return Err(ApiError::stopping()),
+            },
+        }
+        // What is there already is read also by a client that does not want to wait.
+        let is_late = begun.elapsed() >= timeout && reader.has_reached(newest);
+        if answer.has_event || is_late || begun.elapsed() >= LONGEST_READ {
+            break;
+        }
     }
     Ok(answer.into_response(reader.cursor()))
 }
@@ -144,36 +161,25 @@ struct Answer {
     /// JSON of each.
     notifications: Vec<String>,
     last_pushed_at: Option<DateTime<Utc>>,
+    /// Whether one of them is an event.
+    has_event: bool,
 }
 
 impl Answer {
-    /// Waits for the first notifications. Nothing is lost when it is stopped.
-    async fn fill(
-        &mut self,
-        reader: &mut EventReader,
-        kinds: &Kinds,
-        limit: usize,
-        start: EventStart,
-    ) -> Result<(), ApiError> {
-        while let Some(page) = reader.next(limit).await? {
-            match page {
-                EventPage::Pruned(last) if matches!(start, EventStart::After(_)) => {
-                    return Err(pruned(last));
-                }
-                EventPage::Pruned(last) => self.notifications.push(notification::lagging(last)),
-                EventPage::Events(events) => {
-                    for event in events.iter().filter(|event| kinds.contain(event.kind)) {
-                        self.notifications
-                            .push(notification::json(event).to_owned());
-                        self.last_pushed_at = Some(event.stamp);
-                    }
-                    if !self.notifications.is_empty() {
-                        return Ok(());
-                    }
-                }
+    fn add(&mut self, page: &EventPage, kinds: &Kinds) {
+        let events = match page {
+            EventPage::Pruned(last) => {
+                self.notifications.push(notification::lagging(*last));
+                return;
             }
+            EventPage::Events(events) => events,
+        };
+        for event in events.iter().filter(|event| kinds.contain(event.kind)) {
+            self.notifications
+                .push(notification::json(event).to_owned());
+            self.last_pushed_at = Some(event.stamp);
+            self.has_event = true;
         }
-        Err(ApiError::no_wallet())
     }
 
     fn into_response(self, cursor: EventId) -> Response {
