@@ -77,7 +77,6 @@ mod tests {
 
     #[test]
     fn a_ticket_expires_when_it_is_used_too_late() {
-        // W1
         let (tickets, now) = (Tickets::default(), Instant::now());
         let (late, in_time) = (tickets.issue(now), tickets.issue(now));
         assert!(tickets.redeem(&in_time, now + LIFETIME - Duration::from_nanos(1)));
@@ -86,7 +85,6 @@ mod tests {
 
     #[test]
     fn only_the_newest_tickets_are_kept() {
-        // W1
         let (tickets, now) = (Tickets::default(), Instant::now());
         let issued: Vec<String> = (0..=MAX_TICKETS).map(|_| tickets.issue(now)).collect();
         assert!(!tickets.redeem(&issued[0], now));

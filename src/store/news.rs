@@ -76,7 +76,7 @@ impl News {
     }
 }
 
-/// Appends an event. Its stamp is the present time, or one nanosecond after the last stamp if the clock is behind that (W23).
+/// Appends an event. Its stamp is the present time, or one nanosecond after the last stamp if the clock is behind that.
 fn append(
     connection: &Connection,
     kind: EventKind,
@@ -228,7 +228,6 @@ mod tests {
 
     #[tokio::test]
     async fn a_clock_that_is_set_back_repeats_no_stamp() {
-        // W23
         let (_folder, store) = store();
         store.write(|tx| insert(tx)).await.unwrap();
         let ahead = |tx: &mut WriteTx<'_>| {

@@ -6,16 +6,19 @@ use super::clients::{Access, Ws};
 use super::{id_of, newest, note, scene};
 use crate::support::Daemon;
 
+/// Events of eight kilobytes, more of them than the buffers of a connection hold.
+const FLOOD: u64 = 1000;
+
 /// A client with a small buffer that reads nothing.
 async fn idle(access: &Access, query: &str) -> Ws {
     let query = format!("ticket={}{query}", access.ticket().await.unwrap());
     access.ws_with(&query, Some(4096)).await.unwrap()
 }
 
-/// Makes more bytes of events than the buffers of a connection hold.
+/// Makes more bytes of events than a connection buffers.
 async fn flood(access: &Access) {
-    let large = "x".repeat(30_000);
-    for number in 0..400 {
+    let large = "x".repeat(8_000);
+    for number in 0..FLOOD {
         note(access, json!([number, large])).await;
     }
 }
@@ -105,13 +108,13 @@ async fn a_client_that_does_not_read_loses_nothing_and_delays_nobody() {
         .await
         .unwrap();
     let reading = async {
-        for expected in 1..=400 {
+        for expected in 1..=FLOOD {
             let event = quick.next().await.unwrap();
             assert_eq!(id_of(&event), before + expected);
         }
     };
     tokio::join!(reading, flood(&access));
-    for expected in 1..=400 {
+    for expected in 1..=FLOOD {
         let event = slow.next().await.unwrap();
         assert_eq!(id_of(&event), before + expected);
     }
