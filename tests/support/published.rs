@@ -125,8 +125,10 @@ pub fn complaints(sent: &Sent, reply: &Reply) -> Vec<String> {
     }
     let mut all = Vec::new();
     let changed = CHANGED.iter().any(|route| path.starts_with(route));
+    // Asks for notifications that published clients do not know.
+    let asks_for_more = sent.query.iter().any(|name| name == "types");
     for document in DOCUMENTS.iter() {
-        if changed && document.version == OLDEST {
+        if changed && document.version == OLDEST || asks_for_more && document.version != OURS {
             continue;
         }
         let mut found = document.request_complaints(sent);
