@@ -4,7 +4,6 @@ use serde_json::{Value, json};
 
 use super::clients::Access;
 use super::{id_of, newest, note, note_of, scene};
-use crate::support::Daemon;
 
 #[tokio::test]
 async fn pages_lose_nothing_by_number_and_by_time() {
@@ -202,7 +201,6 @@ async fn a_stream_of_events_goes_on_where_its_client_was() {
     let mut stream = access.sse("after=0", start.id).await.unwrap();
     let sent = stream.next_event().await.unwrap();
     assert_eq!(note_of(&sent.data.unwrap()), "missed");
-    assert_eq!(Daemon::get(&daemon, "/wallet").await.status, 200);
     let header = |value: &'static str| {
         daemon.raw("GET", "/api/v1/notifications/sse", move |request| {
             request.header("Last-Event-ID", value)

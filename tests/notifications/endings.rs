@@ -4,7 +4,6 @@ use serde_json::json;
 
 use super::clients::{Access, Ws};
 use super::{id_of, newest, note, scene};
-use crate::support::Daemon;
 
 /// Events of eight kilobytes, more of them than the buffers of a connection hold.
 const FLOOD: u64 = 1000;
@@ -118,5 +117,4 @@ async fn a_client_that_does_not_read_loses_nothing_and_delays_nobody() {
         let event = slow.next().await.unwrap();
         assert_eq!(id_of(&event), before + expected);
     }
-    assert_eq!(Daemon::get(&daemon, "/wallet").await.status, 200);
 }

@@ -165,6 +165,6 @@ async fn a_metadata_patch_is_an_update() {
     let mut socket = access.ws("").await.unwrap();
     note(&access, "tea").await;
     let event = socket.next().await.unwrap();
-    assert_eq!(types(&[event.clone()]), ["movement-updated"]);
+    assert_eq!(types(std::slice::from_ref(&event)), ["movement-updated"]);
     assert_eq!(note_of(&event), "tea");
 }

@@ -180,7 +180,7 @@ async fn a_consumer_that_resumes_sees_each_event_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "takes minutes"]
+#[ignore = "takes a minute; tests/run --full runs it"]
 async fn a_consumer_that_resumes_sees_each_of_10_000_events_once_at_length() {
     each_event_is_seen_once(10_000, 12).await;
 }

@@ -64,8 +64,6 @@ async fn no_event_has_a_preimage_that_is_still_secret() {
             .iter()
             .any(|event| event.to_string().contains(&unpaid))
     );
-    let database = daemon.folder().join("db.sqlite");
-    assert!(database.exists(), "{}", database.display());
     assert_conserved(&world, &[&daemon]).await;
 }
 
