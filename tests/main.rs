@@ -45,3 +45,4 @@ mod refreshes;
 mod rounds;
 mod sandbox;
 mod structure;
+mod webhooks;

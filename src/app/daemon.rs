@@ -215,7 +215,7 @@ fn secret(access: Access, bind: SocketAddr, datadir: &DataDir) -> anyhow::Result
 
 fn background(wallet: Arc<Wallet>, stop: CancellationToken) -> JoinHandle<()> {
     tokio::spawn(async move {
-        let background = BackgroundTasks::start(&wallet);
+        let background = BackgroundTasks::start(&wallet, http::event_json);
         drop(wallet);
         stop.cancelled().await;
         background.stop().await;

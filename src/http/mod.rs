@@ -30,7 +30,6 @@ use tower_http::catch_panic::CatchPanicLayer;
 use utoipa_swagger_ui::SwaggerUi;
 
 pub use document::openapi;
-#[expect(unused_imports, reason = "webhooks send it")]
 pub(crate) use schema::notification::json as event_json;
 
 use self::auth::Secret;

@@ -235,7 +235,7 @@ async fn only_configured_origins_get_cors_headers() {
     );
     assert_eq!(
         answer.headers[header::ACCESS_CONTROL_ALLOW_METHODS],
-        "GET,POST,DELETE"
+        "GET,POST,PATCH,DELETE"
     );
     let answer = api.send(request("https://evil.example")).await;
     assert!(

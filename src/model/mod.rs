@@ -10,6 +10,7 @@ mod operation;
 mod recovery;
 mod transfer;
 mod vtxo;
+mod webhook;
 
 pub use attention::Attention;
 pub use event::{Event, EventId, EventKind, ExpiringVtxo, OperationProgress};
@@ -27,3 +28,4 @@ pub use recovery::{
 };
 pub use transfer::{PaymentMethod, Transfer};
 pub use vtxo::{VtxoRecord, VtxoState};
+pub use webhook::{Delivery, Failing, Progress, Webhook, WebhookId, WebhookSecret};

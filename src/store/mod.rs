@@ -29,6 +29,7 @@ mod uncertain;
 pub mod vtxo;
 pub mod vtxo_body;
 pub mod wallet;
+pub mod webhook;
 mod writer;
 
 use std::path::Path;

@@ -16,6 +16,7 @@ pub mod lifecycle;
 mod open;
 mod recovery;
 mod sync;
+mod webhooks;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -33,9 +34,9 @@ use crate::store::Store;
 
 pub use crate::chain::Tip;
 pub use crate::model::{
-    Attention, Block, Event, EventId, EventKind, ExitProblem, ExitState, ExitTx, ExitTxOrigin,
-    ExitTxStatus, ExpiringVtxo, HistoryPage, Movement, MovementId, OperationProgress,
-    PaymentMethod, Subsystem, Transfer, Verdict, VtxoRecord, VtxoState,
+    Attention, Block, Delivery, Event, EventId, EventKind, ExitProblem, ExitState, ExitTx,
+    ExitTxOrigin, ExitTxStatus, ExpiringVtxo, HistoryPage, Movement, MovementId, OperationProgress,
+    PaymentMethod, Subsystem, Transfer, Verdict, VtxoRecord, VtxoState, Webhook, WebhookId,
 };
 pub use crate::onchain::{OnchainBalance, OnchainTransaction};
 pub use account::balance::Balance;
@@ -58,6 +59,7 @@ pub use flows::send::{SendOutcome, SendRequest};
 pub use open::WalletOptions;
 pub use recovery::RecoveryReport;
 pub use recovery::import::{ImportRequest, Imported};
+pub use webhooks::{NewWebhook, NextDelivery, WebhookChange};
 
 /// How long a request waits for its operation before it answers that the operation goes on by itself.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -95,6 +97,8 @@ pub struct Wallet {
     recovery_advanced: tokio::sync::Notify,
     /// The wallet may have got VTXOs that the server's copy lacks.
     vtxos_arrived: tokio::sync::Notify,
+    /// What the webhooks share.
+    webhooks: webhooks::Webhooks,
 }
 
 /// What the operator decided.

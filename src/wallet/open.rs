@@ -25,7 +25,9 @@ use crate::wallet::engine::Registry;
 use crate::wallet::engine::commit_point::commit;
 use crate::wallet::flows::lightning::receive::InvoicePoll;
 use crate::wallet::flows::refresh::{AttemptKeyring, RoundEvents};
+use crate::wallet::webhooks::Webhooks;
 use crate::wallet::{CommitPoint, Error, Result, Settings, Wallet, recovery};
+use crate::webhook;
 
 /// How long opening a wallet waits for the first answer of the chain backend.
 const FIRST_ANSWER: Duration = Duration::from_secs(3);
@@ -163,6 +165,7 @@ async fn assemble(
     )
     .await?;
     let lnurl = lnurl::Client::new(&lnurl_config(config, network)).map_err(Error::internal)?;
+    let sender = webhook::Client::new(&sender_config(config)).map_err(Error::internal)?;
     let settings = Settings {
         change_pieces: config.change_vtxo_split_factor,
         key_gap: config.vtxo_key_gap_limit,
@@ -203,6 +206,7 @@ async fn assemble(
         newer_copy_turn: tokio::sync::Mutex::new(()),
         recovery_advanced: tokio::sync::Notify::new(),
         vtxos_arrived: tokio::sync::Notify::new(),
+        webhooks: Webhooks::new(sender),
     });
     wallet.resume_operations().await?;
     Ok(wallet)
@@ -284,6 +288,13 @@ fn chain_config(config: &WalletConfig, network: Network) -> ChainConfig {
 fn lnurl_config(config: &WalletConfig, network: Network) -> lnurl::ClientConfig {
     lnurl::ClientConfig {
         network,
+        user_agent: config.user_agent.clone(),
+        socks5_proxy: config.socks5_proxy.as_ref().map(url::Url::to_string),
+    }
+}
+
+fn sender_config(config: &WalletConfig) -> webhook::ClientConfig {
+    webhook::ClientConfig {
         user_agent: config.user_agent.clone(),
         socks5_proxy: config.socks5_proxy.as_ref().map(url::Url::to_string),
     }

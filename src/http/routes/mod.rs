@@ -13,6 +13,7 @@ mod notifications;
 mod onchain;
 mod ping;
 mod wallet;
+mod webhooks;
 
 use axum::Router;
 use utoipa_axum::router::OpenApiRouter;
@@ -31,7 +32,8 @@ pub(super) fn api() -> OpenApiRouter<App> {
         .merge(fees::routes())
         .merge(history::routes())
         .merge(lightning::routes())
-        .merge(notifications::routes());
+        .merge(notifications::routes())
+        .merge(webhooks::routes());
     OpenApiRouter::new().nest("/api/v1", v1)
 }
 

@@ -22,3 +22,4 @@ pub(super) mod round;
 mod tests;
 pub(super) mod transaction;
 pub(super) mod vtxo;
+pub(super) mod webhook;

@@ -16,6 +16,7 @@ use crate::model::{Event, EventId};
 use crate::store::event;
 use crate::wallet::{Result, Wallet};
 
+pub(in crate::wallet) use reader::ahead;
 pub use reader::{EventPage, EventReader, EventStart};
 
 /// The most events that one transaction deletes, so that no payment waits for it.

@@ -79,7 +79,8 @@ impl Wallet {
     }
 }
 
-fn ahead(cursor: EventId, newest: EventId) -> Error {
+/// The error about a cursor that is beyond the newest event.
+pub(in crate::wallet) fn ahead(cursor: EventId, newest: EventId) -> Error {
     Error::bad_request(
         "cursor_ahead",
         format!(
