@@ -17,6 +17,7 @@ mod model;
 mod onchain;
 mod store;
 mod wallet;
+mod webhook;
 
 pub use http::openapi;
 pub use wallet::CommitPoint;

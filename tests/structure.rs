@@ -9,18 +9,19 @@ use std::fs;
 use std::path::Path;
 
 /// What each layer may import besides itself.
-const LAYERS: [(&str, &str); 11] = [
+const LAYERS: [(&str, &str); 12] = [
     ("http", "wallet config datadir"),
     ("background", "wallet"),
     (
         "wallet",
-        "ark chain lnurl onchain store model config datadir",
+        "ark chain lnurl webhook onchain store model config datadir",
     ),
     ("onchain", "chain store"),
     ("store", "model"),
     ("ark", ""),
     ("chain", ""),
     ("lnurl", ""),
+    ("webhook", ""),
     ("model", ""),
     ("config", ""),
     ("datadir", ""),

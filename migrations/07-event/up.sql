@@ -7,3 +7,6 @@ CREATE TABLE event (
     subject TEXT NOT NULL,           -- id of the movement, operation or VTXO, or code of the attention
     body    TEXT NOT NULL            -- JSON: the subject as it was at the commit
 ) STRICT;
+
+-- Whether an event has told that it expires soon.
+ALTER TABLE vtxo ADD COLUMN expiry_told INTEGER NOT NULL DEFAULT 0;

@@ -88,6 +88,7 @@ impl Daemon {
             }
         };
         let address = listener.local_addr()?;
+        let stopping = CancellationToken::new();
         let router = http::router(
             Arc::clone(&wallets),
             http::Options {
@@ -96,10 +97,10 @@ impl Daemon {
                 any_host: options.access == Access::Anybody,
                 allowed_origins: options.allowed_origins,
                 expose_mnemonic: options.expose_mnemonic,
+                stopping: stopping.clone(),
             },
         );
         tracing::info!("Server starting on http://{address}");
-        let stopping = CancellationToken::new();
         // Without this, a small response waits for the acknowledgement of the previous one (Nagle's algorithm).
         let listener = listener.tap_io(|stream| drop(stream.set_nodelay(true)));
         let stop = stopping.clone().cancelled_owned();
@@ -214,7 +215,7 @@ fn secret(access: Access, bind: SocketAddr, datadir: &DataDir) -> anyhow::Result
 
 fn background(wallet: Arc<Wallet>, stop: CancellationToken) -> JoinHandle<()> {
     tokio::spawn(async move {
-        let background = BackgroundTasks::start(&wallet);
+        let background = BackgroundTasks::start(&wallet, http::event_json);
         drop(wallet);
         stop.cancelled().await;
         background.stop().await;

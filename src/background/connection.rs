@@ -13,11 +13,18 @@ pub(super) async fn run(wallet: Arc<Wallet>) {
     let mut log = FailureLog::new("connection to the Ark server");
     let mut clock = FailureLog::new("report of the clock's skew");
     let mut is_skewed = None;
+    let mut events = FailureLog::new("event of the server's connection");
+    let mut told = None;
     loop {
         let was_connected = wallet.is_connected();
         let info = log.record(wallet.check_server().await);
         if let Some(info) = info.filter(|_| !was_connected) {
             tracing::info!(server = %info.server_pubkey, "connected to the Ark server");
+        }
+        let is_connected = wallet.is_connected();
+        if told != Some(is_connected) {
+            let event = events.record(wallet.tell_server(is_connected).await);
+            told = event.map(|()| is_connected);
         }
         let skew = wallet.excessive_clock_skew();
         if is_skewed != Some(skew.is_some()) {

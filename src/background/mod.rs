@@ -3,17 +3,20 @@
 //! | task | runs | does |
 //! |---|---|---|
 //! | connection | every second; when a call failed | connects to the Ark server, or requests its parameters |
+//! | events | every hour; after each 500 events | deletes old events |
 //! | tip | when the backend announces a block; every second on regtest, every 15 seconds elsewhere | polls for the tip |
-//! | blocks | at a new tip; when the chain backend recovers; every sync interval | fee rates, quarantine, the watch on VTXOs |
+//! | blocks | at a new tip; when the chain backend recovers; every sync interval | fee rates, quarantine, the watch on VTXOs, VTXOs that expire soon |
 //! | on-chain | at a new tip; when the chain backend recovers; every sync interval | syncs the on-chain wallet; serves exits |
 //! | mailbox, its stream and its poll | at each message; every 30 seconds | receives VTXOs |
 //! | lightning | every second while an invoice is open | learns whether invoices are paid |
 //! | recovery | at a new connection; when an operation is done; every sync interval | takes up what a recovery has found, looks for a newer copy of the database |
 //! | rounds, their stream and their poll | at each event; every 30 seconds | publishes round events to the operations |
 //! | maintenance | when a round begins | refreshes the VTXOs that are due |
+//! | webhooks | at each event; when a person changes one | delivers the events, in a task for each webhook |
 //! | server copy | when something was received; when an operation is done; at a new connection; every sync interval | registers chains, backs up ids |
 
 mod connection;
+mod events;
 mod failures;
 mod lightning;
 mod mailbox;
@@ -22,6 +25,7 @@ mod rounds;
 mod server_copy;
 mod stream;
 mod tip;
+mod webhooks;
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -33,6 +37,8 @@ use tokio_util::task::TaskTracker;
 
 use crate::wallet::Wallet;
 
+pub use webhooks::Render;
+
 /// The running background tasks of one wallet.
 pub struct BackgroundTasks {
     tasks: TaskTracker,
@@ -40,13 +46,17 @@ pub struct BackgroundTasks {
 }
 
 impl BackgroundTasks {
-    /// Starts the tasks. With manual sync, only the connection's task: the API starts every sync.
-    pub fn start(wallet: &Arc<Wallet>) -> BackgroundTasks {
+    /// Starts the tasks. With manual sync, only those of the connection, of old events and of the webhooks: the API starts every sync.
+    /// `render` makes the JSON of an event.
+    pub fn start(wallet: &Arc<Wallet>, render: Render) -> BackgroundTasks {
         let background = BackgroundTasks {
             tasks: TaskTracker::new(),
             stopped: CancellationToken::new(),
         };
         background.spawn("connection", wallet, connection::run);
+        background.spawn("events", wallet, events::prune);
+        let deliver = move |wallet| webhooks::run(wallet, render);
+        background.spawn("webhooks", wallet, deliver);
         if !wallet.manual_sync() {
             background.spawn("tip", wallet, tip::poll);
             background.spawn("blocks", wallet, tip::on_blocks);
@@ -67,7 +77,7 @@ impl BackgroundTasks {
         &self,
         task: &'static str,
         wallet: &Arc<Wallet>,
-        work: fn(Arc<Wallet>) -> F,
+        work: impl Fn(Arc<Wallet>) -> F + Send + Sync + 'static,
     ) {
         let (stopped, wallet) = (self.stopped.clone(), Arc::clone(wallet));
         self.tasks.spawn(async move {

@@ -16,8 +16,14 @@ pub(super) async fn poll(wallet: Arc<Wallet>) {
         _ => Duration::from_secs(15),
     };
     let mut log = FailureLog::new("request for the chain tip");
+    let mut events = FailureLog::new("event of the chain backend's answers");
+    let mut told = None;
     loop {
-        log.record(wallet.tip().await);
+        let answers = log.record(wallet.tip().await).is_some();
+        if told != Some(answers) {
+            let event = events.record(wallet.tell_chain(answers).await);
+            told = event.map(|()| answers);
+        }
         tokio::select! {
             () = tokio::time::sleep(interval) => {}
             () = wallet.next_block_notification() => {}
@@ -25,15 +31,17 @@ pub(super) async fn poll(wallet: Arc<Wallet>) {
     }
 }
 
-/// Refreshes the fee rates, reviews the quarantine, and compares the VTXOs with the chain at each block, and at intervals without one.
+/// Tells of VTXOs that expire soon, refreshes the fee rates, reviews the quarantine, and compares the VTXOs with the chain at each block, and at intervals without one.
 pub(super) async fn on_blocks(wallet: Arc<Wallet>) {
     let mut tips = wallet.subscribe_tips();
+    let mut expiring = FailureLog::new("event of expiring VTXOs");
     let mut fees = FailureLog::new("request for fee rates");
     let mut quarantine = FailureLog::new("review of quarantined VTXOs");
     let mut watch = FailureLog::new("watch on what the VTXOs hang from");
     let mut failures = 0;
     loop {
         tips.mark_unchanged();
+        expiring.record(wallet.tell_of_expiring_vtxos().await);
         let rates = fees.record(wallet.refresh_fee_rates().await);
         let reviewed = quarantine.record(wallet.review_quarantine().await);
         let watched = watch.record(wallet.watch_chain().await);

@@ -53,6 +53,8 @@ pub struct ConfigFile {
     pub exit_auto_claim: Option<bool>,
     pub exit_auto_claim_max_fee_sat: Option<u64>,
     pub exit_auto_claim_max_fee_ppm: Option<u32>,
+    pub event_retention_days: Option<u32>,
+    pub event_retention_rows: Option<u64>,
 }
 
 /// The type of a key's value.
@@ -64,7 +66,7 @@ enum Kind {
 }
 
 /// Every key with its type; the variable of a key is `BARK_` and the key in upper case.
-const KEYS: [(&str, Kind); 40] = [
+const KEYS: [(&str, Kind); 42] = [
     ("server_address", Kind::Text),
     ("server_access_token", Kind::Text),
     ("user_agent", Kind::Text),
@@ -105,6 +107,8 @@ const KEYS: [(&str, Kind); 40] = [
     ("exit_auto_claim", Kind::Flag),
     ("exit_auto_claim_max_fee_sat", Kind::Integer),
     ("exit_auto_claim_max_fee_ppm", Kind::Integer),
+    ("event_retention_days", Kind::Integer),
+    ("event_retention_rows", Kind::Integer),
 ];
 
 /// Whether environment variables override `config.toml`.

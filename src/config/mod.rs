@@ -70,6 +70,11 @@ pub struct WalletConfig {
     /// Syncs only on API requests; the background only maintains the server connection. Key `daemon_manual_sync`, variable
     /// `BARK_DAEMON_MANUAL_SYNC`, default false.
     pub daemon_manual_sync: bool,
+    /// Days for which events are kept, so that a client can resume after them. Key `event_retention_days`, variable
+    /// `BARK_EVENT_RETENTION_DAYS`, default 30.
+    pub event_retention_days: u32,
+    /// The most events that are kept. Key `event_retention_rows`, variable `BARK_EVENT_RETENTION_ROWS`, default 1,000,000.
+    pub event_retention_rows: u64,
     /// How far beyond the last known key a key of this wallet may be. Key `vtxo_key_gap_limit`, variable
     /// `BARK_VTXO_KEY_GAP_LIMIT`, default 250, at most [`MAX_KEY_GAP_LIMIT`].
     pub vtxo_key_gap_limit: u32,
@@ -219,6 +224,8 @@ impl WalletConfig {
             daemon_sync_interval: Duration::from_secs(daemon_sync_interval),
             change_vtxo_split_factor,
             daemon_manual_sync: file.daemon_manual_sync.unwrap_or(false),
+            event_retention_days: file.event_retention_days.unwrap_or(30),
+            event_retention_rows: file.event_retention_rows.unwrap_or(1_000_000),
             vtxo_key_gap_limit,
             fee_ceilings: FeeCeilings::of(file),
             max_exit_fee_rate: FeeRate::from_sat_per_vb_u32(

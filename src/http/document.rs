@@ -23,6 +23,8 @@ use utoipa::{Modify, OpenApi as _};
         (name = "onchain", description = "The on-chain wallet."),
         (name = "fees", description = "Fee estimates."),
         (name = "history", description = "Changes of the balance, and notes on them."),
+        (name = "notifications", description = "What happens to the wallet, as it happens."),
+        (name = "webhooks", description = "Events posted to receivers, in order and at least once."),
     )
 )]
 struct Base;

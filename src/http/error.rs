@@ -87,6 +87,15 @@ impl ApiError {
         error
     }
 
+    /// 503: the daemon stops, and does not wait any longer.
+    pub(super) fn stopping() -> Self {
+        Self::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "stopping",
+            "The daemon stops; repeat the request when it runs again",
+        )
+    }
+
     /// 504: the request took longer than `deadline`. What it started continues.
     pub(super) fn timed_out(deadline: Duration) -> Self {
         Self::new(
@@ -123,12 +132,15 @@ impl ApiError {
 
 impl From<wallet::Error> for ApiError {
     fn from(error: wallet::Error) -> Self {
-        use wallet::ErrorKind::{BadRequest, Conflict, Internal, NotFound, NotReady, Unavailable};
+        use wallet::ErrorKind::{
+            BadRequest, Conflict, Gone, Internal, NotFound, NotReady, Unavailable,
+        };
         let status = match error.kind() {
             BadRequest => StatusCode::BAD_REQUEST,
             NotFound => StatusCode::NOT_FOUND,
             Conflict => StatusCode::CONFLICT,
             NotReady => StatusCode::UNPROCESSABLE_ENTITY,
+            Gone => StatusCode::GONE,
             Unavailable => StatusCode::SERVICE_UNAVAILABLE,
             Internal => return Self::internal(chain(&error)),
         };
@@ -199,6 +211,7 @@ mod tests {
         assert_eq!(status(wallet::Error::not_found("c", "m", "id")), 404);
         assert_eq!(status(wallet::Error::conflict("c", "m")), 409);
         assert_eq!(status(wallet::Error::not_ready("c", "m")), 422);
+        assert_eq!(status(wallet::Error::gone("c", "m")), 410);
         assert_eq!(status(wallet::Error::unavailable("c", "m")), 503);
         assert_eq!(status(wallet::Error::internal(anyhow::anyhow!("x"))), 500);
     }

@@ -15,6 +15,7 @@ mod routes;
 mod schema;
 #[cfg(test)]
 mod tests;
+mod tickets;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -24,13 +25,16 @@ use axum::extract::DefaultBodyLimit;
 use axum::http::{HeaderValue, Method, StatusCode, Uri};
 use axum::middleware::{from_fn, from_fn_with_state};
 use axum::response::IntoResponse;
+use tokio_util::sync::CancellationToken;
 use tower_http::catch_panic::CatchPanicLayer;
 use utoipa_swagger_ui::SwaggerUi;
 
 pub use document::openapi;
+pub(crate) use schema::notification::json as event_json;
 
 use self::auth::Secret;
 use self::error::ApiError;
+use self::tickets::Tickets;
 use crate::wallet::Wallet;
 use crate::wallet::lifecycle::WalletSlot;
 
@@ -50,6 +54,8 @@ pub(crate) struct Options {
     pub allowed_origins: Vec<HeaderValue>,
     /// Whether `GET /wallet/mnemonic` answers.
     pub expose_mnemonic: bool,
+    /// Cancelled when the daemon stops: ends what waits for events.
+    pub stopping: CancellationToken,
 }
 
 /// The state that the handlers share.
@@ -57,6 +63,8 @@ pub(crate) struct Options {
 struct App {
     wallets: Arc<WalletSlot>,
     expose_mnemonic: bool,
+    stopping: CancellationToken,
+    tickets: Arc<Tickets>,
 }
 
 impl App {
@@ -77,7 +85,10 @@ pub(crate) fn router(wallets: Arc<WalletSlot>, options: Options) -> Router {
     let app = App {
         wallets,
         expose_mnemonic: options.expose_mnemonic,
+        stopping: options.stopping,
+        tickets: Arc::default(),
     };
+    let ticketed = routes::ticketed().with_state(app.clone());
     let (api, _) = routes::api().split_for_parts();
     let api = api
         .method_not_allowed_fallback(method_not_allowed)
@@ -86,6 +97,7 @@ pub(crate) fn router(wallets: Arc<WalletSlot>, options: Options) -> Router {
     let (open, _) = routes::open().split_for_parts();
     let open = open
         .merge(SwaggerUi::new("/swagger-ui").url("/api-docs/openapi.json", openapi()))
+        .merge(ticketed)
         .method_not_allowed_fallback(method_not_allowed);
     api.merge(open)
         .fallback(unknown_path)

@@ -53,7 +53,7 @@ pub(super) fn cors(allowed: &[HeaderValue]) -> CorsLayer {
     }
     layer
         .allow_origin(allowed.to_vec())
-        .allow_methods([Method::GET, Method::POST, Method::DELETE])
+        .allow_methods([Method::GET, Method::POST, Method::PATCH, Method::DELETE])
         .allow_headers([header::CONTENT_TYPE, header::AUTHORIZATION])
 }
 

@@ -61,6 +61,7 @@ fn api_with(change: impl FnOnce(&mut Options)) -> Api {
         any_host: false,
         allowed_origins: Vec::new(),
         expose_mnemonic: false,
+        stopping: Default::default(),
     };
     change(&mut options);
     let slot = WalletSlot::new(datadir, Overrides::None, |_, _| tokio::spawn(async {}));
@@ -234,7 +235,7 @@ async fn only_configured_origins_get_cors_headers() {
     );
     assert_eq!(
         answer.headers[header::ACCESS_CONTROL_ALLOW_METHODS],
-        "GET,POST,DELETE"
+        "GET,POST,PATCH,DELETE"
     );
     let answer = api.send(request("https://evil.example")).await;
     assert!(

@@ -1,7 +1,9 @@
 //! Facts that wait for a decision of the operator.
 
+use serde::{Deserialize, Serialize};
+
 /// A fact that waits for a decision of the operator. The wallet does nothing about it by itself.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Attention {
     /// What kind of fact, a stable `snake_case` word for programs.
     pub code: String,

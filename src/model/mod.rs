@@ -1,6 +1,7 @@
-//! The types that both the wallet and the store work with: movements, operations, invoices, exits and VTXO records.
+//! The types that both the wallet and the store work with: movements, events, operations, invoices, exits and VTXO records.
 
 mod attention;
+mod event;
 mod exit;
 mod invoice;
 mod lightning;
@@ -9,8 +10,10 @@ mod operation;
 mod recovery;
 mod transfer;
 mod vtxo;
+mod webhook;
 
 pub use attention::Attention;
+pub use event::{Event, EventId, EventKind, ExpiringVtxo, OperationProgress};
 pub use exit::{
     Block, ChildOrigin, ExitChild, ExitProblem, ExitRow, ExitState, ExitTx, ExitTxOrigin,
     ExitTxStatus,
@@ -25,3 +28,4 @@ pub use recovery::{
 };
 pub use transfer::{PaymentMethod, Transfer};
 pub use vtxo::{VtxoRecord, VtxoState};
+pub use webhook::{Delivery, Failing, Progress, Webhook, WebhookId, WebhookSecret};

@@ -3,16 +3,19 @@
 use ark_lib::VtxoId;
 use bitcoin::{Amount, SignedAmount};
 use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::{OperationId, PaymentMethod, Transfer};
 
 /// The number of a movement, assigned in the order of creation from 1.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
 pub struct MovementId(pub u32);
 
 /// The state of a movement.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum MovementStatus {
     /// The operation behind it has not ended.
     Pending,
@@ -49,7 +52,8 @@ impl MovementStatus {
 }
 
 /// What kind of operation made a movement (docs/protocol.md §7.2).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Subsystem {
     /// An out-of-round (arkoor) payment to another wallet.
     ArkoorSend,
@@ -144,8 +148,8 @@ pub struct NewMovement<'a> {
     pub metadata: Map<String, Value>,
 }
 
-/// A stored movement.
-#[derive(Clone, Debug)]
+/// A stored movement. Its JSON is that of events.
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Movement {
     /// Its number.
     pub id: MovementId,
@@ -156,10 +160,13 @@ pub struct Movement {
     /// Details of the subsystem, and what API clients added.
     pub metadata: Map<String, Value>,
     /// The change of the balance that was asked for.
+    #[serde(with = "bitcoin::amount::serde::as_sat")]
     pub intended_balance: SignedAmount,
     /// The change of the balance with fees.
+    #[serde(with = "bitcoin::amount::serde::as_sat")]
     pub effective_balance: SignedAmount,
     /// The Ark server's fee.
+    #[serde(with = "bitcoin::amount::serde::as_sat")]
     pub offchain_fee: Amount,
     /// The payees.
     pub sent_to: Vec<Transfer>,

@@ -1,9 +1,11 @@
 //! The counterparts of movements: whom the wallet paid, and where it was paid (docs/protocol.md §7.4).
 
 use bitcoin::Amount;
+use serde::{Deserialize, Serialize};
 
 /// An address, invoice or the like that money was sent to or received on, as the user wrote it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type", content = "value", rename_all = "kebab-case")]
 pub enum PaymentMethod {
     /// An Ark address.
     Ark(String),
@@ -69,10 +71,11 @@ impl PaymentMethod {
 }
 
 /// A payee of a movement, or an own address that it came in on, with the amount.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Transfer {
     /// The address, invoice or the like.
     pub method: PaymentMethod,
     /// The amount that it received.
+    #[serde(with = "bitcoin::amount::serde::as_sat")]
     pub amount: Amount,
 }

@@ -1,9 +1,10 @@
 //! What waits for a decision of the operator.
 
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, OptionalExtension, Row, params};
 
+use super::news::Body;
 use super::{Error, WriteTx};
-use crate::model::Attention;
+use crate::model::{Attention, EventKind};
 
 /// Writes a fact. Returns false, and only renews its texts, when it is there already.
 pub fn raise(tx: &WriteTx<'_>, attention: &Attention, now: i64) -> Result<bool, Error> {
@@ -23,16 +24,38 @@ pub fn raise(tx: &WriteTx<'_>, attention: &Attention, now: i64) -> Result<bool, 
             "INSERT INTO attention (code, subject, message, what_to_do, raised_at) VALUES (?1, ?2, ?3, ?4, ?5)",
         )?
         .execute(params![code, subject, message, what_to_do, now])?;
+        report(tx, EventKind::AttentionRaised, attention)?;
     }
     Ok(renewed == 0)
 }
 
 /// Deletes a fact whose cause is gone. Returns whether it was there.
 pub fn clear(tx: &WriteTx<'_>, code: &str, subject: &str) -> Result<bool, Error> {
-    let deleted = tx
-        .prepare_cached("DELETE FROM attention WHERE code = ?1 AND subject = ?2")?
-        .execute([code, subject])?;
-    Ok(deleted == 1)
+    let sql = "DELETE FROM attention WHERE code = ?1 AND subject = ?2
+               RETURNING code, subject, message, what_to_do";
+    let cleared = tx
+        .prepare_cached(sql)?
+        .query_row([code, subject], fact)
+        .optional()?;
+    if let Some(cleared) = &cleared {
+        report(tx, EventKind::AttentionCleared, cleared)?;
+    }
+    Ok(cleared.is_some())
+}
+
+fn report(tx: &WriteTx<'_>, kind: EventKind, fact: &Attention) -> Result<(), Error> {
+    let json = serde_json::to_string(fact).map_err(|error| Error::corrupt("attention", error))?;
+    tx.report(kind, fact.code.clone(), Body::Now(json));
+    Ok(())
+}
+
+fn fact(row: &Row<'_>) -> rusqlite::Result<Attention> {
+    Ok(Attention {
+        code: row.get(0)?,
+        subject: row.get(1)?,
+        message: row.get(2)?,
+        what_to_do: row.get(3)?,
+    })
 }
 
 /// Whether a fact is raised.
@@ -56,13 +79,6 @@ pub fn list(connection: &Connection) -> Result<Vec<Attention>, Error> {
     let mut statement = connection.prepare_cached(
         "SELECT code, subject, message, what_to_do FROM attention ORDER BY raised_at, code, subject",
     )?;
-    let rows = statement.query_map([], |row| {
-        Ok(Attention {
-            code: row.get(0)?,
-            subject: row.get(1)?,
-            message: row.get(2)?,
-            what_to_do: row.get(3)?,
-        })
-    })?;
+    let rows = statement.query_map([], fact)?;
     Ok(rows.collect::<Result<_, _>>()?)
 }

@@ -8,15 +8,18 @@ pub mod anchor;
 pub mod attention;
 pub mod barkd;
 pub mod error;
+pub mod event;
 pub mod exit;
 pub mod key;
 pub mod lightning_receive;
 pub mod lightning_send;
 pub mod mailbox;
 pub mod movement;
+mod news;
 pub mod onchain;
 mod open;
 pub mod operation;
+mod outbox;
 mod reader;
 pub mod recovery;
 mod snapshot;
@@ -26,6 +29,7 @@ mod uncertain;
 pub mod vtxo;
 pub mod vtxo_body;
 pub mod wallet;
+pub mod webhook;
 mod writer;
 
 use std::path::Path;
@@ -33,12 +37,15 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use bitcoin::bip32::Fingerprint;
+use tokio::sync::watch;
 
 pub use error::Error;
 pub use snapshot::LiveVtxos;
 #[cfg(feature = "failpoints")]
 pub(crate) use uncertain::CommitFailure;
 pub use writer::WriteTx;
+
+use crate::model::{Event, EventId};
 
 /// A handle to the open database. Clones share it; the last one to go closes it.
 #[derive(Clone)]
@@ -47,6 +54,7 @@ pub struct Store {
     readers: Arc<reader::Readers>,
     writer: Arc<writer::Writer>,
     live: Arc<ArcSwap<LiveVtxos>>,
+    outbox: Arc<outbox::Outbox>,
 }
 
 impl Store {
@@ -61,12 +69,15 @@ impl Store {
         let live = Arc::new(ArcSwap::from_pointee(LiveVtxos::new(vtxo::all_live(
             &connection,
         )?)));
-        let writer = Arc::new(writer::Writer::start(connection, Arc::clone(&live))?);
+        let outbox = Arc::new(outbox::Outbox::new(event::newest(&connection)?));
+        let writer = writer::Writer::start(connection, Arc::clone(&live), Arc::clone(&outbox))?;
+        let writer = Arc::new(writer);
         let readers = Arc::new(reader::Readers::open(path)?);
         Ok(Store {
             writer,
             readers,
             live,
+            outbox,
         })
     }
 
@@ -118,5 +129,29 @@ impl Store {
     /// The VTXOs that are not spent, as of the last commit. Takes no lock and touches no disk.
     pub fn live_vtxos(&self) -> Arc<LiveVtxos> {
         self.live.load_full()
+    }
+
+    /// The number of the newest event that is durable.
+    pub fn newest_event(&self) -> watch::Receiver<EventId> {
+        self.outbox.newest()
+    }
+
+    /// The events that follow `cursor`, oldest first, at most `limit`: from memory if they are new, otherwise from the disk. If the first
+    /// one is not the next one, those between were pruned.
+    ///
+    /// # Errors
+    /// Only the database's.
+    pub async fn events_after(
+        &self,
+        cursor: EventId,
+        limit: usize,
+    ) -> Result<Vec<Arc<Event>>, Error> {
+        match self.outbox.after(cursor, limit) {
+            Some(events) => Ok(events),
+            None => {
+                self.read(move |connection| event::after(connection, cursor, limit))
+                    .await
+            }
+        }
     }
 }

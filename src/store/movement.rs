@@ -6,10 +6,11 @@ use chrono::{DateTime, Utc};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use serde_json::{Map, Value};
 
+use super::news::Body;
 use super::{Error, WriteTx};
 use crate::model::{
-    HistoryPage, Movement, MovementId, MovementStatus, NewMovement, OperationId, PaymentMethod,
-    Subsystem, Transfer,
+    EventKind, HistoryPage, Movement, MovementId, MovementStatus, NewMovement, OperationId,
+    PaymentMethod, Subsystem, Transfer,
 };
 
 /// A subsystem as the table names it: part of the wallet and kind of movement.
@@ -26,6 +27,19 @@ fn parse_subsystem(text: &str) -> Result<Subsystem, Error> {
 
 fn parse_status(name: &str) -> Result<MovementStatus, Error> {
     MovementStatus::from_name(name).ok_or_else(|| Error::corrupt("movement status", name))
+}
+
+/// Reports a movement that this write has created or changed.
+fn report(tx: &WriteTx<'_>, kind: EventKind, id: MovementId) {
+    tx.report(kind, id.0.to_string(), Body::AtTheEnd(json));
+}
+
+fn json(connection: &Connection, id: &str) -> Result<Option<String>, Error> {
+    let number = id.parse();
+    let number = number.map_err(|_| Error::corrupt("movement number", id))?;
+    let movement = get(connection, MovementId(number))?;
+    let json = movement.as_ref().map(serde_json::to_string).transpose();
+    json.map_err(|error| Error::corrupt("movement", error))
 }
 
 /// Inserts a movement and returns its number.
@@ -49,13 +63,16 @@ pub fn insert(tx: &WriteTx<'_>, movement: &NewMovement<'_>, now: i64) -> Result<
     ])?;
     let id = u32::try_from(tx.last_insert_rowid())
         .map_err(|_| Error::Conflict("the movement numbers are used up".into()))?;
-    add_transfers(tx, MovementId(id), movement.sent_to, movement.received_on)?;
-    add_vtxos(tx, MovementId(id), "input", movement.input_vtxos)?;
-    add_vtxos(tx, MovementId(id), "output", movement.output_vtxos)?;
-    Ok(MovementId(id))
+    let id = MovementId(id);
+    add_transfers(tx, id, movement.sent_to, movement.received_on)?;
+    add_vtxos(tx, id, "input", movement.input_vtxos)?;
+    add_vtxos(tx, id, "output", movement.output_vtxos)?;
+    report(tx, EventKind::MovementCreated, id);
+    Ok(id)
 }
 
-/// Inserts a movement of another program with its number and its times. An operation with this id has to have ended.
+/// Inserts a movement of another program with its number and its times, which is history and no event. An operation with this id has to
+/// have ended.
 pub fn import(
     tx: &WriteTx<'_>,
     movement: &Movement,
@@ -126,14 +143,25 @@ pub fn add_outputs(
     now: i64,
 ) -> Result<(), Error> {
     add_vtxos(tx, id, "output", vtxos)?;
-    tx.prepare_cached("UPDATE movement SET updated_at = ?2 WHERE id = ?1")?
+    let changed = tx
+        .prepare_cached("UPDATE movement SET updated_at = ?2 WHERE id = ?1")?
         .execute(params![id.0, now])?;
+    report_change(tx, id, changed);
     Ok(())
 }
 
 /// Adds a VTXO that the movement puts on chain.
 pub fn add_exited(tx: &WriteTx<'_>, id: MovementId, vtxo: VtxoId) -> Result<(), Error> {
-    add_vtxos(tx, id, "exited", &[vtxo])
+    add_vtxos(tx, id, "exited", &[vtxo])?;
+    report(tx, EventKind::MovementUpdated, id);
+    Ok(())
+}
+
+/// Reports a change, unless it changed no row.
+fn report_change(tx: &WriteTx<'_>, id: MovementId, rows: usize) {
+    if rows > 0 {
+        report(tx, EventKind::MovementUpdated, id);
+    }
 }
 
 /// Gives a pending movement its final status. A movement that has one already is not changed.
@@ -146,17 +174,19 @@ pub fn finish(
     effective_balance: Option<SignedAmount>,
     now: i64,
 ) -> Result<(), Error> {
-    tx.prepare_cached(
-        "UPDATE movement SET status = ?2, effective_balance = coalesce(?3, effective_balance),
+    let changed = tx
+        .prepare_cached(
+            "UPDATE movement SET status = ?2, effective_balance = coalesce(?3, effective_balance),
                 offchain_fee = iif(?3 IS NULL, offchain_fee, 0), updated_at = ?4, completed_at = ?4
          WHERE id = ?1 AND status = 'pending'",
-    )?
-    .execute(params![
-        id.0,
-        status.name(),
-        effective_balance.map(SignedAmount::to_sat),
-        now
-    ])?;
+        )?
+        .execute(params![
+            id.0,
+            status.name(),
+            effective_balance.map(SignedAmount::to_sat),
+            now
+        ])?;
+    report_change(tx, id, changed);
     Ok(())
 }
 
@@ -172,16 +202,18 @@ pub fn revise(
     tx.prepare_cached("DELETE FROM movement_vtxo WHERE movement = ?1 AND role = 'input'")?
         .execute([id.0])?;
     add_vtxos(tx, id, "input", inputs)?;
-    tx.prepare_cached(
-        "UPDATE movement SET effective_balance = ?2, offchain_fee = ?3, updated_at = ?4
+    let changed = tx
+        .prepare_cached(
+            "UPDATE movement SET effective_balance = ?2, offchain_fee = ?3, updated_at = ?4
          WHERE id = ?1 AND status = 'pending'",
-    )?
-    .execute(params![
-        id.0,
-        effective_balance.to_sat(),
-        offchain_fee.to_sat(),
-        now
-    ])?;
+        )?
+        .execute(params![
+            id.0,
+            effective_balance.to_sat(),
+            offchain_fee.to_sat(),
+            now
+        ])?;
+    report_change(tx, id, changed);
     Ok(())
 }
 
@@ -207,10 +239,14 @@ pub fn set_metadata(
     metadata: &Map<String, Value>,
     now: i64,
 ) -> Result<(), Error> {
-    tx.execute(
-        "UPDATE movement SET metadata = ?2, updated_at = ?3 WHERE id = ?1",
-        params![id.0, Value::Object(metadata.clone()).to_string(), now],
-    )?;
+    let changed = tx
+        .prepare_cached("UPDATE movement SET metadata = ?2, updated_at = ?3 WHERE id = ?1")?
+        .execute(params![
+            id.0,
+            Value::Object(metadata.clone()).to_string(),
+            now
+        ])?;
+    report_change(tx, id, changed);
     Ok(())
 }
 

@@ -2,8 +2,11 @@
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
-use super::{Error, WriteTx};
-use crate::model::{OperationId, OperationKind, OperationRow, Outcome};
+use super::news::Body;
+use super::{Error, WriteTx, movement};
+use crate::model::{
+    EventKind, OperationId, OperationKind, OperationProgress, OperationRow, Outcome,
+};
 
 const COLUMNS: &str = "id, kind, state, wake_at, attempts, last_error, outcome";
 
@@ -40,7 +43,50 @@ pub fn insert(
         "INSERT INTO operation (id, kind, state, created_at) VALUES (?1, ?2, ?3, ?4)",
     )?
     .execute(params![id.as_str(), kind.name(), state, now])?;
+    report(tx, id);
     Ok(())
+}
+
+/// Reports an operation that has begun, has another state, or has ended.
+fn report(tx: &WriteTx<'_>, id: &OperationId) {
+    tx.report(
+        EventKind::OperationUpdated,
+        id.to_string(),
+        Body::AtTheEnd(json),
+    );
+}
+
+/// What the outside may know of an operation. Its state holds keys and signatures, so only the name of the state is part of it.
+fn json(connection: &Connection, id: &str) -> Result<Option<String>, Error> {
+    let id = OperationId::from(id.to_owned());
+    let columns: Option<(String, String, Option<String>)> = connection
+        .prepare_cached("SELECT kind, state, outcome FROM operation WHERE id = ?1")?
+        .query_row([id.as_str()], |row| {
+            Ok((row.get(0)?, row.get(1)?, row.get(2)?))
+        })
+        .optional()?;
+    let Some((kind, state, outcome)) = columns else {
+        return Ok(None);
+    };
+    let progress = OperationProgress {
+        kind,
+        step: name_of(&state).to_owned(),
+        outcome,
+        movement: movement::id_of_operation(connection, &id)?,
+        id,
+    };
+    let json = serde_json::to_string(&progress);
+    json.map(Some)
+        .map_err(|error| Error::corrupt("operation", error))
+}
+
+/// The name of a state: its JSON is `"Name"` or `{"Name":…}`.
+fn name_of(state: &str) -> &str {
+    let json = state.strip_prefix('{').unwrap_or(state);
+    let name = json
+        .strip_prefix('"')
+        .and_then(|json| json.split('"').next());
+    name.unwrap_or_default()
 }
 
 /// Moves a running operation to its next state, due at `wake_at` (unix milliseconds) or at once.
@@ -52,11 +98,11 @@ pub fn advance(
 ) -> Result<(), Error> {
     let sql = "UPDATE operation SET state = ?2, wake_at = ?3, attempts = 0, last_error = NULL
                WHERE id = ?1 AND finished_at IS NULL";
-    expect_one(
-        tx.prepare_cached(sql)?
-            .execute(params![id.as_str(), state, wake_at])?,
-        id,
-    )
+    let changed = tx
+        .prepare_cached(sql)?
+        .execute(params![id.as_str(), state, wake_at])?;
+    report(tx, id);
+    expect_one(changed, id)
 }
 
 /// Puts a running operation to sleep until `wake_at` (unix milliseconds); `error` is the reason of a failed attempt.
@@ -96,11 +142,11 @@ pub fn finish(
         Outcome::Failed => "failed",
     };
     let sql = "UPDATE operation SET outcome = ?2, last_error = ?3, finished_at = ?4 WHERE id = ?1 AND finished_at IS NULL";
-    expect_one(
-        tx.prepare_cached(sql)?
-            .execute(params![id.as_str(), outcome, error, now])?,
-        id,
-    )
+    let changed = tx
+        .prepare_cached(sql)?
+        .execute(params![id.as_str(), outcome, error, now])?;
+    report(tx, id);
+    expect_one(changed, id)
 }
 
 /// Deletes a finished operation, so that another one can have its id.
@@ -158,4 +204,18 @@ pub fn unfinished(connection: &Connection) -> Result<Vec<OperationRow>, Error> {
         found.push(operation(row)?);
     }
     Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_a_state_only_the_name_is_shown() {
+        assert_eq!(name_of(r#""Start""#), "Start");
+        assert_eq!(name_of(r#"{"Claim":{"preimage":"00"}}"#), "Claim");
+        for no_state in ["", "{}", "[1]", "7", "null"] {
+            assert_eq!(name_of(no_state), "", "{no_state}");
+        }
+    }
 }

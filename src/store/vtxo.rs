@@ -7,8 +7,9 @@ use ark_lib::{ProtocolEncoding, Vtxo, VtxoId};
 use bitcoin::Weight;
 use rusqlite::{Connection, Row, params};
 
+use super::news::Body;
 use super::{Error, WriteTx, recovery, vtxo_body};
-use crate::model::{OperationId, VtxoRecord, VtxoState};
+use crate::model::{EventKind, ExpiringVtxo, OperationId, VtxoRecord, VtxoState};
 
 const COLUMNS: &str = "bare, exit_depth, exit_tx_weight, state, holder, registered, claimed";
 
@@ -334,5 +335,34 @@ pub fn set_backed_up(tx: &WriteTx<'_>, ids: &[VtxoId]) -> Result<(), Error> {
         tx.prepare_cached("UPDATE vtxo SET backed_up = 1 WHERE id = ?1")?
             .execute([id.to_bytes()])?;
     }
+    Ok(())
+}
+
+/// Whether an event has told that this VTXO expires soon.
+pub fn is_expiry_told(connection: &Connection, id: VtxoId) -> Result<bool, Error> {
+    let sql = "SELECT EXISTS (SELECT 1 FROM vtxo WHERE id = ?1 AND expiry_told)";
+    let mut statement = connection.prepare_cached(sql)?;
+    Ok(statement.query_row([id.to_bytes()], |row| row.get(0))?)
+}
+
+/// Tells that a VTXO expires soon, once.
+pub fn tell_expiry(tx: &WriteTx<'_>, record: &VtxoRecord) -> Result<(), Error> {
+    let changed = tx
+        .prepare_cached("UPDATE vtxo SET expiry_told = 1 WHERE id = ?1 AND NOT expiry_told")?
+        .execute([record.id.to_bytes()])?;
+    if changed == 0 {
+        return Ok(());
+    }
+    let shown = ExpiringVtxo {
+        id: record.id,
+        amount: record.amount,
+        expiry_height: record.expiry_height.to_u32(),
+    };
+    let json = serde_json::to_string(&shown).map_err(|error| Error::corrupt("VTXO", error))?;
+    tx.report(
+        EventKind::VtxoExpiring,
+        record.id.to_string(),
+        Body::Now(json),
+    );
     Ok(())
 }

@@ -9,8 +9,10 @@ use arc_swap::ArcSwap;
 use rusqlite::{Connection, ErrorCode};
 use tokio::sync::{mpsc, oneshot};
 
+use super::news::{Body, News};
+use super::outbox::Outbox;
 use super::{Error, LiveVtxos, uncertain};
-use crate::model::VtxoRecord;
+use crate::model::{Event, EventKind, VtxoRecord};
 
 /// How many writes may share one commit.
 const MAX_BATCH: usize = 256;
@@ -18,15 +20,36 @@ const MAX_BATCH: usize = 256;
 /// An open write transaction. Reads through it see its own writes.
 pub struct WriteTx<'c> {
     connection: &'c Connection,
-    changed: Vec<Arc<VtxoRecord>>,
+    effects: Effects,
+    /// What the running write has changed.
+    news: News,
     #[cfg(feature = "failpoints")]
     commit_failure: Option<uncertain::CommitFailure>,
+}
+
+/// What becomes visible to readers in memory once the transaction is durable.
+#[derive(Default)]
+struct Effects {
+    changed: Vec<Arc<VtxoRecord>>,
+    events: Vec<Event>,
 }
 
 impl WriteTx<'_> {
     /// Registers a changed VTXO row; the snapshot gets it once the transaction is durable.
     pub(super) fn vtxo_changed(&mut self, record: Arc<VtxoRecord>) {
-        self.changed.push(record);
+        self.effects.changed.push(record);
+    }
+
+    /// Reports a change, which makes an event at the end of this write.
+    pub(super) fn report(&self, kind: EventKind, subject: String, body: Body) {
+        self.news.report(kind, subject, body);
+    }
+
+    /// Writes the events of the running write.
+    fn append_events(&mut self) -> Result<(), Error> {
+        let events = self.news.append(self.connection)?;
+        self.effects.events.extend(events);
+        Ok(())
     }
 
     /// Makes the commit of this transaction fail.
@@ -68,7 +91,12 @@ where
         let Some(body) = self.body.take() else {
             return false;
         };
-        self.outcome = match catch_unwind(AssertUnwindSafe(|| body(tx))) {
+        let work = || {
+            let value = body(tx)?;
+            tx.append_events()?;
+            Ok(value)
+        };
+        self.outcome = match catch_unwind(AssertUnwindSafe(work)) {
             Ok(outcome) => Some(outcome),
             Err(_) => {
                 tracing::error!("database write panicked; rolled back");
@@ -100,11 +128,12 @@ impl Writer {
     pub(super) fn start(
         connection: Connection,
         live: Arc<ArcSwap<LiveVtxos>>,
+        outbox: Arc<Outbox>,
     ) -> Result<Writer, Error> {
         let (queue, jobs) = mpsc::channel(4 * MAX_BATCH);
         let thread = std::thread::Builder::new()
             .name("store-writer".into())
-            .spawn(move || run(&connection, jobs, &live))
+            .spawn(move || run(&connection, jobs, &live, &outbox))
             .map_err(|_| Error::Closed)?;
         Ok(Writer {
             queue: Some(queue),
@@ -144,7 +173,12 @@ impl Drop for Writer {
     }
 }
 
-fn run(connection: &Connection, mut jobs: mpsc::Receiver<Box<dyn Job>>, live: &ArcSwap<LiveVtxos>) {
+fn run(
+    connection: &Connection,
+    mut jobs: mpsc::Receiver<Box<dyn Job>>,
+    live: &ArcSwap<LiveVtxos>,
+    outbox: &Outbox,
+) {
     while let Some(first) = jobs.blocking_recv() {
         let mut batch = vec![first];
         while batch.len() < MAX_BATCH {
@@ -154,9 +188,12 @@ fn run(connection: &Connection, mut jobs: mpsc::Receiver<Box<dyn Job>>, live: &A
             }
         }
         match commit(connection, &mut batch) {
-            Ok(changed) => {
+            Ok(Effects { changed, events }) => {
                 if !changed.is_empty() {
                     live.store(Arc::new(live.load().with(changed)));
+                }
+                if !events.is_empty() {
+                    outbox.publish(events);
                 }
                 batch.into_iter().for_each(|job| job.settle(Ok(())));
             }
@@ -170,24 +207,22 @@ fn run(connection: &Connection, mut jobs: mpsc::Receiver<Box<dyn Job>>, live: &A
     }
 }
 
-/// Runs a batch in one transaction, and returns the VTXO rows that it changed.
+/// Runs a batch in one transaction, and returns what it changed.
 ///
 /// # Errors
 /// The transaction is rolled back, on disk too. If the disk may hold it all the same, the process ends.
-fn commit(
-    connection: &Connection,
-    batch: &mut [Box<dyn Job>],
-) -> rusqlite::Result<Vec<Arc<VtxoRecord>>> {
+fn commit(connection: &Connection, batch: &mut [Box<dyn Job>]) -> rusqlite::Result<Effects> {
     let transaction =
         rusqlite::Transaction::new_unchecked(connection, rusqlite::TransactionBehavior::Immediate)?;
     let mut tx = WriteTx {
         connection: &transaction,
-        changed: Vec::new(),
+        effects: Effects::default(),
+        news: News::default(),
         #[cfg(feature = "failpoints")]
         commit_failure: None,
     };
     for job in batch {
-        let kept = tx.changed.len();
+        let kept = (tx.effects.changed.len(), tx.effects.events.len());
         tx.execute_batch("SAVEPOINT job")?;
         let keep = job.run(&mut tx);
         // A full or broken disk makes SQLite roll back the whole transaction, with the writes that ran before. A further statement
@@ -196,20 +231,22 @@ fn commit(
             return Err(rolled_back());
         }
         if !keep {
-            tx.changed.truncate(kept);
+            tx.effects.changed.truncate(kept.0);
+            tx.effects.events.truncate(kept.1);
+            tx.news.forget();
             tx.execute_batch("ROLLBACK TO job")?;
         }
         tx.execute_batch("RELEASE job")?;
     }
     // Writes the pages to the log, without the mark of a commit: what the disk refuses, it refuses before the commit.
     tx.cache_flush()?;
-    let changed = std::mem::take(&mut tx.changed);
+    let effects = std::mem::take(&mut tx.effects);
     #[cfg(feature = "failpoints")]
     if let Some(failure) = tx.commit_failure {
         failure.happen(transaction);
     }
     match transaction.commit() {
-        Ok(()) => Ok(changed),
+        Ok(()) => Ok(effects),
         // The page with the mark of the commit did not fit, so there is no commit. What fails after it, the sync of the log and the
         // growth of its index, has other codes.
         Err(cause) if cause.sqlite_error_code() == Some(ErrorCode::DiskFull) => Err(cause),

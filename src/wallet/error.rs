@@ -18,6 +18,8 @@ pub enum ErrorKind {
     Conflict,
     /// The request is about something that is not ready for it yet.
     NotReady,
+    /// The request is about something that is not kept any more.
+    Gone,
     /// The Ark server or the chain backend is unreachable or misbehaves; the same request may work later.
     Unavailable,
     /// The daemon itself failed.
@@ -84,6 +86,11 @@ impl Error {
     /// A request about something that is not ready for it yet.
     pub fn not_ready(code: &'static str, message: impl Into<String>) -> Error {
         Error::new(ErrorKind::NotReady, code, message)
+    }
+
+    /// A request about something that is not kept any more.
+    pub fn gone(code: &'static str, message: impl Into<String>) -> Error {
+        Error::new(ErrorKind::Gone, code, message)
     }
 
     /// An Ark server or chain backend that is unreachable or misbehaves.

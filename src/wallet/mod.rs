@@ -9,12 +9,14 @@ mod coins;
 mod destination;
 mod engine;
 mod error;
+mod events;
 mod flows;
 mod inbox;
 pub mod lifecycle;
 mod open;
 mod recovery;
 mod sync;
+mod webhooks;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -32,8 +34,9 @@ use crate::store::Store;
 
 pub use crate::chain::Tip;
 pub use crate::model::{
-    Attention, Block, ExitProblem, ExitState, ExitTx, ExitTxOrigin, ExitTxStatus, HistoryPage,
-    Movement, MovementId, PaymentMethod, Subsystem, Transfer, Verdict, VtxoRecord, VtxoState,
+    Attention, Block, Delivery, Event, EventId, EventKind, ExitProblem, ExitState, ExitTx,
+    ExitTxOrigin, ExitTxStatus, ExpiringVtxo, HistoryPage, Movement, MovementId, OperationProgress,
+    PaymentMethod, Subsystem, Transfer, Verdict, VtxoRecord, VtxoState, Webhook, WebhookId,
 };
 pub use crate::onchain::{OnchainBalance, OnchainTransaction};
 pub use account::balance::Balance;
@@ -42,6 +45,7 @@ pub use barkd::{import_barkd, is_barkd};
 pub(crate) use engine::clock::back_off;
 pub use engine::commit_point::CommitPoint;
 pub use error::{Error, ErrorKind, Result};
+pub use events::{EventPage, EventReader, EventStart};
 pub use flows::board::{BoardAmount, PendingBoard};
 pub use flows::exit::{
     ClaimOutcome, ExitDetail, ExitEstimate, ExitFilter, ExitPackage, ExitProgress, ExitQuestion,
@@ -55,6 +59,7 @@ pub use flows::send::{SendOutcome, SendRequest};
 pub use open::WalletOptions;
 pub use recovery::RecoveryReport;
 pub use recovery::import::{ImportRequest, Imported};
+pub use webhooks::{NewWebhook, NextDelivery, WebhookChange};
 
 /// How long a request waits for its operation before it answers that the operation goes on by itself.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -92,6 +97,8 @@ pub struct Wallet {
     recovery_advanced: tokio::sync::Notify,
     /// The wallet may have got VTXOs that the server's copy lacks.
     vtxos_arrived: tokio::sync::Notify,
+    /// What the webhooks share.
+    webhooks: webhooks::Webhooks,
 }
 
 /// What the operator decided.
@@ -118,6 +125,10 @@ struct Settings {
     /// How long a vanished offboard transaction is broadcast again.
     offboard_grace: Duration,
     manual_sync: bool,
+    /// Days for which events are kept.
+    event_retention_days: u32,
+    /// The most events that are kept.
+    event_retention_rows: u64,
     /// The highest fees of the Ark server that are paid.
     ceilings: FeeCeilings,
     /// The highest fee rate that the wallet pays for exits by itself.

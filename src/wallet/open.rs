@@ -9,6 +9,7 @@ use bip39::Mnemonic;
 use bitcoin::Network;
 use bitcoin::bip32::Fingerprint;
 use bitcoin_ext::BlockHeight;
+use tokio_util::sync::CancellationToken;
 
 use crate::ark::{Contact, Margins, PinnedKeys, Server, ServerConfig};
 use crate::chain::{self, BackendConfig, BitcoindAuth, ChainConfig, ChainSource};
@@ -24,7 +25,9 @@ use crate::wallet::engine::Registry;
 use crate::wallet::engine::commit_point::commit;
 use crate::wallet::flows::lightning::receive::InvoicePoll;
 use crate::wallet::flows::refresh::{AttemptKeyring, RoundEvents};
+use crate::wallet::webhooks::Webhooks;
 use crate::wallet::{CommitPoint, Error, Result, Settings, Wallet, recovery};
+use crate::webhook;
 
 /// How long opening a wallet waits for the first answer of the chain backend.
 const FIRST_ANSWER: Duration = Duration::from_secs(3);
@@ -132,6 +135,11 @@ impl Wallet {
         assemble(&options.config, network, keys, store, chain, server, scan).await
     }
 
+    /// Cancelled when the wallet is being closed: whoever waits for it has to let go of it.
+    pub fn closing(&self) -> CancellationToken {
+        self.operations.stopped()
+    }
+
     /// Stops the operations; opening the wallet again resumes them. The caller must have stopped the background loops. The
     /// database closes when the last handle is dropped.
     pub async fn close(&self) {
@@ -157,6 +165,7 @@ async fn assemble(
     )
     .await?;
     let lnurl = lnurl::Client::new(&lnurl_config(config, network)).map_err(Error::internal)?;
+    let sender = webhook::Client::new(&sender_config(config)).map_err(Error::internal)?;
     let settings = Settings {
         change_pieces: config.change_vtxo_split_factor,
         key_gap: config.vtxo_key_gap_limit,
@@ -170,6 +179,8 @@ async fn assemble(
         offboard_confirmations: config.offboard_required_confirmations(network),
         offboard_grace: config.offboard_lost_tx_grace_period,
         manual_sync: config.daemon_manual_sync,
+        event_retention_days: config.event_retention_days,
+        event_retention_rows: config.event_retention_rows,
         ceilings: config.fee_ceilings,
         max_exit_fee_rate: config.max_exit_fee_rate,
         auto_claim: config.exit_auto_claim,
@@ -195,6 +206,7 @@ async fn assemble(
         newer_copy_turn: tokio::sync::Mutex::new(()),
         recovery_advanced: tokio::sync::Notify::new(),
         vtxos_arrived: tokio::sync::Notify::new(),
+        webhooks: Webhooks::new(sender),
     });
     wallet.resume_operations().await?;
     Ok(wallet)
@@ -276,6 +288,13 @@ fn chain_config(config: &WalletConfig, network: Network) -> ChainConfig {
 fn lnurl_config(config: &WalletConfig, network: Network) -> lnurl::ClientConfig {
     lnurl::ClientConfig {
         network,
+        user_agent: config.user_agent.clone(),
+        socks5_proxy: config.socks5_proxy.as_ref().map(url::Url::to_string),
+    }
+}
+
+fn sender_config(config: &WalletConfig) -> webhook::ClientConfig {
+    webhook::ClientConfig {
         user_agent: config.user_agent.clone(),
         socks5_proxy: config.socks5_proxy.as_ref().map(url::Url::to_string),
     }

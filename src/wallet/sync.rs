@@ -24,11 +24,12 @@ const CLOCK_SKEW: &str = "clock_skew";
 const SERVER_UNSAFE: &str = "server_unsafe";
 
 impl Wallet {
-    /// Runs every off-chain pass once: tip, recovery, rounds, fee rates, mailbox, open invoices, quarantine, the watch on the
+    /// Runs every off-chain pass once: tip, expiring VTXOs, recovery, rounds, fee rates, mailbox, open invoices, quarantine, the watch on the
     /// chain, operations, the server's copy. Logs the passes that fail; the background loops run them again.
     pub async fn sync(self: &Arc<Wallet>) {
         // Boards and the quarantine depend on the tip, so it comes first.
         log_failure("tip", self.tip().await);
+        log_failure("expiring VTXOs", self.tell_of_expiring_vtxos().await);
         log_failure("recovery", self.follow_recovery().await);
         log_failure("rounds", self.ask_for_rounds().await);
         let (fees, mailbox, invoices, quarantine, watch, ()) = tokio::join!(

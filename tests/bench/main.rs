@@ -2,6 +2,7 @@
 //!
 //! Everything is on loopback. The chain and the Ark server run in this process, the daemons are children, one at a time.
 
+mod events;
 #[path = "../support/fan_out.rs"]
 mod fan_out;
 #[path = "../support/faults.rs"]
@@ -94,6 +95,12 @@ async fn main() {
         println!("{table}");
         return;
     }
+    if std::env::args().any(|argument| argument == "events") {
+        let mut table = Table::new();
+        event_rows(&mut table).await;
+        println!("{table}");
+        return;
+    }
     let world = World::new().await;
     let proxy = Proxy::open(&world.sandbox.ark_url);
     let to = payee(&world).await;
@@ -114,7 +121,17 @@ async fn main() {
     let mut table = report(&sizes, &costs.0, &costs.1, &large);
     lightning_rows(&mut table).await;
     recovery_rows(&mut table).await;
+    event_rows(&mut table).await;
     println!("{table}");
+}
+
+/// Adds the figures of web sockets, ours beside barkd's.
+async fn event_rows(table: &mut Table) {
+    let ours = events::measure(Product::Ours).await;
+    let theirs = events::measure(Product::Barkd).await;
+    for ((name, ours), (_, theirs)) in ours.into_iter().zip(theirs) {
+        table.row(&name, ours, Some(theirs));
+    }
 }
 
 /// Adds the figures of recoveries, ours beside barkd's.

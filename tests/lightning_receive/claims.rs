@@ -207,7 +207,7 @@ async fn a_wallet_from_an_old_backup_has_again_what_it_has_claimed() {
     assert_eq!(paid_msat(&world, &invoice), Some(10_000_000));
     let database = rusqlite::Connection::open(daemon.folder().join("db.sqlite")).unwrap();
     let forget = "DELETE FROM operation; DELETE FROM movement_vtxo; DELETE FROM movement_destination; DELETE FROM movement;
-         DELETE FROM vtxo; DELETE FROM vtxo_body;
+         DELETE FROM vtxo; DELETE FROM vtxo_body; DELETE FROM event; DELETE FROM sqlite_sequence WHERE name = 'event';
          UPDATE lightning_receive SET accepted_at = NULL, ended_at = NULL, outcome = NULL";
     database.execute_batch(forget).unwrap();
     drop(database);

@@ -135,6 +135,11 @@ impl Daemon {
         self.folder.path()
     }
 
+    /// Whether it is not the peer.
+    pub(super) fn is_ours(&self) -> bool {
+        self.program == program()
+    }
+
     /// The port that it serves.
     pub fn port(&self) -> u16 {
         self.port
@@ -310,7 +315,7 @@ impl Daemon {
         let request = shape(self.request(method.parse().expect("a method"), path)).build()?;
         let sent = published::Sent::of(&request);
         let reply = Reply::read(self.http.execute(request).await?).await?;
-        if self.program == program() {
+        if self.is_ours() {
             let complaints = published::complaints(&sent, &reply);
             assert!(complaints.is_empty(), "{complaints:#?} {:#}", reply.body);
         }

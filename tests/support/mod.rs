@@ -2,6 +2,7 @@
 
 mod books;
 mod daemon;
+mod events;
 mod fan_out;
 mod faults;
 mod http;

@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use super::daemon::Daemon;
+use super::events::assert_events_tell_the_history;
 use super::wallet::is_exit;
 use super::world::World;
 
@@ -32,8 +33,11 @@ pub(super) async fn total(daemon: &Daemon) -> i64 {
         .sum()
 }
 
-/// Asserts that a wallet's movements add up to what it owns. No operation may be under way.
+/// Asserts that a wallet's movements add up to what it owns, and that events have told of them. No operation may be under way.
 pub async fn assert_history_adds_up(daemon: &Daemon) {
+    if daemon.is_ours() {
+        assert_events_tell_the_history(daemon).await;
+    }
     let history = daemon.history().await;
     // What is exited counts as owned until it is claimed.
     let booked: i64 = history

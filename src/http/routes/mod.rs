@@ -9,10 +9,13 @@ mod exits;
 mod fees;
 mod history;
 mod lightning;
+mod notifications;
 mod onchain;
 mod ping;
 mod wallet;
+mod webhooks;
 
+use axum::Router;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -28,11 +31,18 @@ pub(super) fn api() -> OpenApiRouter<App> {
         .merge(exits::routes())
         .merge(fees::routes())
         .merge(history::routes())
-        .merge(lightning::routes());
+        .merge(lightning::routes())
+        .merge(notifications::routes())
+        .merge(webhooks::routes());
     OpenApiRouter::new().nest("/api/v1", v1)
 }
 
 /// The routes that need no token.
 pub(super) fn open() -> OpenApiRouter {
     OpenApiRouter::new().routes(routes!(ping::ping))
+}
+
+/// The routes that need a ticket.
+pub(super) fn ticketed() -> Router<App> {
+    notifications::ticketed()
 }

@@ -22,6 +22,7 @@ error_body! {
     BadRequestError: "The request is invalid.",
     UnauthorizedError: "The bearer token is missing or wrong.",
     ConflictError: "The request conflicts with the current state.",
+    GoneError: "What was asked for is not kept any more.",
     UnprocessableEntityError: "No wallet is loaded, or the body has the wrong shape.",
     InternalServerError: "Something went wrong inside the daemon.",
     ServiceUnavailableError: "The Ark server or the chain is unreachable. Nothing was done; the same request may succeed later.",

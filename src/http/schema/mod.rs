@@ -5,6 +5,7 @@
 pub(super) mod address;
 pub(super) mod aliases;
 pub(super) mod ark_info;
+pub(super) mod attention;
 pub(super) mod board;
 pub(super) mod error;
 pub(super) mod exit;
@@ -14,9 +15,11 @@ pub(super) mod fee;
 pub(super) mod lightning_receive;
 pub(super) mod lightning_send;
 pub(super) mod movement;
+pub(super) mod notification;
 pub(super) mod offboard;
 pub(super) mod round;
 #[cfg(test)]
 mod tests;
 pub(super) mod transaction;
 pub(super) mod vtxo;
+pub(super) mod webhook;

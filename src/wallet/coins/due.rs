@@ -10,7 +10,7 @@ use bitcoin_ext::{BlockDelta, BlockHeight};
 use crate::model::VtxoRecord;
 
 /// Blocks before [`Urgency::Must`] during which the remaining lifetime makes a VTXO [`Urgency::Should`].
-const SOFT_WINDOW: BlockDelta = BlockDelta::new(28);
+pub(in crate::wallet) const SOFT_WINDOW: BlockDelta = BlockDelta::new(28);
 
 /// How urgent the refresh of a VTXO is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

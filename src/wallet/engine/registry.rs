@@ -145,6 +145,11 @@ impl Registry {
         until_rested(rests, patience).await
     }
 
+    /// Cancelled when the drivers have to stop.
+    pub(in crate::wallet) fn stopped(&self) -> CancellationToken {
+        self.stopped.clone()
+    }
+
     /// Stops all drivers, and waits until they have stopped.
     pub(in crate::wallet) async fn stop(&self) {
         self.stopped.cancel();
