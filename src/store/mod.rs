@@ -9,6 +9,7 @@ pub mod attention;
 pub mod barkd;
 pub mod error;
 pub mod exit;
+pub mod idempotency;
 pub mod key;
 pub mod lightning_receive;
 pub mod lightning_send;

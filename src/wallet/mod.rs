@@ -14,6 +14,7 @@ mod inbox;
 pub mod lifecycle;
 mod open;
 mod recovery;
+mod requests;
 mod sync;
 
 use std::sync::Arc;
@@ -33,7 +34,8 @@ use crate::store::Store;
 pub use crate::chain::Tip;
 pub use crate::model::{
     Attention, Block, ExitProblem, ExitState, ExitTx, ExitTxOrigin, ExitTxStatus, HistoryPage,
-    Movement, MovementId, PaymentMethod, Subsystem, Transfer, Verdict, VtxoRecord, VtxoState,
+    KeptAnswer, Movement, MovementId, PaymentMethod, RequestKey, Subsystem, Transfer, Verdict,
+    VtxoRecord, VtxoState,
 };
 pub use crate::onchain::{OnchainBalance, OnchainTransaction};
 pub use account::balance::Balance;
@@ -41,7 +43,8 @@ pub use account::estimate::FeeEstimate;
 pub use barkd::{import_barkd, is_barkd};
 pub(crate) use engine::clock::back_off;
 pub use engine::commit_point::CommitPoint;
-pub use error::{Error, ErrorKind, Result};
+pub use engine::request_key::with_request_key;
+pub use error::{Error, ErrorKind, Failure, Result};
 pub use flows::board::{BoardAmount, PendingBoard};
 pub use flows::exit::{
     ClaimOutcome, ExitDetail, ExitEstimate, ExitFilter, ExitPackage, ExitProgress, ExitQuestion,
@@ -55,6 +58,7 @@ pub use flows::send::{SendOutcome, SendRequest};
 pub use open::WalletOptions;
 pub use recovery::RecoveryReport;
 pub use recovery::import::{ImportRequest, Imported};
+pub use requests::{RequestOutcome, Standing};
 
 /// How long a request waits for its operation before it answers that the operation goes on by itself.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -71,6 +75,8 @@ pub struct Wallet {
     lnurl: lnurl::Client,
     settings: Settings,
     operations: engine::Registry,
+    /// The requests with an idempotency key that are being served.
+    requests_served: requests::RequestsServed,
     balance_cache: account::balance::BalanceCache,
     /// The newest event of the server's rounds.
     round_events: flows::refresh::RoundEvents,

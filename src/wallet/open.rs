@@ -24,6 +24,7 @@ use crate::wallet::engine::Registry;
 use crate::wallet::engine::commit_point::commit;
 use crate::wallet::flows::lightning::receive::InvoicePoll;
 use crate::wallet::flows::refresh::{AttemptKeyring, RoundEvents};
+use crate::wallet::requests::RequestsServed;
 use crate::wallet::{CommitPoint, Error, Result, Settings, Wallet, recovery};
 
 /// How long opening a wallet waits for the first answer of the chain backend.
@@ -184,6 +185,7 @@ async fn assemble(
         lnurl,
         settings,
         operations: Registry::new(),
+        requests_served: RequestsServed::default(),
         balance_cache: BalanceCache::default(),
         round_events: RoundEvents::new(),
         attempt_keys: AttemptKeyring::default(),
