@@ -275,7 +275,8 @@ pub fn list(connection: &Connection, page: &HistoryPage) -> Result<Vec<Movement>
     let mut condition = "WHERE id < ?".to_owned();
     let mut values: Vec<rusqlite::types::Value> = vec![before.into()];
     if let Some(method) = &page.method {
-        condition += " AND id IN (SELECT movement FROM movement_destination WHERE method = ? AND value = ?)";
+        condition +=
+            " AND id IN (SELECT movement FROM movement_destination WHERE method = ? AND value = ?)";
         values.push(method.kind().to_owned().into());
         values.push(method.value().to_owned().into());
     }

@@ -219,8 +219,7 @@ impl Wallet {
             }
             Effect::Exits(exits) => {
                 let started = exits.into_iter();
-                let started =
-                    started.map(|(vtxo, operation)| StartedExit { vtxo, operation });
+                let started = started.map(|(vtxo, operation)| StartedExit { vtxo, operation });
                 RequestOutcome::Exiting(ExitsBegun {
                     started: started.collect(),
                     skipped: Vec::new(),

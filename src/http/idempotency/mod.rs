@@ -77,9 +77,8 @@ pub(super) async fn carry_out_once(
     let (parts, body) = request.into_parts();
     let path = parts.uri.path().to_owned();
     let content = Bytes::from_request(Request::from_parts(parts.clone(), body), &()).await;
-    let content = content.map_err(|error| {
-        ApiError::new(error.status(), "body_too_large", error.body_text())
-    })?;
+    let content = content
+        .map_err(|error| ApiError::new(error.status(), "body_too_large", error.body_text()))?;
     let key = RequestKey {
         key,
         request: key::fingerprint(&parts.method, &path, &content),
@@ -141,8 +140,8 @@ async fn copied(answer: Response) -> Result<(Response, Option<KeptAnswer>), ApiE
 }
 
 fn answer_again(kept: KeptAnswer) -> Result<Response, ApiError> {
-    let status = StatusCode::from_u16(kept.status)
-        .map_err(|error| ApiError::internal(error.to_string()))?;
+    let status =
+        StatusCode::from_u16(kept.status).map_err(|error| ApiError::internal(error.to_string()))?;
     let json = [(header::CONTENT_TYPE, "application/json")];
     Ok(replayed((status, json, kept.body).into_response()))
 }

@@ -10,8 +10,8 @@ use crate::http::extract::{Json, detached};
 use crate::http::schema::error::{
     BadRequestError, ConflictError, NeedsWallet, ServiceUnavailableError,
 };
-use crate::http::schema::idempotency_key::IdempotencyKey;
 use crate::http::schema::exit_claim::{ExitClaimResponse, parse_fee_rate};
+use crate::http::schema::idempotency_key::IdempotencyKey;
 
 #[derive(Deserialize, ToSchema)]
 pub(super) struct ExitClaimAllRequest {

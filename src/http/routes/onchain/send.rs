@@ -7,7 +7,9 @@ use utoipa::ToSchema;
 use crate::http::App;
 use crate::http::error::ApiError;
 use crate::http::extract::{AmountSat, Json, detached};
-use crate::http::schema::error::{BadRequestError, ConflictError, NeedsWallet, ServiceUnavailableError};
+use crate::http::schema::error::{
+    BadRequestError, ConflictError, NeedsWallet, ServiceUnavailableError,
+};
 use crate::http::schema::idempotency_key::IdempotencyKey;
 use crate::http::schema::transaction::OnchainPayment;
 

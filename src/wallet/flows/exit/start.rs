@@ -9,8 +9,8 @@ use bitcoin::Address;
 
 use super::{Exit, note};
 use crate::model::{
-    Effect, MovementStatus, NewMovement, OperationId, OperationKind, PaymentMethod, Subsystem, Transfer,
-    VtxoRecord, VtxoState,
+    Effect, MovementStatus, NewMovement, OperationId, OperationKind, PaymentMethod, Subsystem,
+    Transfer, VtxoRecord, VtxoState,
 };
 use crate::store::{WriteTx, exit, movement, recovery, vtxo, vtxo_body, wallet as row};
 use crate::wallet::engine::steps::end::signed;
