@@ -4,11 +4,11 @@
 use bark_rest_client::apis::{boards_api, wallet_api};
 use serde_json::json;
 
-use super::{AMOUNT, Request, payee, rich};
-use crate::support::{Books, Daemon, World, assert_conserved, eventually};
+use super::{AMOUNT, Request, movements, payee, rich};
+use crate::support::{Books, Daemon, Reply, World, assert_conserved, eventually};
 
 /// Asserts a 504 whose movement is pending.
-async fn assert_late(daemon: &Daemon, reply: crate::support::Reply) {
+async fn assert_late(daemon: &Daemon, reply: Reply) {
     let movement = reply.body["movement_id"].as_u64().expect("a movement");
     let message = reply.refused(504, "still_in_progress");
     for words in ["do not repeat", "/api/v1/history", &movement.to_string()] {
@@ -25,17 +25,26 @@ async fn an_answer_without_its_required_facts_is_a_504_that_names_the_movement()
     let daemon = rich(&world, 50_000).await;
     daemon.fund_and_board(&world, 40_000).await;
     let to = payee();
-    for target in ["PrepareOffboard", "RequestBoardCosign"] {
-        world.fault(json!({"target": target, "action": {"type": "drop_before"}}));
-    }
+    // A board is given up after a few failures, so the server takes its time instead.
+    let slow = json!({"type": "delay", "ms": 28_000});
+    world.fault(json!({"target": "RequestBoardCosign", "times": 1, "action": slow}));
+    world.fault(json!({"target": "PrepareOffboard", "action": {"type": "drop_before"}}));
     let board = Request::new("/boards/board-amount", json!({"amount_sat": 20_000}));
     let body = json!({"destination": to, "amount_sat": AMOUNT});
     let payment = Request::new("/wallet/send-onchain", body);
     let client = daemon.generated_client();
     let rest = serde_json::from_value(json!({"address": to})).unwrap();
-    let (board_reply, payment_reply) = tokio::join!(
+    let rest = async {
+        eventually("the payment has taken its coins", async || {
+            movements(&daemon, "payment").await.pop()
+        })
+        .await;
+        wallet_api::offboard_all(&client, rest).await
+    };
+    let (board_reply, payment_reply, rest_reply) = tokio::join!(
         board.send(&daemon, "board"),
-        payment.send(&daemon, "payment")
+        payment.send(&daemon, "payment"),
+        rest
     );
     assert_late(&daemon, board_reply).await;
     assert_late(&daemon, payment_reply).await;
@@ -44,8 +53,7 @@ async fn an_answer_without_its_required_facts_is_a_504_that_names_the_movement()
         repeated.refused(409, "idempotency_in_progress");
     }
     // A published client gets an error, not a success that it cannot decode.
-    let refused = wallet_api::offboard_all(&client, rest).await.unwrap_err();
-    match refused {
+    match rest_reply.unwrap_err() {
         bark_rest_client::apis::Error::ResponseError(response) => {
             assert_eq!(response.status, 504, "{}", response.content);
         }

@@ -37,22 +37,27 @@ pub(super) struct Keyed {
     paths: Arc<HashSet<String>>,
 }
 
+/// The paths whose POST declares the header, and so takes a key.
+fn keyed_paths(document: &OpenApi) -> HashSet<String> {
+    let is_key = |parameter: &RefOr<Parameter>| match parameter {
+        RefOr::T(it) => it.parameter_in == ParameterIn::Header && it.name == NAME,
+        RefOr::Ref(_) => false,
+    };
+    let takes_key = |item: &PathItem| {
+        let parameters = item.post.iter().flat_map(|post| &post.parameters);
+        parameters.flatten().any(is_key)
+    };
+    let paths = document.paths.paths.iter();
+    let paths = paths.filter(|(_, item)| takes_key(item));
+    paths.map(|(path, _)| path.clone()).collect()
+}
+
 impl Keyed {
-    /// The routes that declare the header in their document take a key.
+    /// The layer of the routes in this document.
     pub(super) fn new(wallets: Arc<WalletSlot>, document: &OpenApi) -> Keyed {
-        let is_key = |parameter: &RefOr<Parameter>| match parameter {
-            RefOr::T(it) => it.parameter_in == ParameterIn::Header && it.name == NAME,
-            RefOr::Ref(_) => false,
-        };
-        let takes_key = |item: &PathItem| {
-            let parameters = item.post.iter().flat_map(|post| &post.parameters);
-            parameters.flatten().any(is_key)
-        };
-        let paths = document.paths.paths.iter();
-        let paths = paths.filter(|(_, item)| takes_key(item));
         Keyed {
             wallets,
-            paths: Arc::new(paths.map(|(path, _)| path.clone()).collect()),
+            paths: Arc::new(keyed_paths(document)),
         }
     }
 
@@ -77,8 +82,13 @@ pub(super) async fn carry_out_once(
     let (parts, body) = request.into_parts();
     let path = parts.uri.path().to_owned();
     let content = Bytes::from_request(Request::from_parts(parts.clone(), body), &()).await;
-    let content = content
-        .map_err(|error| ApiError::new(error.status(), "body_too_large", error.body_text()))?;
+    let content = content.map_err(|error| {
+        let code = match error.status() {
+            StatusCode::PAYLOAD_TOO_LARGE => "body_too_large",
+            _ => "malformed_body",
+        };
+        ApiError::new(error.status(), code, error.body_text())
+    })?;
     let key = RequestKey {
         key,
         request: key::fingerprint(&parts.method, &path, &content),
@@ -158,4 +168,39 @@ fn reused() -> ApiError {
         "idempotency_key_reused",
         "This Idempotency-Key belongs to another request. Repeat that request exactly, path and body, or choose a new key for this one.",
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    /// H70: each POST either takes a key, or begins nothing that must not happen twice.
+    #[test]
+    fn every_route_that_moves_money_takes_a_key() {
+        let without = BTreeSet::from([
+            "/api/v1/exits/cancel/{vtxo_id}",
+            "/api/v1/exits/progress",
+            "/api/v1/fees/offboard",
+            "/api/v1/history/{id}/metadata",
+            "/api/v1/onchain/addresses/next",
+            "/api/v1/onchain/sync",
+            "/api/v1/wallet/addresses/next",
+            "/api/v1/wallet/create",
+            "/api/v1/wallet/import-vtxo",
+            "/api/v1/wallet/rounds/{unlock_hash}/recover",
+            "/api/v1/wallet/sync",
+            "/api/v1/wallet/sync/mailbox",
+        ]);
+        let document = crate::http::openapi();
+        let keyed = keyed_paths(&document);
+        let posts = document.paths.paths.iter();
+        let posts = posts.filter(|(_, item)| item.post.is_some());
+        let others: BTreeSet<&str> = posts
+            .map(|(path, _)| path.as_str())
+            .filter(|path| !keyed.contains(*path))
+            .collect();
+        assert_eq!(others, without);
+    }
 }
