@@ -19,6 +19,7 @@ mod exits;
 mod expiry;
 mod fees;
 mod hostile;
+mod idempotency;
 mod import_barkd;
 mod large_requests;
 mod lifecycle;

@@ -154,7 +154,7 @@ async fn allowed_web_pages_may_call_and_others_may_not() {
         assert_eq!(header("access-control-allow-methods"), "GET,POST,DELETE");
         assert_eq!(
             header("access-control-allow-headers"),
-            "content-type,authorization"
+            "content-type,authorization,idempotency-key"
         );
         assert_eq!(header("vary"), VARY);
         assert!(

@@ -4,6 +4,7 @@
 //! known. `code` is a stable word for programs, `message` a sentence for humans. Internal causes go to the log, never into the body.
 
 use std::any::Any;
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,15 +13,19 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
-use crate::wallet;
+use crate::wallet::{self, MovementId};
 
 /// A failed request.
 #[derive(Debug, Clone)]
 pub(super) struct ApiError {
     status: StatusCode,
-    code: &'static str,
+    code: Cow<'static, str>,
     message: String,
     resources: Vec<String>,
+    /// The movement of what goes on by itself.
+    movement: Option<MovementId>,
+    /// Seconds after which the same request may have an answer.
+    retry_after: Option<u32>,
     /// Logged, but not part of the response.
     cause: Option<String>,
 }
@@ -28,21 +33,29 @@ pub(super) struct ApiError {
 #[derive(Serialize)]
 struct Body<'a> {
     message: &'a str,
-    code: &'static str,
+    code: &'a str,
     request_id: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    movement_id: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     resources: Option<&'a [String]>,
 }
 
 impl ApiError {
     /// An error with `status`, which must be 4xx or 5xx.
-    pub(super) fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
+    pub(super) fn new(
+        status: StatusCode,
+        code: impl Into<Cow<'static, str>>,
+        message: impl Into<String>,
+    ) -> Self {
         debug_assert!(status.is_client_error() || status.is_server_error());
         Self {
             status,
-            code,
+            code: code.into(),
             message: message.into(),
             resources: Vec::new(),
+            movement: None,
+            retry_after: None,
             cause: None,
         }
     }
@@ -65,6 +78,19 @@ impl ApiError {
     /// 404: the named thing does not exist.
     pub(super) fn not_found(code: &'static str, message: impl Into<String>) -> Self {
         Self::new(StatusCode::NOT_FOUND, code, message)
+    }
+
+    /// 409: an earlier request with the same idempotency key is still being carried out.
+    pub(super) fn in_progress(movement: Option<MovementId>) -> Self {
+        let mut error = Self::new(
+            StatusCode::CONFLICT,
+            "idempotency_in_progress",
+            "An earlier request with this Idempotency-Key is still being carried out. Repeat the request with the same key, or look for its \
+             movement in GET /api/v1/history?idempotency_key=…",
+        );
+        error.movement = movement;
+        error.retry_after = Some(1);
+        error
     }
 
     /// 422: the route needs a wallet and none is loaded.
@@ -126,29 +152,51 @@ impl ApiError {
     /// The stable word for programs.
     #[cfg(test)]
     pub(super) fn code(&self) -> &'static str {
-        self.code
+        match self.code {
+            Cow::Borrowed(code) => code,
+            Cow::Owned(_) => "kept",
+        }
+    }
+}
+
+fn status_of(kind: wallet::ErrorKind) -> StatusCode {
+    use wallet::ErrorKind::{
+        BadRequest, Conflict, Gone, Internal, NotFound, NotReady, StillInProgress, Unavailable,
+    };
+    match kind {
+        BadRequest => StatusCode::BAD_REQUEST,
+        NotFound => StatusCode::NOT_FOUND,
+        Conflict => StatusCode::CONFLICT,
+        NotReady => StatusCode::UNPROCESSABLE_ENTITY,
+        Gone => StatusCode::GONE,
+        Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+        StillInProgress => StatusCode::GATEWAY_TIMEOUT,
+        Internal => StatusCode::INTERNAL_SERVER_ERROR,
     }
 }
 
 impl From<wallet::Error> for ApiError {
     fn from(error: wallet::Error) -> Self {
-        use wallet::ErrorKind::{
-            BadRequest, Conflict, Gone, Internal, NotFound, NotReady, Unavailable,
-        };
-        let status = match error.kind() {
-            BadRequest => StatusCode::BAD_REQUEST,
-            NotFound => StatusCode::NOT_FOUND,
-            Conflict => StatusCode::CONFLICT,
-            NotReady => StatusCode::UNPROCESSABLE_ENTITY,
-            Gone => StatusCode::GONE,
-            Unavailable => StatusCode::SERVICE_UNAVAILABLE,
-            Internal => return Self::internal(chain(&error)),
-        };
+        let status = status_of(error.kind());
+        if status == StatusCode::INTERNAL_SERVER_ERROR {
+            return Self::internal(chain(&error));
+        }
         let cause = status.is_server_error().then(|| chain(&error));
         Self {
             resources: error.resources().to_vec(),
+            movement: error.movement(),
             cause,
             ..Self::new(status, error.code(), error.message())
+        }
+    }
+}
+
+/// An error that was stored, as the first request got it.
+impl From<wallet::Failure> for ApiError {
+    fn from(failure: wallet::Failure) -> Self {
+        Self {
+            resources: failure.resources,
+            ..Self::new(status_of(failure.kind), failure.code, failure.message)
         }
     }
 }
@@ -168,6 +216,10 @@ impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let status = self.status;
         let mut response = status.into_response();
+        if let Some(seconds) = self.retry_after {
+            let headers = response.headers_mut();
+            headers.insert(header::RETRY_AFTER, seconds.into());
+        }
         response.extensions_mut().insert(Arc::new(self));
         response
     }
@@ -182,15 +234,16 @@ pub(super) fn render(answer: Response, request_id: &str) -> Response {
         let cause = error.cause.as_deref().unwrap_or(&error.message);
         tracing::warn!(
             status = error.status.as_u16(),
-            code = error.code,
+            code = %error.code,
             cause,
             "request failed"
         );
     }
     let body = Body {
         message: &error.message,
-        code: error.code,
+        code: &error.code,
         request_id,
+        movement_id: error.movement.map(|movement| movement.0),
         resources: (error.status == StatusCode::NOT_FOUND).then_some(&error.resources),
     };
     let (mut parts, _) = answer.into_parts();
@@ -214,6 +267,8 @@ mod tests {
         assert_eq!(status(wallet::Error::gone("c", "m")), 410);
         assert_eq!(status(wallet::Error::unavailable("c", "m")), 503);
         assert_eq!(status(wallet::Error::internal(anyhow::anyhow!("x"))), 500);
+        let late = wallet::Error::still_in_progress("payment", MovementId(7));
+        assert_eq!(status(late), 504);
     }
 
     #[test]

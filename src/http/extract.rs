@@ -136,6 +136,7 @@ where
     T: Send + 'static,
     F: Future<Output = Result<T, crate::wallet::Error>> + Send + 'static,
 {
+    let effect = crate::wallet::with_request_key(effect);
     match tokio::spawn(effect.in_current_span()).await {
         Ok(outcome) => outcome.map_err(ApiError::from),
         Err(e) => match e.try_into_panic() {

@@ -1,8 +1,8 @@
 //! The REST API: it reads a request, makes one call to the wallet, and writes the answer (docs/protocol.md §22 and §23).
 //!
 //! A request passes, from the outside in: CORS, the id and deadline of [`request`], the guard of [`origin`], the panic
-//! catcher, the router (404), the token check of [`auth`], the method (405), and then its handler: path, query, body,
-//! wallet, argument checks. Errors leave as [`error::ApiError`].
+//! catcher, the router (404), the token check of [`auth`], the keys of [`idempotency`], the method (405), and then its
+//! handler: path, query, body, wallet, argument checks. Errors leave as [`error::ApiError`].
 
 pub(crate) mod auth;
 pub(crate) mod origin;
@@ -10,6 +10,7 @@ pub(crate) mod origin;
 mod document;
 mod error;
 mod extract;
+mod idempotency;
 mod request;
 mod routes;
 mod schema;
@@ -34,6 +35,7 @@ pub(crate) use schema::notification::json as event_json;
 
 use self::auth::Secret;
 use self::error::ApiError;
+use self::idempotency::Keyed;
 use self::tickets::Tickets;
 use crate::wallet::Wallet;
 use crate::wallet::lifecycle::WalletSlot;
@@ -82,6 +84,8 @@ pub(crate) fn router(wallets: Arc<WalletSlot>, options: Options) -> Router {
         allowed_origins: options.allowed_origins.clone(),
     };
     let guard = options.secret.is_none().then(|| Arc::new(guard));
+    let (api, document) = routes::api().split_for_parts();
+    let keyed = Keyed::new(Arc::clone(&wallets), &document);
     let app = App {
         wallets,
         expose_mnemonic: options.expose_mnemonic,
@@ -89,9 +93,9 @@ pub(crate) fn router(wallets: Arc<WalletSlot>, options: Options) -> Router {
         tickets: Arc::default(),
     };
     let ticketed = routes::ticketed().with_state(app.clone());
-    let (api, _) = routes::api().split_for_parts();
     let api = api
         .method_not_allowed_fallback(method_not_allowed)
+        .route_layer(from_fn_with_state(keyed, idempotency::carry_out_once))
         .route_layer(from_fn_with_state(options.secret, auth::require_token))
         .with_state(app);
     let (open, _) = routes::open().split_for_parts();

@@ -8,12 +8,13 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, HeaderValue, Method, header, uri::Authority};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, header, uri::Authority};
 use axum::middleware::Next;
 use axum::response::Response;
 use tower_http::cors::{CorsLayer, preflight_request_headers};
 
 use super::error::ApiError;
+use super::idempotency;
 
 /// Parses the origins of the command line.
 ///
@@ -54,7 +55,12 @@ pub(super) fn cors(allowed: &[HeaderValue]) -> CorsLayer {
     layer
         .allow_origin(allowed.to_vec())
         .allow_methods([Method::GET, Method::POST, Method::PATCH, Method::DELETE])
-        .allow_headers([header::CONTENT_TYPE, header::AUTHORIZATION])
+        .allow_headers([
+            header::CONTENT_TYPE,
+            header::AUTHORIZATION,
+            HeaderName::from_static("idempotency-key"),
+        ])
+        .expose_headers([idempotency::REPLAYED, header::RETRY_AFTER])
 }
 
 /// The guard of a daemon without authentication.

@@ -3,6 +3,7 @@
 mod attention;
 mod event;
 mod exit;
+mod idempotency;
 mod invoice;
 mod lightning;
 mod movement;
@@ -18,6 +19,7 @@ pub use exit::{
     Block, ChildOrigin, ExitChild, ExitProblem, ExitRow, ExitState, ExitTx, ExitTxOrigin,
     ExitTxStatus,
 };
+pub use idempotency::{Effect, KeptAnswer, KeptRequest, RequestKey};
 pub use invoice::{Invoice, InvoiceEnd, InvoiceOutcome};
 pub use lightning::LightningSendRow;
 pub use movement::{HistoryPage, Movement, MovementId, MovementStatus, NewMovement, Subsystem};

@@ -191,6 +191,8 @@ pub struct Movement {
 pub struct HistoryPage {
     /// Only movements that paid, or were paid on, exactly this address, invoice or the like.
     pub method: Option<PaymentMethod>,
+    /// Only movements that the request with this idempotency key began.
+    pub idempotency_key: Option<String>,
     /// Only movements older than this one.
     pub before: Option<MovementId>,
     /// At most this many; `None` for all.

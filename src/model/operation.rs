@@ -34,6 +34,11 @@ impl OperationId {
         })
     }
 
+    /// The payment hash of the invoice that the operation with this id pays; `None` if it is another operation.
+    pub fn paid_hash(&self) -> Option<PaymentHash> {
+        self.0.strip_prefix("ln_pay.")?.parse().ok()
+    }
+
     /// The id as text.
     pub fn as_str(&self) -> &str {
         &self.0

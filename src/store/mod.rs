@@ -10,6 +10,7 @@ pub mod barkd;
 pub mod error;
 pub mod event;
 pub mod exit;
+pub mod idempotency;
 pub mod key;
 pub mod lightning_receive;
 pub mod lightning_send;

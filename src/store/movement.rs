@@ -308,19 +308,22 @@ pub fn get(connection: &Connection, id: MovementId) -> Result<Option<Movement>, 
 pub fn list(connection: &Connection, page: &HistoryPage) -> Result<Vec<Movement>, Error> {
     let before = page.before.map_or(i64::MAX, |id| id.0.into());
     let limit = page.limit.map_or(-1, i64::from);
-    match &page.method {
-        None => select(
-            connection,
-            "WHERE id < ?1 ORDER BY id DESC LIMIT ?2",
-            [before, limit],
-        ),
-        Some(method) => select(
-            connection,
-            "WHERE id < ?1 AND id IN (SELECT movement FROM movement_destination WHERE method = ?3 AND value = ?4)
-             ORDER BY id DESC LIMIT ?2",
-            params![before, limit, method.kind(), method.value()],
-        ),
+    let mut condition = "WHERE id < ?".to_owned();
+    let mut values: Vec<rusqlite::types::Value> = vec![before.into()];
+    if let Some(method) = &page.method {
+        condition +=
+            " AND id IN (SELECT movement FROM movement_destination WHERE method = ? AND value = ?)";
+        values.push(method.kind().to_owned().into());
+        values.push(method.value().to_owned().into());
     }
+    if let Some(key) = &page.idempotency_key {
+        condition += " AND id IN (SELECT movement FROM idempotency_movement WHERE key = ? UNION
+                SELECT movement.id FROM movement JOIN idempotency_key ON receive = movement.operation WHERE key = ?)";
+        values.extend([key.clone().into(), key.clone().into()]);
+    }
+    condition += " ORDER BY id DESC LIMIT ?";
+    values.push(limit.into());
+    select(connection, &condition, rusqlite::params_from_iter(values))
 }
 
 fn select(

@@ -2,13 +2,16 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
+use crate::model::MovementId;
 use crate::{ark, chain, lnurl, store};
 
 /// A result of a wallet call.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// The kind of an error.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ErrorKind {
     /// The request is invalid or cannot be carried out; the caller has to change it.
     BadRequest,
@@ -22,6 +25,8 @@ pub enum ErrorKind {
     Gone,
     /// The Ark server or the chain backend is unreachable or misbehaves; the same request may work later.
     Unavailable,
+    /// What the request began goes on by itself, and has nothing to answer yet.
+    StillInProgress,
     /// The daemon itself failed.
     Internal,
 }
@@ -35,7 +40,32 @@ pub struct Error {
     code: &'static str,
     message: String,
     resources: Vec<String>,
+    movement: Option<MovementId>,
     source: Option<std::sync::Arc<anyhow::Error>>,
+}
+
+/// The part of an error that is stored, to answer the same request again.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Failure {
+    /// The kind of the error.
+    pub kind: ErrorKind,
+    /// The stable code for programs.
+    pub code: String,
+    /// The message for the caller.
+    pub message: String,
+    /// The ids of the things that the error is about.
+    pub resources: Vec<String>,
+}
+
+impl From<&Error> for Failure {
+    fn from(error: &Error) -> Failure {
+        Failure {
+            kind: error.kind,
+            code: error.code.to_owned(),
+            message: error.message.clone(),
+            resources: error.resources.clone(),
+        }
+    }
 }
 
 impl Error {
@@ -45,6 +75,7 @@ impl Error {
             code,
             message: message.into(),
             resources: Vec::new(),
+            movement: None,
             source: None,
         }
     }
@@ -98,6 +129,19 @@ impl Error {
         Error::new(ErrorKind::Unavailable, code, message)
     }
 
+    /// An operation of `what` that goes on by itself, and whose answer lacks what the server or the chain has not given yet.
+    pub fn still_in_progress(what: &str, movement: MovementId) -> Error {
+        let message = format!(
+            "the {what} is stored and continues in the background: do not repeat it, unless with the Idempotency-Key that it had. Movement {} \
+             in GET /api/v1/history shows how it ends",
+            movement.0
+        );
+        Error {
+            movement: Some(movement),
+            ..Error::new(ErrorKind::StillInProgress, "still_in_progress", message)
+        }
+    }
+
     /// A failure of the daemon itself. The cause goes to the log, not to the caller.
     pub fn internal(source: impl Into<anyhow::Error>) -> Error {
         let error = Error::new(
@@ -129,6 +173,11 @@ impl Error {
     /// The ids of the things that the error is about.
     pub fn resources(&self) -> &[String] {
         &self.resources
+    }
+
+    /// The movement of what goes on by itself.
+    pub fn movement(&self) -> Option<MovementId> {
+        self.movement
     }
 }
 

@@ -15,6 +15,7 @@ mod inbox;
 pub mod lifecycle;
 mod open;
 mod recovery;
+mod requests;
 mod sync;
 mod webhooks;
 
@@ -35,8 +36,9 @@ use crate::store::Store;
 pub use crate::chain::Tip;
 pub use crate::model::{
     Attention, Block, Delivery, Event, EventId, EventKind, ExitProblem, ExitState, ExitTx,
-    ExitTxOrigin, ExitTxStatus, ExpiringVtxo, HistoryPage, Movement, MovementId, OperationProgress,
-    PaymentMethod, Subsystem, Transfer, Verdict, VtxoRecord, VtxoState, Webhook, WebhookId,
+    ExitTxOrigin, ExitTxStatus, ExpiringVtxo, HistoryPage, KeptAnswer, Movement, MovementId,
+    OperationProgress, PaymentMethod, RequestKey, Subsystem, Transfer, Verdict, VtxoRecord,
+    VtxoState, Webhook, WebhookId,
 };
 pub use crate::onchain::{OnchainBalance, OnchainTransaction};
 pub use account::balance::Balance;
@@ -44,7 +46,8 @@ pub use account::estimate::FeeEstimate;
 pub use barkd::{import_barkd, is_barkd};
 pub(crate) use engine::clock::back_off;
 pub use engine::commit_point::CommitPoint;
-pub use error::{Error, ErrorKind, Result};
+pub use engine::request_key::with_request_key;
+pub use error::{Error, ErrorKind, Failure, Result};
 pub use events::{EventPage, EventReader, EventStart};
 pub use flows::board::{BoardAmount, PendingBoard};
 pub use flows::exit::{
@@ -59,6 +62,7 @@ pub use flows::send::{SendOutcome, SendRequest};
 pub use open::WalletOptions;
 pub use recovery::RecoveryReport;
 pub use recovery::import::{ImportRequest, Imported};
+pub use requests::{RequestOutcome, Standing};
 pub use webhooks::{NewWebhook, NextDelivery, WebhookChange};
 
 /// How long a request waits for its operation before it answers that the operation goes on by itself.
@@ -76,6 +80,8 @@ pub struct Wallet {
     lnurl: lnurl::Client,
     settings: Settings,
     operations: engine::Registry,
+    /// The requests with an idempotency key that are being served.
+    requests_served: requests::RequestsServed,
     balance_cache: account::balance::BalanceCache,
     /// The newest event of the server's rounds.
     round_events: flows::refresh::RoundEvents,

@@ -25,6 +25,7 @@ use crate::wallet::engine::Registry;
 use crate::wallet::engine::commit_point::commit;
 use crate::wallet::flows::lightning::receive::InvoicePoll;
 use crate::wallet::flows::refresh::{AttemptKeyring, RoundEvents};
+use crate::wallet::requests::RequestsServed;
 use crate::wallet::webhooks::Webhooks;
 use crate::wallet::{CommitPoint, Error, Result, Settings, Wallet, recovery};
 use crate::webhook;
@@ -195,6 +196,7 @@ async fn assemble(
         lnurl,
         settings,
         operations: Registry::new(),
+        requests_served: RequestsServed::default(),
         balance_cache: BalanceCache::default(),
         round_events: RoundEvents::new(),
         attempt_keys: AttemptKeyring::default(),

@@ -334,6 +334,31 @@ impl Daemon {
             .expect("an answer")
     }
 
+    /// POST below `/api/v1` with an idempotency key. An error means that there was no answer.
+    pub async fn try_post_once(
+        &self,
+        key: &str,
+        path: &str,
+        body: Option<&Value>,
+    ) -> Result<Reply, reqwest::Error> {
+        let path = format!("/api/v1{path}");
+        self.answer("POST", &path, |request| {
+            let request = request.header("idempotency-key", key);
+            match body {
+                Some(body) => request.json(body),
+                None => request,
+            }
+        })
+        .await
+    }
+
+    /// POST below `/api/v1` with an idempotency key.
+    pub async fn post_once(&self, key: &str, path: &str, body: impl Into<Option<Value>>) -> Reply {
+        let body = body.into();
+        let reply = self.try_post_once(key, path, body.as_ref()).await;
+        reply.expect("an answer")
+    }
+
     /// POST without a body below `/api/v1`.
     pub async fn post_empty(&self, path: &str) -> Reply {
         self.try_send("POST", path, None).await.expect("an answer")

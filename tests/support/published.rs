@@ -35,6 +35,10 @@ const STATUSES: &[(&str, &str, &str)] = &[
     // The payment is stored and goes on by itself; barkd waits without end.
     ("/api/v1/wallet/send", "202", "200"),
     ("/api/v1/lightning/pay", "202", "200"),
+    // The transaction is signed, and is broadcast in the background.
+    ("/api/v1/wallet/offboard/all", "202", "200"),
+    ("/api/v1/wallet/offboard/vtxos", "202", "200"),
+    ("/api/v1/wallet/send-onchain", "202", "200"),
 ];
 
 /// Routes that no document declares.

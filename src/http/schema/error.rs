@@ -21,11 +21,32 @@ macro_rules! error_body {
 error_body! {
     BadRequestError: "The request is invalid.",
     UnauthorizedError: "The bearer token is missing or wrong.",
-    ConflictError: "The request conflicts with the current state.",
     GoneError: "What was asked for is not kept any more.",
     UnprocessableEntityError: "No wallet is loaded, or the body has the wrong shape.",
     InternalServerError: "Something went wrong inside the daemon.",
     ServiceUnavailableError: "The Ark server or the chain is unreachable. Nothing was done; the same request may succeed later.",
+}
+
+macro_rules! error_body_with_movement {
+    ($($name:ident: $doc:literal),* $(,)?) => {$(
+        #[doc = $doc]
+        #[derive(ToSchema)]
+        #[allow(dead_code)]
+        pub(in crate::http) struct $name {
+            /// What went wrong, for a human reader.
+            message: String,
+            /// What went wrong, as a stable word for programs.
+            code: String,
+            /// The id under which the daemon logs this request.
+            request_id: String,
+            /// The id of the movement, in the history, of what goes on by itself.
+            movement_id: Option<u32>,
+        }
+    )*};
+}
+
+error_body_with_movement! {
+    ConflictError: "The request conflicts with the current state.",
     GatewayTimeoutError: "The request took too long and may still be in progress; check the history before repeating it.",
 }
 

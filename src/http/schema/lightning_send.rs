@@ -38,6 +38,10 @@ pub(in crate::http) struct LightningPayResponse {
     preimage: Option<String>,
 }
 
+/// What a request is told whose payment goes on by itself.
+pub(in crate::http) const CONTINUES: &str = "Payment accepted; it continues in the background: do not repeat it, unless with the \
+    Idempotency-Key that it had. Its movement in GET /api/v1/history shows how it ends";
+
 /// 200 when the server pays or has paid, 202 when the payment continues in the background; and what happened.
 pub(in crate::http) fn payment_status(outcome: &PaymentOutcome) -> (StatusCode, &'static str) {
     if outcome.state == PaymentState::Paid {
@@ -45,10 +49,7 @@ pub(in crate::http) fn payment_status(outcome: &PaymentOutcome) -> (StatusCode, 
     } else if outcome.begun {
         (StatusCode::OK, "Payment under way")
     } else {
-        (
-            StatusCode::ACCEPTED,
-            "Payment accepted; it continues in the background",
-        )
+        (StatusCode::ACCEPTED, CONTINUES)
     }
 }
 

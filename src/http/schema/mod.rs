@@ -11,13 +11,16 @@ pub(super) mod error;
 pub(super) mod exit;
 pub(super) mod exit_claim;
 pub(super) mod exit_fee;
+pub(super) mod exit_start;
 pub(super) mod fee;
+pub(super) mod idempotency_key;
 pub(super) mod lightning_receive;
 pub(super) mod lightning_send;
 pub(super) mod movement;
 pub(super) mod notification;
 pub(super) mod offboard;
 pub(super) mod round;
+pub(super) mod send;
 #[cfg(test)]
 mod tests;
 pub(super) mod transaction;

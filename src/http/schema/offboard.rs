@@ -10,15 +10,13 @@ use crate::wallet::OffboardOutcome;
 /// An on-chain payment from VTXOs.
 #[derive(Serialize, ToSchema)]
 pub(in crate::http) struct OffboardResult {
-    /// The id of the transaction; missing until the Ark server has sent it.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(required)]
-    offboard_txid: Option<String>,
+    /// The id of the transaction.
+    offboard_txid: String,
     /// The id of its movement in the history.
     movement_id: u32,
 }
 
-/// 200 when the transaction was broadcast, 202 when the offboard continues in the background.
+/// 200 when the transaction was broadcast, 202 when it is signed and the broadcast follows in the background.
 pub(in crate::http) fn offboard_answer(
     outcome: OffboardOutcome,
 ) -> (StatusCode, Json<OffboardResult>) {
@@ -28,7 +26,7 @@ pub(in crate::http) fn offboard_answer(
         StatusCode::ACCEPTED
     };
     let result = OffboardResult {
-        offboard_txid: outcome.txid.map(|txid| txid.to_string()),
+        offboard_txid: outcome.txid.to_string(),
         movement_id: outcome.movement.0,
     };
     (status, Json(result))

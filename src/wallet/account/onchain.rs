@@ -6,7 +6,9 @@ use bitcoin::address::NetworkUnchecked;
 use bitcoin::{Address, Amount, Txid};
 
 use crate::chain::FeeRates;
+use crate::model::Effect;
 use crate::onchain::{self, OnchainBalance, OnchainTransaction, OnchainUtxo, PreparedPayment};
+use crate::wallet::engine::request_key;
 use crate::wallet::{CommitPoint, Error, Result, Wallet};
 
 /// The largest number of payees of one transaction. With the largest number of inputs it stays below the size that nodes relay.
@@ -89,8 +91,13 @@ impl Wallet {
     /// Commits a payment, then broadcasts it. From the commit on it is valid, even if the broadcast fails.
     async fn pay_onchain(&self, payment: PreparedPayment) -> Result<Txid> {
         let transaction = payment.transaction().clone();
-        self.commit(CommitPoint::OnchainPaid, move |tx| Ok(payment.record(tx)?))
-            .await?;
+        let key = request_key::current();
+        let effect = Effect::OnchainPayment(transaction.compute_txid());
+        self.commit(CommitPoint::OnchainPaid, move |tx| {
+            payment.record(tx)?;
+            request_key::bind(tx, key.as_ref(), &effect)
+        })
+        .await?;
         Ok(self.onchain.publish_payment(transaction).await)
     }
 

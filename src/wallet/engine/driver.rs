@@ -8,10 +8,11 @@ use futures::FutureExt;
 use tokio::sync::watch;
 use tracing::Instrument;
 
-use crate::model::{OperationId, OperationRow, Outcome};
+use crate::model::{Effect, OperationId, OperationRow, Outcome, RequestKey};
 use crate::store::{self, WriteTx};
-use crate::store::{operation, recovery};
-use crate::wallet::engine::clock;
+use crate::store::{idempotency, operation, recovery};
+use crate::wallet::engine::{clock, request_key};
+use crate::wallet::error::Failure;
 use crate::wallet::{CommitPoint, Error, Result, Wallet};
 
 use super::registry::Reports;
@@ -42,11 +43,12 @@ pub(in crate::wallet) fn resume<F: Flow>(wallet: &Arc<Wallet>, row: &OperationRo
     Ok(())
 }
 
-/// Writes a new operation and drives it.
+/// Writes a new operation, bound to the key of the request that starts it, and drives it.
 pub(super) async fn start<F: Flow>(
     wallet: Arc<Wallet>,
     id: OperationId,
     point: CommitPoint,
+    key: Option<RequestKey>,
     body: impl FnOnce(&mut WriteTx<'_>, &OperationId) -> Result<F> + Send + 'static,
 ) -> Result<watch::Receiver<Progress>> {
     let taken = || {
@@ -64,6 +66,7 @@ pub(super) async fn start<F: Flow>(
             }
             let state = body(tx, &row_id)?;
             operation::insert(tx, &row_id, F::KIND, &encode(&state)?, clock::now_millis())?;
+            request_key::bind(tx, key.as_ref(), &Effect::Operation(row_id))?;
             Ok(state)
         })
         .await;
@@ -261,13 +264,8 @@ impl<F: Flow> Driver<F> {
                 return Ok(Then::End);
             }
             Next::Failed(error) => {
-                self.finish(
-                    point,
-                    Outcome::Failed,
-                    Some(error.message().to_owned()),
-                    writes,
-                )
-                .await?;
+                self.finish(point, Outcome::Failed, Some(&error), writes)
+                    .await?;
                 tracing::warn!(?error, "operation failed");
                 self.reports.progress.send_replace(Progress::Failed(error));
                 return Ok(Then::End);
@@ -300,18 +298,23 @@ impl<F: Flow> Driver<F> {
         &self,
         point: CommitPoint,
         outcome: Outcome,
-        reason: Option<String>,
+        error: Option<&Error>,
         writes: Writes,
     ) -> Result<()> {
-        let id = self.id.clone();
+        let (id, failure) = (self.id.clone(), error.map(Failure::from));
         self.wallet
             .commit(point, move |tx| {
                 writes(tx)?;
+                if let Some(failure) = &failure {
+                    let kept = serde_json::to_string(failure).map_err(Error::internal)?;
+                    idempotency::note_failure(tx, &id, &kept)?;
+                }
+                let reason = failure.as_ref().map(|failure| failure.message.as_str());
                 Ok(operation::finish(
                     tx,
                     &id,
                     outcome,
-                    reason.as_deref(),
+                    reason,
                     clock::now_millis(),
                 )?)
             })

@@ -21,6 +21,7 @@ pub(in crate::wallet) mod commit_point;
 mod driver;
 pub(in crate::wallet) mod encoding;
 mod registry;
+pub(in crate::wallet) mod request_key;
 pub(in crate::wallet) mod steps;
 
 use std::future::Future;
@@ -140,16 +141,17 @@ pub(in crate::wallet) enum Answer {
 impl Wallet {
     /// Writes a new operation with everything that belongs to its start, and drives it.
     ///
-    /// `body` runs in the transaction and returns the first state. The receiver follows the operation's progress.
+    /// `body` runs in the transaction and returns the first state; it has written the movement then. The operation is bound to the
+    /// [key](request_key) of the request that starts it. The receiver follows the operation's progress.
     pub(in crate::wallet) async fn start<F: Flow>(
         self: &Arc<Wallet>,
         id: OperationId,
         point: CommitPoint,
         body: impl FnOnce(&mut WriteTx<'_>, &OperationId) -> Result<F> + Send + 'static,
     ) -> Result<watch::Receiver<Progress>> {
-        let wallet = Arc::clone(self);
+        let (wallet, key) = (Arc::clone(self), request_key::current());
         // In a task of its own: after the commit the operation has to be driven even if the caller is gone.
-        let task = tokio::spawn(async move { driver::start(wallet, id, point, body).await });
+        let task = tokio::spawn(async move { driver::start(wallet, id, point, key, body).await });
         task.await.map_err(Error::internal)?
     }
 }

@@ -9,11 +9,14 @@ use crate::http::schema::board::PendingBoardInfo;
 use crate::http::schema::error::{
     BadRequestError, ConflictError, NeedsWallet, ServiceUnavailableError,
 };
+use crate::http::schema::idempotency_key::IdempotencyKey;
 use crate::wallet::BoardAmount;
 
 /// Board all on-chain bitcoin
-#[utoipa::path(post, path = "/boards/board-all", operation_id = "board_all", tag = "boards", responses(
-    (status = 200, description = "The funding transaction was broadcast", body = PendingBoardInfo),
+///
+/// Answers 504 as for a specific amount.
+#[utoipa::path(post, path = "/boards/board-all", operation_id = "board_all", tag = "boards", params(IdempotencyKey), responses(
+    (status = 200, description = "The funding transaction was broadcast, or is signed and will be", body = PendingBoardInfo),
     (status = 400, description = "There is nothing or too little to board", body = BadRequestError),
     (status = 409, description = "The Ark server refused the request", body = ConflictError),
     (status = 503, description = "The Ark server or the chain is unreachable", body = ServiceUnavailableError),

@@ -11,6 +11,7 @@ use crate::http::schema::board::PendingBoardInfo;
 use crate::http::schema::error::{
     BadRequestError, ConflictError, NeedsWallet, ServiceUnavailableError,
 };
+use crate::http::schema::idempotency_key::IdempotencyKey;
 use crate::wallet::BoardAmount;
 
 #[derive(Deserialize, ToSchema)]
@@ -22,9 +23,10 @@ pub(super) struct BoardRequest {
 /// Board a specific amount
 ///
 /// Moves on-chain bitcoin into the Ark. The new VTXO can be spent once its funding transaction has the confirmations that the Ark
-/// server requires.
-#[utoipa::path(post, path = "/boards/board-amount", operation_id = "board_amount", tag = "boards", request_body = BoardRequest, responses(
-    (status = 200, description = "The funding transaction was broadcast", body = PendingBoardInfo),
+/// server requires. If the Ark server has not signed within 20 seconds, the answer is 504 `still_in_progress`: the board continues in the
+/// background, and must not be repeated, unless with its Idempotency-Key.
+#[utoipa::path(post, path = "/boards/board-amount", operation_id = "board_amount", tag = "boards", request_body = BoardRequest, params(IdempotencyKey), responses(
+    (status = 200, description = "The funding transaction was broadcast, or is signed and will be", body = PendingBoardInfo),
     (status = 400, description = "The amount is out of bounds, or the on-chain balance is too low", body = BadRequestError),
     (status = 409, description = "The Ark server refused the request", body = ConflictError),
     (status = 503, description = "The Ark server or the chain is unreachable", body = ServiceUnavailableError),

@@ -11,6 +11,7 @@ use crate::http::schema::error::{
     BadRequestError, ConflictError, NeedsWallet, ServiceUnavailableError,
 };
 use crate::http::schema::exit_claim::{ExitClaimResponse, parse_fee_rate};
+use crate::http::schema::idempotency_key::IdempotencyKey;
 
 #[derive(Deserialize, ToSchema)]
 pub(super) struct ExitClaimAllRequest {
@@ -24,7 +25,7 @@ pub(super) struct ExitClaimAllRequest {
 ///
 /// Sends all exited outputs that can be claimed, and that no earlier claim spends, to one address with one transaction. Outputs that
 /// are worth less than the fee for spending them are left out.
-#[utoipa::path(post, path = "/exits/claim/all", operation_id = "exit_claim_all", tag = "exits", request_body = ExitClaimAllRequest, responses(
+#[utoipa::path(post, path = "/exits/claim/all", operation_id = "exit_claim_all", tag = "exits", request_body = ExitClaimAllRequest, params(IdempotencyKey), responses(
     (status = 200, description = "The claim is stored, and broadcast unless the message says otherwise", body = ExitClaimResponse),
     (status = 400, description = "Nothing can be claimed, the address or the fee rate is invalid, or the fee leaves too little", body = BadRequestError),
     (status = 409, description = "An exit has changed at this moment", body = ConflictError),

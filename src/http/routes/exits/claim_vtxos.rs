@@ -11,6 +11,7 @@ use crate::http::schema::error::{
     BadRequestError, ConflictError, NeedsWallet, NotFoundError, ServiceUnavailableError,
 };
 use crate::http::schema::exit_claim::{ExitClaimResponse, parse_fee_rate};
+use crate::http::schema::idempotency_key::IdempotencyKey;
 
 #[derive(Deserialize, ToSchema)]
 pub(super) struct ExitClaimVtxosRequest {
@@ -26,7 +27,7 @@ pub(super) struct ExitClaimVtxosRequest {
 ///
 /// Sends the outputs of these exits to one address with one transaction. An unconfirmed claim of the same VTXOs is replaced if the new
 /// one pays a higher fee; the same request again repeats it.
-#[utoipa::path(post, path = "/exits/claim/vtxos", operation_id = "exit_claim_vtxos", tag = "exits", request_body = ExitClaimVtxosRequest, responses(
+#[utoipa::path(post, path = "/exits/claim/vtxos", operation_id = "exit_claim_vtxos", tag = "exits", request_body = ExitClaimVtxosRequest, params(IdempotencyKey), responses(
     (status = 200, description = "The claim is stored, and broadcast unless the message says otherwise", body = ExitClaimResponse),
     (status = 400, description = "A VTXO cannot be claimed, an id, the address or the fee rate is invalid, or the fee leaves too little", body = BadRequestError),
     (status = 404, description = "There is no such VTXO", body = NotFoundError),

@@ -9,6 +9,7 @@ use utoipa::IntoParams;
 use crate::http::App;
 use crate::http::error::ApiError;
 use crate::http::extract::{Json, Query};
+use crate::http::idempotency::key;
 use crate::http::schema::error::{BadRequestError, NeedsWallet};
 use crate::http::schema::movement::Movement;
 use crate::wallet::{HistoryPage, MovementId, PaymentMethod};
@@ -20,6 +21,8 @@ pub(super) struct Filter {
     r#type: Option<String>,
     /// The address, invoice or other text of that method; goes with `type`.
     value: Option<String>,
+    /// Only the movements that requests with this `Idempotency-Key` began; none if the key is unknown.
+    idempotency_key: Option<String>,
     /// Maximum number of entries, at least 1; without it, all.
     #[param(value_type = Option<u32>, minimum = 1)]
     limit: Option<NonZeroU32>,
@@ -42,8 +45,10 @@ impl Filter {
                 ));
             }
         };
+        let idempotency_key = self.idempotency_key.as_deref().map(key::read).transpose()?;
         Ok(HistoryPage {
             method,
+            idempotency_key,
             before: self.before.map(MovementId),
             limit: self.limit.map(NonZeroU32::get),
         })

@@ -11,6 +11,7 @@ use crate::http::extract::{AmountSat, Json, detached};
 use crate::http::schema::error::{
     BadRequestError, ConflictError, NeedsWallet, ServiceUnavailableError,
 };
+use crate::http::schema::idempotency_key::IdempotencyKey;
 use crate::http::schema::lightning_send::{LightningPayResponse, payment_answer, payment_terms};
 
 #[derive(Deserialize, ToSchema)]
@@ -30,9 +31,9 @@ pub(super) struct LightningPayRequest {
 /// Pay over Lightning
 ///
 /// Answers when the Ark server pays the invoice; `GET /lightning/sends/{identifier}` shows the end. If that takes longer than 20
-/// seconds the answer is 202: the payment is stored and continues in the background. An invoice is paid once: paying it again
+/// seconds the answer is 202: the payment is stored and continues in the background, and must not be repeated, unless with its Idempotency-Key. An invoice is paid once: paying it again
 /// answers with the outcome of the first payment, unless that one failed.
-#[utoipa::path(post, path = "/lightning/pay", operation_id = "pay", tag = "lightning", request_body = LightningPayRequest, responses(
+#[utoipa::path(post, path = "/lightning/pay", operation_id = "pay", tag = "lightning", request_body = LightningPayRequest, params(IdempotencyKey), responses(
     (status = 200, description = "The payment is under way, or has succeeded", body = LightningPayResponse),
     (status = 202, description = "The payment is stored and continues in the background", body = LightningPayResponse),
     (status = 400, description = "The destination or the amount is invalid, or the balance is too low", body = BadRequestError),

@@ -7,7 +7,8 @@ use utoipa::ToSchema;
 use crate::http::App;
 use crate::http::error::ApiError;
 use crate::http::extract::{Json, detached};
-use crate::http::schema::error::{BadRequestError, NeedsWallet};
+use crate::http::schema::error::{BadRequestError, ConflictError, NeedsWallet};
+use crate::http::schema::idempotency_key::IdempotencyKey;
 use crate::http::schema::transaction::OnchainPayment;
 
 #[derive(Deserialize, ToSchema)]
@@ -19,9 +20,10 @@ pub(super) struct OnchainDrainRequest {
 /// Drain on-chain wallet
 ///
 /// Sends all outputs that are worth more than their fee to one address; the fee is deducted from them.
-#[utoipa::path(post, path = "/onchain/drain", operation_id = "onchain_drain", tag = "onchain", request_body = OnchainDrainRequest, responses(
+#[utoipa::path(post, path = "/onchain/drain", operation_id = "onchain_drain", tag = "onchain", request_body = OnchainDrainRequest, params(IdempotencyKey), responses(
     (status = 200, description = "The transaction was broadcast", body = OnchainPayment),
     (status = 400, description = "The address is invalid, or there is nothing to send", body = BadRequestError),
+    (status = 409, description = "The same request is being carried out", body = ConflictError),
     NeedsWallet,
 ))]
 pub(super) async fn onchain_drain(

@@ -8,7 +8,8 @@ use utoipa::ToSchema;
 use crate::http::App;
 use crate::http::error::ApiError;
 use crate::http::extract::{Json, detached, payable};
-use crate::http::schema::error::{BadRequestError, NeedsWallet};
+use crate::http::schema::error::{BadRequestError, ConflictError, NeedsWallet};
+use crate::http::schema::idempotency_key::IdempotencyKey;
 use crate::http::schema::transaction::OnchainPayment;
 
 #[derive(Deserialize, ToSchema)]
@@ -23,9 +24,10 @@ pub(super) struct OnchainSendManyRequest {
 /// Send to many on-chain addresses
 ///
 /// Pays all destinations with one transaction, whose outputs have the given order. The fee comes on top.
-#[utoipa::path(post, path = "/onchain/send-many", operation_id = "onchain_send_many", tag = "onchain", request_body = OnchainSendManyRequest, responses(
+#[utoipa::path(post, path = "/onchain/send-many", operation_id = "onchain_send_many", tag = "onchain", request_body = OnchainSendManyRequest, params(IdempotencyKey), responses(
     (status = 200, description = "The transaction was broadcast", body = OnchainPayment),
     (status = 400, description = "A destination is invalid, there are none or too many, or the balance is too low", body = BadRequestError),
+    (status = 409, description = "The same request is being carried out", body = ConflictError),
     NeedsWallet,
 ))]
 pub(super) async fn onchain_send_many(

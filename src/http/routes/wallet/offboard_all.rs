@@ -12,6 +12,7 @@ use crate::http::extract::{Json, detached};
 use crate::http::schema::error::{
     BadRequestError, ConflictError, NeedsWallet, ServiceUnavailableError,
 };
+use crate::http::schema::idempotency_key::IdempotencyKey;
 use crate::http::schema::offboard::{OffboardResult, offboard_answer};
 
 #[derive(Default, Deserialize, ToSchema)]
@@ -22,10 +23,10 @@ struct OffboardAllRequest {
 
 /// Offboard all VTXOs
 ///
-/// Moves all spendable VTXOs on chain; the fee is deducted from them. The body is optional. Answers 202 as for specific VTXOs.
-#[utoipa::path(post, path = "/wallet/offboard/all", operation_id = "offboard_all", tag = "wallet", request_body = OffboardAllRequest, responses(
+/// Moves all spendable VTXOs on chain; the fee is deducted from them. The body is optional. Answers 202 and 504 as for specific VTXOs.
+#[utoipa::path(post, path = "/wallet/offboard/all", operation_id = "offboard_all", tag = "wallet", request_body = OffboardAllRequest, params(IdempotencyKey), responses(
     (status = 200, description = "The transaction was broadcast", body = OffboardResult),
-    (status = 202, description = "The offboard is stored and continues in the background", body = OffboardResult),
+    (status = 202, description = "The transaction is signed; it is broadcast in the background", body = OffboardResult),
     (status = 400, description = "The address is invalid, or there is nothing or too little to offboard", body = BadRequestError),
     (status = 409, description = "A VTXO cannot be offboarded now, or the Ark server refused the request", body = ConflictError),
     (status = 503, description = "The Ark server or the chain is unreachable; nothing was paid", body = ServiceUnavailableError),

@@ -11,6 +11,7 @@ use crate::http::extract::{Json, detached, parse_vtxo_ids};
 use crate::http::schema::error::{
     BadRequestError, ConflictError, NeedsWallet, NotFoundError, ServiceUnavailableError,
 };
+use crate::http::schema::idempotency_key::IdempotencyKey;
 use crate::http::schema::offboard::{OffboardResult, offboard_answer};
 
 #[derive(Deserialize, ToSchema)]
@@ -24,10 +25,11 @@ pub(super) struct OffboardVtxosRequest {
 /// Offboard specific VTXOs
 ///
 /// Moves whole VTXOs on chain; the fee is deducted from them. Answers when the transaction was broadcast. If that
-/// takes longer than 20 seconds the answer is 202: the offboard is stored and continues in the background, and must not be repeated.
-#[utoipa::path(post, path = "/wallet/offboard/vtxos", operation_id = "offboard_vtxos", tag = "wallet", request_body = OffboardVtxosRequest, responses(
+/// takes longer than 20 seconds the offboard is stored and continues in the background, and must not be repeated, unless with its
+/// Idempotency-Key: the answer is 202 if the transaction is signed, otherwise 504 `still_in_progress`.
+#[utoipa::path(post, path = "/wallet/offboard/vtxos", operation_id = "offboard_vtxos", tag = "wallet", request_body = OffboardVtxosRequest, params(IdempotencyKey), responses(
     (status = 200, description = "The transaction was broadcast", body = OffboardResult),
-    (status = 202, description = "The offboard is stored and continues in the background", body = OffboardResult),
+    (status = 202, description = "The transaction is signed; it is broadcast in the background", body = OffboardResult),
     (status = 400, description = "A VTXO id or the address is invalid, or the total is too small", body = BadRequestError),
     (status = 404, description = "There is no such VTXO", body = NotFoundError),
     (status = 409, description = "A VTXO cannot be offboarded now, or the Ark server refused the request", body = ConflictError),

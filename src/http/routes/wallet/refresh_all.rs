@@ -8,10 +8,11 @@ use crate::http::extract::{Json, detached};
 use crate::http::schema::error::{
     BadRequestError, ConflictError, NeedsWallet, ServiceUnavailableError,
 };
+use crate::http::schema::idempotency_key::IdempotencyKey;
 use crate::http::schema::round::PendingRoundInfo;
 
 /// Refresh all VTXOs
-#[utoipa::path(post, path = "/wallet/refresh/all", operation_id = "refresh_all", tag = "wallet", responses(
+#[utoipa::path(post, path = "/wallet/refresh/all", operation_id = "refresh_all", tag = "wallet", params(IdempotencyKey), responses(
     (status = 200, description = "The refresh waits for the next round", body = PendingRoundInfo),
     (status = 400, description = "There is nothing or too little to refresh", body = BadRequestError),
     (status = 409, description = "A VTXO cannot be refreshed now", body = ConflictError),

@@ -8,13 +8,14 @@ use crate::http::extract::{Json, detached};
 use crate::http::schema::error::{
     BadRequestError, ConflictError, NeedsWallet, NotFoundError, ServiceUnavailableError,
 };
+use crate::http::schema::idempotency_key::IdempotencyKey;
 use crate::http::schema::round::PendingRoundInfo;
 
 /// Refresh received VTXOs
 ///
 /// Refreshes the VTXOs that were received from others: until then the owner relies on earlier owners and the Ark server not to
 /// collude.
-#[utoipa::path(post, path = "/wallet/refresh/counterparty", operation_id = "refresh_counterparty", tag = "wallet", responses(
+#[utoipa::path(post, path = "/wallet/refresh/counterparty", operation_id = "refresh_counterparty", tag = "wallet", params(IdempotencyKey), responses(
     (status = 200, description = "The refresh waits for the next round", body = PendingRoundInfo),
     (status = 400, description = "There is too little to refresh", body = BadRequestError),
     (status = 404, description = "There is no such VTXO", body = NotFoundError),

@@ -11,6 +11,7 @@ use crate::http::extract::{Json, detached, parse_vtxo_ids};
 use crate::http::schema::error::{
     BadRequestError, ConflictError, NeedsWallet, NotFoundError, ServiceUnavailableError,
 };
+use crate::http::schema::idempotency_key::IdempotencyKey;
 use crate::http::schema::round::PendingRoundInfo;
 
 #[derive(Deserialize, ToSchema)]
@@ -25,7 +26,7 @@ pub(super) struct DelegatedRefreshRequest {
 ///
 /// Hands a refresh over to the Ark server, which carries it out in its next round, or in the first round from `height` on, even
 /// while the daemon is down.
-#[utoipa::path(post, path = "/wallet/refresh/delegated/vtxos", operation_id = "refresh_delegated", tag = "wallet", request_body = DelegatedRefreshRequest, responses(
+#[utoipa::path(post, path = "/wallet/refresh/delegated/vtxos", operation_id = "refresh_delegated", tag = "wallet", request_body = DelegatedRefreshRequest, params(IdempotencyKey), responses(
     (status = 200, description = "The Ark server accepted the refresh", body = PendingRoundInfo),
     (status = 400, description = "A VTXO id is invalid or repeated, the total is too small, or a VTXO expires too soon", body = BadRequestError),
     (status = 404, description = "There is no such VTXO", body = NotFoundError),

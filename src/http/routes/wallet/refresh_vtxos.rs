@@ -10,6 +10,7 @@ use crate::http::extract::{Json, detached, parse_vtxo_ids};
 use crate::http::schema::error::{
     BadRequestError, ConflictError, NeedsWallet, NotFoundError, ServiceUnavailableError,
 };
+use crate::http::schema::idempotency_key::IdempotencyKey;
 use crate::http::schema::round::PendingRoundInfo;
 
 #[derive(Deserialize, ToSchema)]
@@ -22,7 +23,7 @@ pub(super) struct RefreshRequest {
 ///
 /// Swaps VTXOs for new ones in the next round. They stay spendable until the round begins; those spent by then are left out, and
 /// those that the Ark server refuses are set aside.
-#[utoipa::path(post, path = "/wallet/refresh/vtxos", operation_id = "refresh_vtxos", tag = "wallet", request_body = RefreshRequest, responses(
+#[utoipa::path(post, path = "/wallet/refresh/vtxos", operation_id = "refresh_vtxos", tag = "wallet", request_body = RefreshRequest, params(IdempotencyKey), responses(
     (status = 200, description = "The refresh waits for the next round", body = PendingRoundInfo),
     (status = 400, description = "A VTXO id is invalid or repeated, or the total is too small", body = BadRequestError),
     (status = 404, description = "There is no such VTXO", body = NotFoundError),

@@ -2,7 +2,7 @@
 
 use axum::extract::State;
 use axum::http::StatusCode;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use utoipa::ToSchema;
 
 use crate::http::App;
@@ -11,8 +11,10 @@ use crate::http::extract::{AmountSat, Json, detached};
 use crate::http::schema::error::{
     BadRequestError, ConflictError, NeedsWallet, ServiceUnavailableError,
 };
-use crate::http::schema::lightning_send::{payment_status, payment_terms};
-use crate::wallet::{self, SendOutcome};
+use crate::http::schema::idempotency_key::IdempotencyKey;
+use crate::http::schema::lightning_send::payment_terms;
+use crate::http::schema::send::{SendResponse, send_answer};
+use crate::wallet;
 
 #[derive(Deserialize, ToSchema)]
 pub(super) struct SendRequest {
@@ -29,29 +31,12 @@ pub(super) struct SendRequest {
     max_fee_sat: Option<u64>,
 }
 
-#[derive(Serialize, ToSchema)]
-pub(super) struct SendResponse {
-    /// What happened, for a human reader.
-    message: &'static str,
-    /// The id of its movement in the history.
-    movement_id: u32,
-    /// The payment hash of a Lightning payment, hex.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    payment_hash: Option<String>,
-    /// How far a Lightning payment is, as in `GET /lightning/sends/{identifier}`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    state: Option<&'static str>,
-    /// The preimage of a Lightning payment, hex, which proves it; missing until it is known.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    preimage: Option<String>,
-}
-
 /// Send a payment
 ///
 /// A payment to an Ark address is answered when it is done, a Lightning payment when the Ark server pays the invoice;
 /// `GET /lightning/sends/{identifier}` shows its end. If that takes longer than 20 seconds the answer is 202: the payment is stored and
-/// continues in the background, and must not be sent again. Its movement in the history shows the result.
-#[utoipa::path(post, path = "/wallet/send", operation_id = "send", tag = "wallet", request_body = SendRequest, responses(
+/// continues in the background, and must not be sent again, unless with its Idempotency-Key. Its movement in the history shows the result.
+#[utoipa::path(post, path = "/wallet/send", operation_id = "send", tag = "wallet", request_body = SendRequest, params(IdempotencyKey), responses(
     (status = 200, description = "The payment was sent", body = SendResponse),
     (status = 202, description = "The payment is stored and continues in the background", body = SendResponse),
     (status = 400, description = "The destination or the amount is invalid, the payee gave no invoice, or the balance is too low", body = BadRequestError),
@@ -71,39 +56,5 @@ pub(super) async fn send(
         terms: payment_terms(request.retry_for_secs, request.max_fee_sat),
     };
     let outcome = detached(async move { wallet.send(request).await }).await?;
-    Ok(answer(outcome))
-}
-
-fn answer(outcome: SendOutcome) -> (StatusCode, Json<SendResponse>) {
-    match outcome {
-        SendOutcome::Ark { movement, finished } => {
-            let (status, message) = if finished {
-                (StatusCode::OK, "Payment sent successfully")
-            } else {
-                (
-                    StatusCode::ACCEPTED,
-                    "Payment accepted; it continues in the background and must not be sent again",
-                )
-            };
-            let response = SendResponse {
-                message,
-                movement_id: movement.0,
-                payment_hash: None,
-                state: None,
-                preimage: None,
-            };
-            (status, Json(response))
-        }
-        SendOutcome::Lightning(paid) => {
-            let (status, message) = payment_status(&paid);
-            let response = SendResponse {
-                message,
-                movement_id: paid.movement.0,
-                payment_hash: Some(paid.payment_hash.to_string()),
-                state: Some(paid.state.name()),
-                preimage: paid.preimage.map(|preimage| preimage.to_string()),
-            };
-            (status, Json(response))
-        }
-    }
+    Ok(send_answer(outcome))
 }

@@ -45,14 +45,21 @@ impl Wallet {
             .await
     }
 
-    /// The board with this operation id, in whatever state it is.
-    pub(super) async fn started_board(&self, id: &OperationId) -> Result<PendingBoard> {
+    /// The board with this operation id, also if it has ended.
+    ///
+    /// # Errors
+    /// `still_in_progress` while the server has not signed: until then it may be given up.
+    pub(in crate::wallet) async fn signed_board(&self, id: &OperationId) -> Result<PendingBoard> {
         let id = id.clone();
         self.store
             .read(move |connection| {
                 let missing = || Error::internal(anyhow::anyhow!("board {id} has no row"));
                 let row = operation::get(connection, &id)?.ok_or_else(missing)?;
-                view(connection, &id, state_of(&row)?)
+                let board = view(connection, &id, state_of(&row)?)?;
+                match state_of(&row)? {
+                    Board::Cosign(_) => Err(Error::still_in_progress("board", board.movement)),
+                    Board::Broadcast(_) | Board::Confirm(_) => Ok(board),
+                }
             })
             .await
     }

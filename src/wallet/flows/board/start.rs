@@ -35,7 +35,8 @@ impl Wallet {
     /// Starts a board. Returns when its funding transaction is broadcast, or after a while when it continues by itself.
     ///
     /// # Errors
-    /// What is wrong with the request, or why the board failed; then nothing was spent.
+    /// What is wrong with the request, or why the board failed; then nothing was spent. `still_in_progress`: the board goes on by
+    /// itself, and the server has not signed yet.
     pub async fn board(self: &Arc<Wallet>, amount: BoardAmount) -> Result<PendingBoard> {
         let mut races = 0;
         let (id, progress) = loop {
@@ -46,7 +47,7 @@ impl Wallet {
             }
         };
         engine::answer(progress, PATIENCE).await?;
-        self.started_board(&id).await
+        self.signed_board(&id).await
     }
 
     /// The funding script depends on the key, so the key is read first and taken with everything else. When another operation

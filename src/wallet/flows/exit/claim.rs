@@ -14,8 +14,9 @@ use bitcoin::{Amount, FeeRate, OutPoint, ScriptBuf, Transaction, TxOut, Txid};
 use bitcoin_ext::BlockHeight;
 
 use super::output::{ExitedOutput, claim_weight};
-use crate::model::{ExitRow, ExitState, OperationId};
+use crate::model::{Effect, ExitRow, ExitState, OperationId};
 use crate::store::exit;
+use crate::wallet::engine::request_key;
 use crate::wallet::{CommitPoint, Error, PATIENCE, Result, Wallet};
 
 /// The most outputs of one claim. With them it stays below the size that nodes relay.
@@ -169,7 +170,7 @@ impl Wallet {
         };
         let txid = claim.transaction.compute_txid();
         if !earlier.as_ref().is_some_and(|earlier| earlier.has(txid)) {
-            self.store_claim(&exits, &claim.transaction).await?;
+            self.store_claim(&exits, &claim).await?;
             tracing::info!(%txid, exits = exits.len(), amount = %claim.amount(), fee = %claim.fee, "claim of exits signed");
         }
         let package = std::slice::from_ref(&claim.transaction);
@@ -240,8 +241,15 @@ impl Wallet {
     ///
     /// # Errors
     /// `exit_changed` if one of the exits has changed since it was looked at.
-    async fn store_claim(&self, exits: &[ExitRow], transaction: &Transaction) -> Result<()> {
-        let (exits, transaction) = (exits.to_vec(), transaction.clone());
+    async fn store_claim(&self, exits: &[ExitRow], claim: &Claim) -> Result<()> {
+        let (exits, transaction) = (exits.to_vec(), claim.transaction.clone());
+        let key = request_key::current();
+        let effect = Effect::Claim {
+            txid: transaction.compute_txid(),
+            amount: claim.amount().to_sat(),
+            fee: claim.fee.to_sat(),
+            exits: exits.iter().map(|exit| exit.operation.clone()).collect(),
+        };
         self.commit(CommitPoint::ExitClaimSigned, move |tx| {
             for seen in &exits {
                 let now = exit::live_of(tx, seen.vtxo)?;
@@ -257,7 +265,8 @@ impl Wallet {
                 }
             }
             let ids: Vec<i64> = exits.iter().map(|exit| exit.id).collect();
-            Ok(exit::set_claim(tx, &ids, &transaction)?)
+            exit::set_claim(tx, &ids, &transaction)?;
+            request_key::bind(tx, key.as_ref(), &effect)
         })
         .await
     }

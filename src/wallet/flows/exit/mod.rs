@@ -50,7 +50,7 @@ pub use claim::ClaimOutcome;
 pub use estimate::{ExitEstimate, ExitQuestion, VtxoEstimate};
 pub use list::{ExitDetail, ExitFilter, ExitPackage, ExitStatus};
 pub use progress::ExitProgress;
-pub use start::ExitsBegun;
+pub use start::{ExitsBegun, StartedExit};
 
 pub(in crate::wallet) use start::ExitCause;
 

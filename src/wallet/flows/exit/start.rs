@@ -9,12 +9,12 @@ use bitcoin::Address;
 
 use super::{Exit, note};
 use crate::model::{
-    MovementStatus, NewMovement, OperationId, OperationKind, PaymentMethod, Subsystem, Transfer,
-    VtxoRecord, VtxoState,
+    Effect, MovementStatus, NewMovement, OperationId, OperationKind, PaymentMethod, Subsystem,
+    Transfer, VtxoRecord, VtxoState,
 };
 use crate::store::{WriteTx, exit, movement, recovery, vtxo, vtxo_body, wallet as row};
 use crate::wallet::engine::steps::end::signed;
-use crate::wallet::engine::{clock, enlist};
+use crate::wallet::engine::{clock, enlist, request_key};
 use crate::wallet::recovery::unproven;
 use crate::wallet::{CommitPoint, Error, Result, Wallet};
 
@@ -153,6 +153,7 @@ impl Wallet {
             return Ok(Vec::new());
         }
         let (wallet, tip) = (Arc::clone(self), note::tip(self));
+        let key = request_key::current();
         // In a task of its own: after the commit the operations have to be driven even if the caller is gone.
         let task = tokio::spawn(async move {
             let started = wallet
@@ -165,6 +166,10 @@ impl Wallet {
                         let operation = enlist_exit(tx, vtxo, cause)?;
                         started.extend(operation.map(|operation| StartedExit { vtxo, operation }));
                     }
+                    let exits = started
+                        .iter()
+                        .map(|exit| (exit.vtxo, exit.operation.clone()));
+                    request_key::bind(tx, key.as_ref(), &Effect::Exits(exits.collect()))?;
                     Ok(started)
                 })
                 .await?;

@@ -191,11 +191,9 @@ impl Flow for Offboard {
 }
 
 impl Offboard {
-    /// The id of the transaction, once the server has proposed one.
+    /// The id of the transaction, once it is signed. Before that, the server may replace it by another one.
     fn txid(&self) -> Option<Txid> {
         match self {
-            Offboard::Prepare { prior, .. } => prior.last().map(PriorTx::txid),
-            Offboard::Finish(prepared) => Some(prepared.transaction.compute_txid()),
             Offboard::Broadcast(signed) | Offboard::Confirm(signed) => {
                 Some(signed.transaction.compute_txid())
             }

@@ -29,8 +29,8 @@ use crate::wallet::{CommitPoint, Error, PATIENCE, Result, Wallet};
 /// An offboard that was started.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OffboardOutcome {
-    /// The on-chain transaction; `None` until the server has proposed it.
-    pub txid: Option<Txid>,
+    /// The on-chain transaction, which is signed.
+    pub txid: Txid,
     /// Its movement.
     pub movement: MovementId,
     /// Whether the transaction is broadcast. Otherwise the offboard is stored and continues by itself: it must not be repeated.
@@ -81,7 +81,8 @@ impl Wallet {
     ///
     /// # Errors
     /// `no_vtxos`, `duplicate_vtxo`, `unknown_vtxo`, `vtxo_not_spendable`, `too_many_inputs`, `amount_too_small`,
-    /// `fee_above_ceiling`, a bad address, a refusal of the server: then nothing was paid.
+    /// `fee_above_ceiling`, a bad address, a refusal of the server: then nothing was paid. `still_in_progress`: the offboard goes on by
+    /// itself, and its transaction is not signed yet.
     pub async fn offboard_vtxos(
         self: &Arc<Wallet>,
         vtxos: Vec<VtxoId>,
@@ -105,8 +106,8 @@ impl Wallet {
             start_whole(tx, id, &target, &inputs)
         });
         let progress = started.await?;
-        self.outcome(id, engine::answer(progress, PATIENCE).await)
-            .await
+        let answer = engine::answer(progress, PATIENCE).await?;
+        self.offboard_outcome(id, answer).await
     }
 
     /// Takes every spendable VTXO on chain, without those that the server refuses.
@@ -211,8 +212,8 @@ impl Wallet {
             })
         });
         let progress = started.await?;
-        self.outcome(id, engine::answer(progress, PATIENCE).await)
-            .await
+        let answer = engine::answer(progress, PATIENCE).await?;
+        self.offboard_outcome(id, answer).await
     }
 
     async fn offboard_target(&self, address: Option<&str>) -> Result<Target> {
@@ -237,8 +238,15 @@ impl Wallet {
         })
     }
 
-    async fn outcome(&self, id: OperationId, answer: Result<Answer>) -> Result<OffboardOutcome> {
-        let answer = answer?;
+    /// The outcome of the offboard with this operation id, as of now.
+    ///
+    /// # Errors
+    /// `still_in_progress` while its transaction is not signed.
+    pub(in crate::wallet) async fn offboard_outcome(
+        &self,
+        id: OperationId,
+        answer: Answer,
+    ) -> Result<OffboardOutcome> {
         let (offboard, movement) = self
             .store
             .read(move |connection| {
@@ -249,7 +257,9 @@ impl Wallet {
             })
             .await?;
         Ok(OffboardOutcome {
-            txid: offboard.txid(),
+            txid: offboard
+                .txid()
+                .ok_or_else(|| Error::still_in_progress("on-chain payment", movement))?,
             movement,
             finished: answer == Answer::Complete,
         })

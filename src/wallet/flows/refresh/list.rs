@@ -84,7 +84,7 @@ impl Wallet {
     }
 
     /// The refresh with this operation id, also if it has ended.
-    pub(super) async fn pending_round(&self, id: &OperationId) -> Result<PendingRound> {
+    pub(in crate::wallet) async fn pending_round(&self, id: &OperationId) -> Result<PendingRound> {
         let (keys, id) = (self.keys.clone(), id.clone());
         self.store
             .read(move |connection| {

@@ -12,6 +12,7 @@ use crate::http::extract::{AmountSat, Json, detached};
 use crate::http::schema::error::{
     BadRequestError, ConflictError, NeedsWallet, ServiceUnavailableError,
 };
+use crate::http::schema::idempotency_key::IdempotencyKey;
 use crate::http::schema::lightning_receive::{InvoiceInfo, no_description_hash};
 use crate::wallet;
 
@@ -35,7 +36,7 @@ pub(super) struct LightningInvoiceForAddressRequest {
 ///
 /// This wallet claims the payment on behalf of the address, and never owns it.
 #[utoipa::path(post, path = "/lightning/receives/invoice/for-address", operation_id = "generate_invoice_for_address", tag = "lightning",
-    request_body = LightningInvoiceForAddressRequest, responses(
+    request_body = LightningInvoiceForAddressRequest, params(IdempotencyKey), responses(
     (status = 200, description = "The invoice", body = InvoiceInfo),
     (status = 400, description = "The address cannot be paid, the amount is out of bounds, or the description is too long", body = BadRequestError),
     (status = 409, description = "The Ark server refused the request, or its fee is above the ceiling", body = ConflictError),

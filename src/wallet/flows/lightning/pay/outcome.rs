@@ -95,7 +95,8 @@ pub struct PaymentOutcome {
 }
 
 impl Payment {
-    pub(super) fn outcome(self, answer: Answer) -> Result<PaymentOutcome> {
+    /// What a request to pay is answered now.
+    pub(in crate::wallet) fn outcome(self, answer: Answer) -> Result<PaymentOutcome> {
         let missing = || Error::internal(anyhow::anyhow!("a Lightning payment has no movement"));
         Ok(PaymentOutcome {
             payment_hash: self.payment_hash,

@@ -12,13 +12,13 @@ use bitcoin_ext::BlockDelta;
 use lightning_invoice::{Bolt11Invoice, Currency};
 
 use crate::ark::{self, InvoiceOrder};
-use crate::model::Invoice;
+use crate::model::{Effect, Invoice, OperationId};
 use crate::store::lightning_receive;
 use crate::wallet::account::ceiling::{self, Charge};
 use crate::wallet::account::fees;
 use crate::wallet::account::keys;
 use crate::wallet::destination::check_payable;
-use crate::wallet::engine::clock;
+use crate::wallet::engine::{clock, request_key};
 use crate::wallet::{CommitPoint, Error, Result, Wallet};
 
 /// Bytes of the longest description that fits an invoice.
@@ -94,10 +94,15 @@ impl Wallet {
             accepted_at: None,
             end: None,
         };
-        let keys = Arc::clone(&self.keys);
+        let (keys, request) = (Arc::clone(&self.keys), request_key::current());
+        let effect = Effect::Invoice {
+            bolt11: bolt11.clone(),
+            receive: OperationId::lightning_receive(hash),
+        };
         self.commit(CommitPoint::LightningReceiveInvoiced, move |tx| {
             invoice.key_index = keys::reveal_next(tx, &keys)?.index;
-            Ok(lightning_receive::insert(tx, &invoice)?)
+            lightning_receive::insert(tx, &invoice)?;
+            request_key::bind(tx, request.as_ref(), &effect)
         })
         .await?;
         self.invoice_poll.wake();
