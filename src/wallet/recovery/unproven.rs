@@ -13,7 +13,7 @@ use bitcoin_ext::BlockHeight;
 use rusqlite::Connection;
 
 use super::history;
-use crate::model::{Attention, UnprovenSpend, Verdict, VtxoState};
+use crate::model::{Attention, UnprovenSpend, VtxoState};
 use crate::store::{WriteTx, recovery, vtxo};
 use crate::wallet::coins::published::{Standing, standings};
 use crate::wallet::engine::attention;
@@ -96,7 +96,7 @@ async fn look(wallet: &Wallet, vtxos: &[Vtxo<Full>]) -> Result<(Vec<VtxoId>, Vec
 /// Writes the proofs, and shows what is left without.
 pub(super) fn write(tx: &WriteTx<'_>, proofs: &Proofs, tip: BlockHeight) -> Result<()> {
     for (id, proof) in proofs {
-        recovery::decide(tx, *id, Verdict::Spent, proof)?;
+        recovery::set_proven(tx, *id, proof)?;
     }
     show(tx, tip)
 }
@@ -140,7 +140,7 @@ pub(in crate::wallet) fn prove_by_exit(
     tip: BlockHeight,
 ) -> Result<()> {
     if recovery::is_unproven(tx, id)? {
-        recovery::decide(tx, id, Verdict::Spent, "its exit has shown it")?;
+        recovery::set_proven(tx, id, "its exit has shown it")?;
         show(tx, tip)?;
     }
     Ok(())

@@ -2,6 +2,7 @@
 //! H, W and § refer to docs/protocol.md.
 
 mod lightning;
+mod offboards;
 mod operations;
 mod rounds;
 
