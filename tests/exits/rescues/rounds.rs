@@ -205,7 +205,7 @@ async fn the_end_of_a_round_whose_inputs_are_exited_survives_a_kill() {
         .await;
         assert_eq!(daemon.movement("refresh").await["status"], "failed");
         assert_eq!(world.calls_of("ForfeitVtxos"), 0);
-        assert_eq!(daemon.exits("all").await, [vtxo.clone()]);
+        assert_eq!(daemon.exits("all").await, std::slice::from_ref(&vtxo));
         daemon.exit_until(&world, &vtxo, "claimable").await;
         daemon.claim_all(&world, &vtxo).await;
         assert_history_adds_up(&daemon).await;
