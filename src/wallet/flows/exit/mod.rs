@@ -27,6 +27,7 @@ mod clause;
 mod end;
 mod estimate;
 mod facts;
+mod leftover;
 mod list;
 mod look;
 mod mature;
