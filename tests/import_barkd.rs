@@ -209,6 +209,50 @@ fn entry_of<'a>(facts: &'a Value, subsystem: &str) -> &'a Value {
     entry.expect("an entry")
 }
 
+/// One exit is claimed, the other canceled. What was claimed is not counted, and not exited again.
+#[tokio::test]
+async fn a_wallet_with_past_exits_is_taken_over() {
+    let world = World::new().await;
+    let mut barkd = Daemon::barkd(&world).await;
+    barkd.fund(&world, 400_000).await;
+    for sats in [50_000, 60_000] {
+        barkd.board(&world, sats).await;
+        synced(&barkd).await;
+    }
+    let vtxos = barkd.vtxos().await;
+    for vtxo in &vtxos {
+        barkd.exit(std::slice::from_ref(vtxo)).await;
+    }
+    let path = format!("/exits/cancel/{}", vtxos[1]);
+    barkd.post_empty(&path).await.ok();
+    barkd.exit_until(&world, &vtxos[0], "claimable").await;
+    barkd.claim_all(&world, &vtxos[0]).await;
+    synced(&barkd).await;
+    let had = facts(&barkd).await;
+    barkd.stop().await;
+
+    let to = TempDir::new().unwrap();
+    let done = import(barkd.folder(), to.path()).await;
+    assert!(
+        done.status.success(),
+        "{}",
+        String::from_utf8_lossy(&done.stderr)
+    );
+    let taken = Daemon::start_on(to, &[]).await;
+    taken.wait_for_connected(true).await;
+    synced(&taken).await;
+    taken.next_block(&world).await;
+    synced(&taken).await;
+    assert_eq!(facts(&taken).await, had);
+    assert_eq!(taken.balance("pending_exit_sat").await, 0);
+    assert!(taken.exits("all").await.is_empty());
+    assert!(taken.attention().await.is_empty());
+    // The other one can be exited again.
+    taken.exit(&vtxos[1..]).await;
+    taken.exit_until(&world, &vtxos[1], "claimable").await;
+    taken.claim_all(&world, &vtxos[1]).await;
+}
+
 #[tokio::test]
 async fn a_running_barkd_is_left_alone() {
     let world = World::new().await;

@@ -151,7 +151,7 @@ pub struct UnprovenSpend {
     pub amount: Amount,
     /// The height at which it expires.
     pub expiry_height: BlockHeight,
-    /// Whether it was spendable in this database.
+    /// Whether a recovery has found it spendable in this database.
     pub was_spendable: bool,
 }
 

@@ -190,6 +190,16 @@ pub fn finish(
     Ok(())
 }
 
+/// Makes the movement of an operation pending again, with the change of the balance that was intended: what ended it is undone.
+pub fn reopen(tx: &WriteTx<'_>, operation: &OperationId, now: i64) -> Result<(), Error> {
+    tx.prepare_cached(
+        "UPDATE movement SET status = 'pending', effective_balance = intended_balance, updated_at = ?2, completed_at = NULL
+         WHERE operation = ?1",
+    )?
+    .execute(params![operation.as_str(), now])?;
+    Ok(())
+}
+
 /// Changes inputs, balance and fee of a pending movement, because some of its inputs are no longer available.
 pub fn revise(
     tx: &WriteTx<'_>,

@@ -123,6 +123,13 @@ pub fn release(tx: &WriteTx<'_>, operation: &str) -> Result<(), Error> {
     Ok(())
 }
 
+/// Who holds coins.
+pub fn holders(connection: &Connection) -> Result<Vec<String>, Error> {
+    let mut statement = connection.prepare_cached("SELECT DISTINCT operation FROM onchain_hold")?;
+    let rows = statement.query_map([], |row| row.get(0))?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
 /// Every coin that some operation holds.
 pub fn held(connection: &Connection) -> Result<Vec<OutPoint>, Error> {
     let mut statement =

@@ -264,6 +264,20 @@ pub fn count_try(tx: &WriteTx<'_>, id: VtxoId) -> Result<(), Error> {
     Ok(())
 }
 
+/// Stores that the spend of a VTXO is shown by nothing but the server's word.
+pub fn mark_unproven(tx: &WriteTx<'_>, id: VtxoId) -> Result<(), Error> {
+    let sql = "INSERT INTO unproven_spend (id) VALUES (?1) ON CONFLICT DO NOTHING";
+    tx.prepare_cached(sql)?.execute([id.to_bytes()])?;
+    Ok(())
+}
+
+/// Stores that the spend of a VTXO is proven.
+pub fn set_proven(tx: &WriteTx<'_>, id: VtxoId, proof: &str) -> Result<(), Error> {
+    let sql = "DELETE FROM unproven_spend WHERE id = ?1";
+    tx.prepare_cached(sql)?.execute([id.to_bytes()])?;
+    decide(tx, id, Verdict::Spent, proof)
+}
+
 /// Stores a verdict. The body is kept only while the verdict can change.
 pub fn decide(tx: &WriteTx<'_>, id: VtxoId, verdict: Verdict, reason: &str) -> Result<(), Error> {
     tx.prepare_cached(
@@ -328,11 +342,13 @@ pub fn left_out(
     Ok(found)
 }
 
-/// The spent VTXOs for whose spend there is nothing but the server's word, whichever recovery has asked.
+/// The spent VTXOs for whose spend there is nothing but the server's word, whichever recovery or payment has asked.
 pub fn unproven_spends(connection: &Connection) -> Result<Vec<UnprovenSpend>, Error> {
     let mut statement = connection.prepare_cached(
-        "SELECT id, amount, expiry_height, source = 'own' FROM recovery_candidate JOIN vtxo USING (id)
-         WHERE verdict = 'spent_unproven' AND vtxo.state = 'spent' ORDER BY id",
+        "SELECT id, amount, expiry_height, max(was_own) FROM vtxo JOIN (
+             SELECT id, source = 'own' AS was_own FROM recovery_candidate WHERE verdict = 'spent_unproven'
+             UNION ALL SELECT id, 0 FROM unproven_spend
+         ) USING (id) WHERE vtxo.state = 'spent' GROUP BY id ORDER BY id",
     )?;
     let mut rows = statement.query([])?;
     let mut found = Vec::new();
@@ -347,9 +363,10 @@ pub fn unproven_spends(connection: &Connection) -> Result<Vec<UnprovenSpend>, Er
     Ok(found)
 }
 
-/// Whether a recovery has found nothing but the server's word for the spend of this VTXO.
+/// Whether there is nothing but the server's word for the spend of this VTXO.
 pub fn is_unproven(connection: &Connection, id: VtxoId) -> Result<bool, Error> {
-    let sql = "SELECT EXISTS (SELECT 1 FROM recovery_candidate WHERE id = ?1 AND verdict = 'spent_unproven')";
+    let sql = "SELECT EXISTS (SELECT 1 FROM recovery_candidate WHERE id = ?1 AND verdict = 'spent_unproven')
+                   OR EXISTS (SELECT 1 FROM unproven_spend WHERE id = ?1)";
     let mut statement = connection.prepare_cached(sql)?;
     Ok(statement.query_row([id.to_bytes()], |row| row.get(0))?)
 }

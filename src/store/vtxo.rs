@@ -262,10 +262,10 @@ pub fn take_back(tx: &mut WriteTx<'_>, id: VtxoId) -> Result<(), Error> {
     })
 }
 
-/// Stores that the output of an exited VTXO is spent on chain.
-pub fn set_claimed(tx: &mut WriteTx<'_>, id: VtxoId) -> Result<(), Error> {
-    tx.prepare_cached("UPDATE vtxo SET claimed = 1 WHERE id = ?1 AND state = 'exited'")?
-        .execute([id.to_bytes()])?;
+/// Stores whether the output of an exited VTXO is spent on chain.
+pub fn set_claimed(tx: &mut WriteTx<'_>, id: VtxoId, claimed: bool) -> Result<(), Error> {
+    tx.prepare_cached("UPDATE vtxo SET claimed = ?2 WHERE id = ?1 AND state = 'exited'")?
+        .execute(params![id.to_bytes(), claimed])?;
     if let Some(record) = get(tx, id)? {
         tx.vtxo_changed(record);
     }

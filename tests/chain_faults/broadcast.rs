@@ -124,7 +124,14 @@ async fn a_transaction_that_the_chain_does_not_find_is_broadcast_again() {
     daemon.fund(&world, 50_000).await;
     let board = json!({"amount_sat": 20_000});
     daemon.post("/boards/board-amount", board).await.ok();
+    eventually("its transaction is out", async || {
+        let mempool = world.sandbox.chain.mempool().await.unwrap();
+        (mempool.len() == 1).then_some(())
+    })
+    .await;
+    daemon.post_empty("/onchain/sync").await.ok();
     let left = onchain_total(&daemon).await;
+    assert!(left < 30_000, "{left}");
     fail(&world, Question::Transaction, None, &deny(&world));
     // The requests pass, and are counted.
     let broadcasts = Question::Broadcast.targets(&world)[0];

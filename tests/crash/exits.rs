@@ -11,6 +11,8 @@ use crate::support::{Reply, eventually};
 
 /// The amount of each board, in sat.
 const AMOUNT: u64 = 20_000;
+/// Confirmations after which a claim is not watched any more.
+const FINAL_DEPTH: u32 = 6;
 /// Blocks after which an exit has to have reached the state that a story waits for.
 const MOST_BLOCKS: u32 = 40;
 
@@ -77,16 +79,27 @@ async fn drive(scene: &Scene, vtxo: &str, wanted: &str) {
             }
             continue;
         }
-        scene.world.mine(1).await;
-        let height = scene.world.height().await;
-        eventually("the victim knows the tip, or is killed", async || {
-            let tip = scene.victim.try_send("GET", "/bitcoin/tip", None).await;
-            let knows = |tip: Reply| (tip.body["tip_height"] == height).then_some(());
-            tip.map_or(Some(()), knows)
-        })
-        .await;
+        mine(scene).await;
     }
     panic!("{vtxo} is not {wanted}");
+}
+
+/// Mines a block, and waits until the victim has seen it or is killed.
+async fn mine(scene: &Scene) {
+    scene.world.mine(1).await;
+    let height = scene.world.height().await;
+    eventually("the victim knows the tip, or is killed", async || {
+        let tip = scene.victim.try_send("GET", "/bitcoin/tip", None).await;
+        let knows = |tip: Reply| (tip.body["tip_height"] == height).then_some(());
+        tip.map_or(Some(()), knows)
+    })
+    .await;
+}
+
+/// Mines so many blocks on a claim that no reorganisation takes it back.
+async fn bury(scene: &Scene) {
+    scene.world.mine(FINAL_DEPTH - 1).await;
+    mine(scene).await;
 }
 
 /// Restarts the victim after it was killed, if it was to be, and brings the exit to its end.
@@ -117,10 +130,45 @@ pub async fn exit(run: &mut Run) {
         scene.arm(&case).await;
         start(&scene, &vtxo).await;
         drive(&scene, &vtxo, "claimed").await;
+        bury(&scene).await;
         end(&mut scene, &case, &vtxo, "claimed").await;
         times += 1;
         assert_exits(&scene, &("successful", -AMOUNT.cast_signed()), times).await;
     }
+}
+
+/// A reorganisation takes the claim of an exit back.
+pub async fn reopened(run: &mut Run) {
+    let mut scene = scene().await;
+    let mut times = 0;
+    while let Some(case) = run.next_case(&mut scene).await {
+        let vtxo = board(&scene).await;
+        start(&scene, &vtxo).await;
+        drive(&scene, &vtxo, "claimed").await;
+        let path = format!("/exits/status/vtxo/{vtxo}");
+        let claim = scene.victim.get(&path).await.ok()["state"]["txid"].clone();
+        let claim = claim.as_str().expect("an id").to_owned();
+        scene.arm(&case).await;
+        scene.world.unconfirm(&claim, 1).await;
+        eventually("the claim is missed, or the victim is killed", async || {
+            let now = scene.victim.try_send("GET", &path, None).await;
+            let is_over = now.map_or(true, |now| now.body["state"]["type"] != "claimed");
+            is_over.then_some(())
+        })
+        .await;
+        scene.wait_for_kill(&case).await;
+        scene.restart(&case).await;
+        scene.world.let_in(&claim).await;
+        end_of_claim(&scene, &vtxo).await;
+        times += 1;
+        assert_exits(&scene, &("successful", -AMOUNT.cast_signed()), times).await;
+    }
+}
+
+/// Brings an exit whose claim is under way to its end.
+async fn end_of_claim(scene: &Scene, vtxo: &str) {
+    mine(scene).await;
+    drive(scene, vtxo, "claimed").await;
 }
 
 /// The victim starts an exit, and a person cancels it.

@@ -150,6 +150,7 @@ stories! {
         ExitCanceled: exits::canceled, killed_while_an_exit_is_canceled;
         ExitOvertaken: exits::overtaken, killed_while_a_vtxo_is_spent_before_its_exit;
         ExitRebuilt: exits::rebuilt, killed_while_a_child_of_an_exit_is_replaced;
+        ExitReopened: exits::reopened, killed_while_a_claim_is_taken_back;
         ExitSwept: exits::swept, killed_while_an_exit_is_swept;
         TakeOver: lifecycle::import, killed_while_taking_over_a_wallet;
     }
@@ -243,7 +244,9 @@ fn stories(point: CommitPoint) -> &'static [Story] {
         | CommitPoint::ExitPublished
         | CommitPoint::ExitNoted
         | CommitPoint::ExitConfirmed
-        | CommitPoint::ExitClaimed => &[Story::Exit],
+        | CommitPoint::ExitClaimed
+        | CommitPoint::ExitSettled => &[Story::Exit],
+        CommitPoint::ExitReopened => &[Story::ExitReopened],
         CommitPoint::ExitClaimSigned => &[Story::Exit, Story::ExitClaim],
         CommitPoint::ExitChildDropped | CommitPoint::ExitUnconfirmed => &[Story::ExitRebuilt],
         CommitPoint::ExitCanceled => &[Story::ExitCanceled],

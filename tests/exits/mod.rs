@@ -177,3 +177,25 @@ async fn a_vtxo_that_is_spent_meanwhile_is_not_exited() {
     assert_eq!(movement["status"], "canceled");
     assert_history_adds_up(&daemon).await;
 }
+
+/// H26: the network has the child of an exit that ends early. Its coins are held until the chain has decided, and no longer.
+#[tokio::test]
+async fn the_coins_of_an_exit_that_ends_early_are_not_held_for_ever() {
+    let world = World::new().await;
+    let (daemon, payee, vtxo) = exiting_beside_a_payee(&world).await;
+    daemon.send(&payee.address().await, 60_000).await.ok();
+    daemon.progress().await;
+    assert_eq!(daemon.exit_state(&vtxo).await, "vtxo-already-spent");
+    let held = || {
+        let database = rusqlite::Connection::open(daemon.folder().join("db.sqlite")).unwrap();
+        let count = "SELECT count(*) FROM onchain_hold";
+        database.query_row(count, [], |row| row.get::<_, u32>(0))
+    };
+    assert_eq!(held().unwrap(), 1);
+    daemon.next_block(&world).await;
+    eventually("nothing is held", async || {
+        daemon.progress().await;
+        (held().ok() == Some(0)).then_some(())
+    })
+    .await;
+}

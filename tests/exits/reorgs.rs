@@ -3,7 +3,7 @@
 use arkwalletd_sandbox::chain::Reorg;
 
 use super::steps::transactions_of;
-use crate::support::{Daemon, World, assert_history_adds_up};
+use crate::support::{Daemon, World, assert_history_adds_up, eventually};
 
 /// A wallet with a VTXO that hangs from three transactions.
 async fn with_payment(world: &World) -> (Daemon, String) {
@@ -80,4 +80,39 @@ async fn an_exit_goes_on_after_a_restart() {
     world.mine(12).await;
     daemon.restart(None).await;
     daemon.exit_until(&world, &vtxo, "claimable").await;
+}
+
+/// H25: a claim counts at once, and is watched until no reorganisation takes it back.
+#[tokio::test]
+async fn a_claim_that_a_reorganisation_takes_back_is_repeated() {
+    let world = World::new().await;
+    let (daemon, vtxo) = with_payment(&world).await;
+    daemon.exit(std::slice::from_ref(&vtxo)).await;
+    daemon.exit_until(&world, &vtxo, "claimable").await;
+    let to = daemon.claim_all(&world, &vtxo).await;
+    let claim = daemon.exit_of(&vtxo).await["state"]["txid"].clone();
+    let claim = claim.as_str().expect("an id").to_owned();
+    daemon.next_block(&world).await;
+    daemon.next_block(&world).await;
+    assert_eq!(daemon.movement("start").await["status"], "successful");
+    assert!(daemon.exits("live").await.is_empty());
+
+    world.unconfirm(&claim, 3).await;
+    daemon.wait_for_tip(&world).await;
+    eventually("the exit is under way again", async || {
+        daemon.progress().await;
+        (daemon.exits("live").await == std::slice::from_ref(&vtxo)).then_some(())
+    })
+    .await;
+    assert_eq!(daemon.vtxo_state(&vtxo).await, "exited");
+    assert_eq!(daemon.balance("pending_exit_sat").await, 60_000);
+    assert_eq!(daemon.movement("start").await["status"], "pending");
+    assert_history_adds_up(&daemon).await;
+    world.let_in(&claim).await;
+    let exit = daemon.exit_until(&world, &vtxo, "claimed").await;
+    assert_eq!(exit["state"]["txid"], claim.as_str());
+    assert!((59_000..60_000).contains(&world.received(&to).await));
+    assert_eq!(daemon.movement("start").await["status"], "successful");
+    assert_eq!(daemon.balance("pending_exit_sat").await, 0);
+    assert_history_adds_up(&daemon).await;
 }

@@ -81,3 +81,34 @@ async fn wrong_requests_are_refused_by_name() {
         json!({"exits": [], "done": true, "claimable_height": null})
     );
 }
+
+/// H21: the network relays no dust. It is refused by name, and left out of an exit of everything.
+#[tokio::test]
+async fn dust_is_not_exited() {
+    let world = World::new().await;
+    let (daemon, payer) = (
+        Daemon::with_wallet(&world).await,
+        Daemon::with_wallet(&world).await,
+    );
+    for wallet in [&daemon, &payer] {
+        wallet.fund_and_board(&world, 50_000).await;
+    }
+    let own = daemon.only_vtxo().await;
+    payer.send(&daemon.address().await, 200).await.ok();
+    daemon.wait_for_spendable(50_200).await;
+    let mut vtxos = daemon.vtxos().await;
+    vtxos.retain(|vtxo| *vtxo != own);
+    let [dust] = vtxos.as_slice() else {
+        panic!("{vtxos:?}");
+    };
+    for named in [json!([dust]), json!([own, dust])] {
+        let body = json!({"vtxos": named});
+        let refused = daemon.post("/exits/start/vtxos", body).await;
+        let message = refused.refused(400, "vtxo_not_exitable");
+        assert!(message.contains(dust.as_str()), "{message}");
+    }
+    assert!(daemon.exits("all").await.is_empty());
+    let all = daemon.post_empty("/exits/start/all").await.ok();
+    assert_eq!(all["started"], json!([own]), "{all:#}");
+    assert_eq!(all["skipped"][0]["vtxo_id"], dust.as_str(), "{all:#}");
+}

@@ -8,7 +8,7 @@ mod imports;
 mod offboards;
 pub mod payer;
 mod payers;
-mod refusals;
+pub mod refusals;
 mod reported_rounds;
 mod rounds;
 

@@ -5,7 +5,7 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use super::scene;
-use crate::support::{Daemon, World, assert_conserved, eventually};
+use crate::support::{Daemon, World, assert_conserved, assert_history_adds_up, eventually};
 
 /// Copies the database files of a daemon that is stopped.
 fn copy_database(from: &Path, to: &Path) {
@@ -73,6 +73,60 @@ async fn coins_that_a_copy_of_the_wallet_has_spent_are_written_off() {
         assert_eq!(facts[0]["code"], "inputs_spent_elsewhere");
         assert_eq!(payee.balance("spendable_sat").await, 50_000);
         assert_conserved(&world, &[&daemon, &payee]).await;
+    }
+}
+
+/// A server that refuses a payment, and calls its coins spent; a wallet over 60,000 sat that has tried the payment; its only VTXO.
+async fn robbed() -> (World, Daemon, String) {
+    let world = World::new().await;
+    let daemon = Daemon::with_wallet(&world).await;
+    daemon.fund_and_board(&world, 60_000).await;
+    let vtxo = daemon.only_vtxo().await;
+    let refusal = json!({"type": "status", "code": 3, "message": "bad user input: spent"});
+    world.fault(json!({"target": "RequestArkoorCosign", "action": refusal}));
+    let lie = json!({"type": "alter_recovery", "change": "spent"});
+    world.fault(json!({"target": "recovery.state", "action": lie}));
+    let to = daemon.address().await;
+    let paid = daemon.send(&to, 10_000).await;
+    paid.refused(409, "inputs_spent_elsewhere");
+    assert_eq!(daemon.vtxo_state(&vtxo).await, "spent");
+    let facts = daemon.attention().await;
+    let advice = facts[0]["what_to_do"].as_str().unwrap();
+    assert!(advice.contains(&vtxo), "{advice}");
+    (world, daemon, vtxo)
+}
+
+/// H56: the server lies, and there is no copy. An exit by name brings the coins home, as the advice says.
+#[tokio::test]
+async fn coins_that_the_server_only_calls_spent_are_exited_by_name() {
+    let (world, daemon, vtxo) = robbed().await;
+    world.stop_server();
+    let all = daemon.post_empty("/exits/start/all").await.ok();
+    assert_eq!(all["started"], json!([]), "{all:#}");
+    let started = daemon.exit(std::slice::from_ref(&vtxo)).await;
+    assert_eq!(started["started"], json!([vtxo]), "{started:#}");
+    assert_eq!(daemon.balance("spendable_sat").await, 0);
+    assert_eq!(daemon.balance("pending_exit_sat").await, 60_000);
+    daemon.exit_until(&world, &vtxo, "claimable").await;
+    let to = daemon.claim_all(&world, &vtxo).await;
+    assert!(world.received(&to).await > 59_000);
+    assert_history_adds_up(&daemon).await;
+}
+
+/// H36: without its exit, it is spent again.
+#[tokio::test]
+async fn the_canceled_exit_of_coins_that_are_called_spent_leaves_them_spent() {
+    let (_world, daemon, vtxo) = robbed().await;
+    for _ in 0..2 {
+        let started = daemon.exit(std::slice::from_ref(&vtxo)).await;
+        assert_eq!(started["started"], json!([vtxo]), "{started:#}");
+        let cancel = daemon.post_empty(&format!("/exits/cancel/{vtxo}")).await;
+        cancel.ok();
+        daemon.progress().await;
+        assert_eq!(daemon.exit_state(&vtxo).await, "canceled");
+        assert_eq!(daemon.vtxo_state(&vtxo).await, "spent");
+        assert_eq!(daemon.balance("pending_exit_sat").await, 0);
+        assert_history_adds_up(&daemon).await;
     }
 }
 
@@ -163,7 +217,7 @@ fn deny_the_offboard(world: &World) {
 
 /// Starts an offboard of everything with [`deny_the_offboard`], and waits until the server has denied it several times. Asserts that
 /// nothing is released by the server's word.
-async fn assert_locked(world: &World, daemon: &Daemon, to: &str) -> Value {
+pub async fn assert_locked(world: &World, daemon: &Daemon, to: &str) -> Value {
     deny_the_offboard(world);
     let body = json!({"address": to});
     let is_denied = async || world.faults_fired("FinishOffboard") > 0;

@@ -247,6 +247,39 @@ async fn a_preimage_that_would_go_out_too_late_stays_secret() {
 }
 
 #[tokio::test]
+async fn a_time_check_that_fails_reveals_nothing() {
+    // H9: it is no failed claim, after which the preimage counts as known to the server.
+    let world = charging_world().await;
+    let mut daemon = Daemon::with_wallet(&world).await;
+    daemon.stop().await;
+    daemon
+        .restart(Some("lightning_receive.revealing.after"))
+        .await;
+    daemon.wait_for_connected(true).await;
+    let invoice = daemon.invoice(10_000).await;
+    world.pays(&invoice).await;
+    daemon.wait_for_exit().await;
+    world.mine(40).await;
+    let down = json!({"target": "CheckLightningReceive", "action": {"type": "drop_before"}});
+    let fault = world.fault(down);
+    daemon.restart(None).await;
+    eventually("the check fails repeatedly", async || {
+        (world.fired(fault) > 2).then_some(())
+    })
+    .await;
+    world.end_fault(fault);
+    eventually("the check succeeds", async || {
+        let log = "too late to claim a Lightning payment safely";
+        daemon.log().contains(log).then_some(())
+    })
+    .await;
+    let hash = hash_of(&invoice);
+    assert_eq!(daemon.receive_info(&hash).await["state"], "htlcs-ready");
+    assert_eq!(world.calls_of("ClaimLightningReceive"), 0);
+    assert_eq!(paid_msat(&world, &invoice), None);
+}
+
+#[tokio::test]
 async fn a_claim_that_cannot_be_read_is_listed_with_the_others() {
     // H57
     let world = charging_world().await;

@@ -102,16 +102,19 @@ impl<'a> Client<'a> {
             }
             70..72 => self.send("refresh all", "/wallet/refresh/all", None).await,
             72..78 => self.offboard().await,
-            78..86 => self.send_onchain().await,
-            86..90 => self.pay_onchain().await,
-            90..93 => self.fund().await,
-            93..95 => self.send("sync", "/wallet/sync", None).await,
+            78..85 => self.send_onchain().await,
+            85..88 => self.pay_onchain().await,
+            88..91 => self.fund().await,
+            91..93 => self.send("sync", "/wallet/sync", None).await,
+            93..95 => self.exit().await,
+            95..97 => self.serve_exits().await,
+            97..98 => self.cancel_exit().await,
             _ => self.look().await,
         }
     }
 
     /// Sends a request, and counts its answer.
-    async fn send(
+    pub(super) async fn send(
         &mut self,
         kind: &str,
         path: &str,
@@ -239,7 +242,7 @@ impl<'a> Client<'a> {
     }
 
     /// The ids of a few VTXOs.
-    async fn some_vtxos(&mut self, most: usize) -> Result<Vec<String>, Dead> {
+    pub(super) async fn some_vtxos(&mut self, most: usize) -> Result<Vec<String>, Dead> {
         let (_, vtxos) = self.answer("look", "GET", "/wallet/vtxos", None).await?;
         let free = vtxos.as_array().into_iter().flatten();
         let free: Vec<&Value> = free

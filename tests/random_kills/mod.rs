@@ -5,6 +5,7 @@
 //! `ARKWALLETD_SEED` sets it. The scheduling of the processes is not repeated, so one seed visits similar, not equal, histories.
 
 mod daemons;
+mod exits;
 mod faults;
 mod lightning;
 mod load;
@@ -152,6 +153,8 @@ async fn run(seed: u64, length: Duration) {
         "pay ",
         "board ",
         "refresh ",
+        "exit start",
+        "exit progress",
         "ln pay world",
         "ln pay invoice",
         "ln paid by the world",

@@ -7,6 +7,7 @@ use tokio::time::Instant;
 
 use super::Shared;
 use super::daemons::Wallet;
+use super::exits;
 use super::lightning;
 use crate::support::Daemon;
 
@@ -38,6 +39,7 @@ pub async fn settle(shared: &Shared, wallets: &mut [Wallet]) {
         let mut under_way = Vec::new();
         for (number, wallet) in wallets.iter().enumerate() {
             wallet.daemon.post_empty("/wallet/sync").await.ok();
+            exits::bring_home(shared, &wallet.daemon).await;
             let of_wallet = under_way_in(&wallet.daemon).await;
             under_way.extend(of_wallet.into_iter().map(|what| (number, what)));
         }
@@ -49,7 +51,8 @@ pub async fn settle(shared: &Shared, wallets: &mut [Wallet]) {
         }
         quiet = if under_way.is_empty() { quiet + 1 } else { 0 };
         // A lost answer about HTLCs can be asked for again for some twenty blocks only, so they must not rush by.
-        if quiet == 0 && looks % LOOKS_PER_BLOCK == 0 {
+        let only_exits = under_way.iter().all(|(_, what)| exits::is_of_exit(what));
+        if quiet == 0 && (only_exits || looks % LOOKS_PER_BLOCK == 0) {
             shared.world.mine(1).await;
         }
         tokio::time::sleep(Duration::from_millis(500)).await;

@@ -21,6 +21,9 @@ pub struct Books {
     server: ScriptBuf,
 }
 
+/// The script of an output that pays for its transaction (P2A).
+const ANCHOR: [u8; 4] = [0x51, 0x02, 0x4e, 0x73];
+
 /// Who signed a transaction.
 #[derive(PartialEq)]
 enum Payer {
@@ -86,13 +89,29 @@ impl Books {
             let mut inputs = tx.input.iter();
             inputs.any(|input| self.outputs[&input.previous_output].script_pubkey == *script)
         };
+        let takes = |output: &TxOut| output.script_pubkey == self.server;
         if pays(&self.server) {
             Payer::Server
         } else if pays(&self.faucet) {
             Payer::Faucet
+        } else if tx.output.iter().any(takes) {
+            // It takes what is its own after an exit.
+            Payer::Server
         } else {
             Payer::Wallet
         }
+    }
+
+    /// What wallets have taken from the anchors of exit transactions: the fee of a board is in one, and comes back with its exit.
+    fn anchors_taken(&self) -> u64 {
+        let of_wallets = self.transactions.iter();
+        let of_wallets = of_wallets.filter(|tx| self.payer(tx) == Payer::Wallet);
+        let spent = of_wallets.flat_map(|tx| &tx.input);
+        let spent = spent.map(|input| &self.outputs[&input.previous_output]);
+        spent
+            .filter(|output| output.script_pubkey.as_bytes() == ANCHOR)
+            .map(|output| output.value.to_sat())
+            .sum()
     }
 
     fn miner_fee(&self, tx: &Transaction) -> u64 {
@@ -162,6 +181,7 @@ pub async fn assert_balanced(world: &World, daemons: &[&Daemon], payees: &[Strin
     let lightning = world.lightning_ledger().network;
     let sats = |msat: i64| u64::try_from(msat / 1_000).expect("it is not negative");
     let (received, sent) = (sats(lightning.received_msat), sats(lightning.sent_msat));
+    server_fees -= books.anchors_taken();
     let found = onchain + offchain + paid_out + miner_fees + server_fees + sent;
     assert_eq!(
         books.given() + received,

@@ -32,6 +32,8 @@ pub struct BarkdVtxo {
     pub state: VtxoState,
     /// Whether its id is in the recovery mailbox, and its exit chain with the server.
     pub registered: bool,
+    /// Whether it was exited, and its output claimed.
+    pub claimed: bool,
 }
 
 /// What barkd knows of the chain for its on-chain wallet.
@@ -171,7 +173,8 @@ fn keys(connection: &Connection) -> Result<Vec<(u32, PublicKey)>, Error> {
 
 fn vtxos(connection: &Connection) -> Result<Vec<BarkdVtxo>, Error> {
     let mut statement = connection.prepare(
-        "SELECT v.id, v.raw_bare, v.raw_genesis, v.registered, s.state_kind
+        "SELECT v.id, v.raw_bare, v.raw_genesis, v.registered, s.state_kind,
+             EXISTS (SELECT 1 FROM bark_exit_states e WHERE e.vtxo_id = v.id AND json_extract(CAST(e.state AS TEXT), '$.type') = 'claimed')
          FROM bark_vtxo v JOIN bark_vtxo_state s ON s.vtxo_id = v.id
          WHERE s.id = (SELECT max(id) FROM bark_vtxo_state WHERE vtxo_id = v.id) ORDER BY v.id",
     )?;
@@ -197,6 +200,7 @@ fn vtxos(connection: &Connection) -> Result<Vec<BarkdVtxo>, Error> {
             vtxo,
             state,
             registered: row.get(3)?,
+            claimed: row.get(5)?,
         });
     }
     let rows: usize =

@@ -4,6 +4,7 @@
 //! barkd has anything under way, because only barkd can bring that to its end.
 
 mod source;
+mod workspace;
 mod write;
 
 use std::path::Path;
@@ -34,7 +35,7 @@ pub struct ImportedWallet {
 ///
 /// # Errors
 /// `not_barkd`, `other_barkd_version`, `barkd_running`, `barkd_busy` if barkd has something under way, `unknown_history`, `target_in_use` if
-/// `to` exists and is not empty, `invalid_config`, `invalid_mnemonic`, `wrong_mnemonic`, `file_error`; an internal error if a file cannot be read or written. `to` is as
+/// `to` exists and is not empty, `import_running` if another import to `to` runs, `invalid_config`, `invalid_mnemonic`, `wrong_mnemonic`, `file_error`; an internal error if a file cannot be read or written. `to` is as
 /// it was before.
 pub async fn import_barkd(from: &Path, to: &Path) -> Result<ImportedWallet> {
     source::check(from)?;
@@ -45,12 +46,7 @@ pub async fn import_barkd(from: &Path, to: &Path) -> Result<ImportedWallet> {
         _ => Path::new("."),
     };
     std::fs::create_dir_all(parent).map_err(|error| failed(parent, &error))?;
-    // Only its owner may enter a temporary folder.
-    let beside = tempfile::Builder::new()
-        .prefix(".arkwalletd-import.")
-        .tempdir_in(parent)
-        .map_err(|error| failed(parent, &error))?;
-
+    let beside = workspace::Workspace::make(parent, to)?;
     let source = source::read(from, beside.path())?;
     let imported = ImportedWallet {
         fingerprint: source.wallet.identity.fingerprint,

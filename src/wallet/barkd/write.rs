@@ -64,6 +64,9 @@ fn write(tx: &mut WriteTx<'_>, from: &BarkdWallet, keys: &WalletKeys) -> Result<
     let mut registered = Vec::new();
     for it in &from.vtxos {
         vtxo::insert(tx, &it.vtxo, it.state.clone())?;
+        if it.claimed {
+            vtxo::set_claimed(tx, it.vtxo.id(), true)?;
+        }
         registered.extend(it.registered.then(|| it.vtxo.id()));
     }
     vtxo::set_registered(tx, &registered, true)?;

@@ -166,6 +166,10 @@ impl Wallet {
                 }
                 _ => judge(record, standing, code, over),
             };
+            // An exit that is under way puts it on chain again after a reorganisation; its end decides.
+            let change = change.filter(|change| {
+                !matches!(change, Change::Reinstate) || !exiting.contains(&record.id)
+            });
             changes.extend(change.map(|change| (record.id, change)));
         }
         self.write_changes(changes).await?;

@@ -202,6 +202,10 @@ commit_points! {
     ExitReserveSplit = "exit.reserve_split",
     /// An exit: the output is claimed; movement successful.
     ExitClaimed = "exit.claimed",
+    /// An exit: a reorganisation took the claim back; the output has to be claimed again.
+    ExitReopened = "exit.reopened",
+    /// An exit: the claim is deep in the chain.
+    ExitSettled = "exit.settled",
     /// An exit: ended by a person, before the VTXO was on chain; movement canceled.
     ExitCanceled = "exit.canceled",
     /// An exit: the VTXO was spent off chain; movement canceled.

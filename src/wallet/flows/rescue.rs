@@ -14,7 +14,7 @@ use super::board;
 use super::exit::ExitCause;
 use super::lightning::pay::{self, LightningSend};
 use super::lightning::receive;
-use super::offboard::Offboard;
+use super::offboard::{self, Offboard};
 use super::refresh;
 use super::send::ArkoorSend;
 use crate::model::{OperationKind, OperationRow};
@@ -22,18 +22,18 @@ use crate::store::{exit, operation};
 use crate::wallet::coins::watch::Endangered;
 use crate::wallet::engine::state_of;
 use crate::wallet::engine::steps::arkoor::Signing;
-use crate::wallet::engine::steps::exited::{Exited, exited, savable};
+use crate::wallet::engine::steps::exited::{Exited, exited, last_call, savable};
 use crate::wallet::{Result, Wallet};
 
-/// The inputs of an operation that only an exit can save if the server never answers.
-fn stuck_inputs(row: &OperationRow) -> Result<Vec<VtxoId>> {
+/// The inputs of an operation that only an exit can save if the server never answers, when its step has failed so often.
+fn stuck_inputs(row: &OperationRow, attempts: u32) -> Result<Vec<VtxoId>> {
     let inputs = |signing: Option<&Signing>| {
-        let stuck = signing.map(|signing| signing.stuck(row.attempts));
+        let stuck = signing.map(|signing| signing.stuck(attempts));
         stuck.unwrap_or_default().to_vec()
     };
     Ok(match row.kind {
         OperationKind::ArkoorSend => inputs(state_of::<ArkoorSend>(row)?.signing()),
-        OperationKind::Offboard => inputs(state_of::<Offboard>(row)?.signing()),
+        OperationKind::Offboard => state_of::<Offboard>(row)?.stuck(attempts).to_vec(),
         OperationKind::LightningSend => inputs(state_of::<LightningSend>(row)?.signing()),
         _ => Vec::new(),
     })
@@ -83,33 +83,33 @@ impl Wallet {
                 inputs if inputs.is_empty() => pay::endangered(self, row, tip).await,
                 inputs => Ok(inputs),
             },
-            OperationKind::ArkoorSend | OperationKind::Offboard => {
-                self.endangered_inputs(row, tip).await
-            }
+            OperationKind::ArkoorSend => self.endangered_inputs(row, tip).await,
+            OperationKind::Offboard => offboard::endangered(self, row, tip).await,
             OperationKind::Exit | OperationKind::Recovery => Ok(Vec::new()),
         }
     }
 
-    /// The stuck inputs of an operation that have to be exited: one expires soon, or one is exited already.
+    /// The stuck inputs of an operation that have to be exited.
     async fn endangered_inputs(&self, row: &OperationRow, tip: BlockHeight) -> Result<Vec<VtxoId>> {
-        let inputs = stuck_inputs(row)?;
-        let vtxos = self.full_vtxos(inputs.clone()).await?;
-        let is_late = vtxos.iter().any(|input| tip >= self.last_exit_start(input));
-        if is_late || exited(self, &inputs).await? != Exited::None {
-            return savable(self, &inputs).await;
+        // An operation that waits for the exits of the others has no failures.
+        let begun = stuck_inputs(row, 1)?;
+        if exited(self, &begun).await? != Exited::None {
+            return savable(self, &begun).await;
         }
-        Ok(Vec::new())
+        last_call(self, &stuck_inputs(row, row.attempts)?, tip).await
     }
 
-    /// The inputs of operations that wait for an answer of the server about a spend that it may have signed. Only an exit can save them
-    /// if that answer never comes.
+    /// The inputs of operations that wait for an answer of the server: about a spend that it may have signed, or about an offboard. Only
+    /// an exit can save them if that answer never comes.
     ///
     /// # Errors
     /// The database's.
     pub(in crate::wallet) async fn stuck_inputs(&self) -> Result<HashSet<VtxoId>> {
         let rows = self.store.read(operation::unfinished).await?;
         // An operation that cannot be read is shown elsewhere (H57).
-        let inputs = rows.iter().filter_map(|row| stuck_inputs(row).ok());
+        let inputs = rows
+            .iter()
+            .filter_map(|row| stuck_inputs(row, row.attempts).ok());
         Ok(inputs.flatten().collect())
     }
 

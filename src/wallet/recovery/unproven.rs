@@ -13,7 +13,7 @@ use bitcoin_ext::BlockHeight;
 use rusqlite::Connection;
 
 use super::history;
-use crate::model::{Attention, UnprovenSpend, Verdict, VtxoState};
+use crate::model::{Attention, UnprovenSpend, VtxoState};
 use crate::store::{WriteTx, recovery, vtxo};
 use crate::wallet::coins::cores::each_on_all_cores;
 use crate::wallet::coins::published::{Standing, standings};
@@ -102,7 +102,7 @@ async fn look(wallet: &Wallet, vtxos: &[Vtxo<Full>]) -> Result<(Vec<Vtxo<Full>>,
 /// Writes the proofs, and shows what is left without.
 pub(super) fn write(tx: &WriteTx<'_>, proofs: &Proofs, tip: BlockHeight) -> Result<()> {
     for (id, proof) in proofs {
-        recovery::decide(tx, *id, Verdict::Spent, proof)?;
+        recovery::set_proven(tx, *id, proof)?;
     }
     show(tx, tip)
 }
@@ -146,7 +146,7 @@ pub(in crate::wallet) fn prove_by_exit(
     tip: BlockHeight,
 ) -> Result<()> {
     if recovery::is_unproven(tx, id)? {
-        recovery::decide(tx, id, Verdict::Spent, "its exit has shown it")?;
+        recovery::set_proven(tx, id, "its exit has shown it")?;
         show(tx, tip)?;
     }
     Ok(())

@@ -178,3 +178,67 @@ async fn a_held_payment_is_not_exited() {
     let movement = daemon.wait_for_movement(&invoice.hash).await;
     assert_eq!(movement["status"], "successful");
 }
+
+/// A payment whose HTLCs never come back ends once, wherever the process dies.
+#[tokio::test]
+async fn the_end_of_a_payment_whose_htlc_is_exited_survives_a_kill() {
+    for moment in ["before", "after"] {
+        let (world, mut daemon) = scene().await;
+        let refusal = json!({"type": "status", "code": 3, "message": "no"});
+        world.fault(json!({"target": "RequestLightningPayHtlcRevocation", "action": refusal}));
+        let invoice = world.issue(30_000, FAIL);
+        daemon.pay(&invoice.bolt11, None).await;
+        let vtxo = htlc_of(&daemon, &invoice.hash).await;
+        let expiry = daemon.body(&vtxo).await.expiry_height().to_u32();
+        daemon.mine_to(&world, expiry - 12).await;
+        daemon.rescued_until(&world, &vtxo, "claimable").await;
+        daemon
+            .claim_and_die(&world, &format!("lightning_send.returned.{moment}"))
+            .await;
+        daemon.exit_until(&world, &vtxo, "claimed").await;
+        let movement = daemon.wait_for_movement(&invoice.hash).await;
+        assert_eq!(movement["status"], "failed");
+        assert!(!world.got(&invoice.hash));
+        assert_history_adds_up(&daemon).await;
+    }
+}
+
+/// A receive whose HTLC is claimed on chain ends once, wherever the process dies.
+#[tokio::test]
+async fn the_end_of_a_receive_whose_htlc_is_exited_survives_a_kill() {
+    for moment in ["before", "after"] {
+        let (world, mut daemon) = scene().await;
+        world.fault(json!({"target": "ClaimLightningReceive", "action": {"type": "drop_after"}}));
+        let invoice = daemon.invoice(10_000).await;
+        world.pays(&invoice).await;
+        let hash = hash_of(&invoice);
+        daemon
+            .wait_for_receive_state(&hash, "preimage-revealed")
+            .await;
+        let vtxo = htlc_of(&daemon, &hash).await;
+        daemon.rescued_after_blocks(&world, &vtxo, 30).await;
+        daemon
+            .claim_and_die(&world, &format!("lightning_receive.registered.{moment}"))
+            .await;
+        daemon.exit_until(&world, &vtxo, "claimed").await;
+        let movement = daemon.wait_for_movement(&hash).await;
+        assert_eq!(movement["status"], "successful");
+        daemon.wait_for_receive_state(&hash, "settled").await;
+        assert_history_adds_up(&daemon).await;
+    }
+}
+
+impl Daemon {
+    /// Restarts it with a failpoint, claims all exits, mines until it is killed, and restarts it without.
+    async fn claim_and_die(&mut self, world: &World, failpoint: &str) {
+        self.stop().await;
+        self.restart(Some(failpoint)).await;
+        self.wait_for_connected(true).await;
+        let to = self.post_empty("/onchain/addresses/next").await.ok();
+        let claim = json!({"destination": to["address"]});
+        self.post("/exits/claim/all", claim).await.ok();
+        self.mine_until_killed(world, 10).await;
+        self.restart(None).await;
+        self.wait_for_connected(true).await;
+    }
+}

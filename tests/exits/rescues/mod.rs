@@ -2,6 +2,7 @@
 //! H, W and § refer to docs/protocol.md.
 
 mod lightning;
+mod offboards;
 mod operations;
 mod rounds;
 
@@ -13,7 +14,7 @@ use serde_json::Value;
 
 use crate::crash::assert_killed;
 use crate::hostile::payer::Payer;
-use crate::support::{Daemon, World, eventually, rounds_of};
+use crate::support::{Daemon, World, assert_history_adds_up, eventually, rounds_of};
 
 /// What the daemon boards, in sat.
 const OWN: u64 = 50_000;
@@ -105,6 +106,35 @@ async fn a_vtxo_that_its_payer_puts_on_chain_is_exited_by_itself() {
     daemon.exit_until(&world, &vtxo, "claimable").await;
     assert_eq!(daemon.balance("spendable_sat").await, OWN);
     assert_eq!(daemon.exits("live").await, [vtxo]);
+}
+
+/// H25: a reorganisation takes the transactions back that began the exit. The wallet puts them on chain itself.
+#[tokio::test]
+async fn an_exit_that_began_by_itself_goes_on_after_a_reorganisation() {
+    let (world, daemon) = scene().await;
+    let (_, _, vtxos) = paid(&world, &daemon).await;
+    let (vtxo, depth) = (vtxos[0].id().to_string(), vtxos[0].transactions().len());
+    world.publish(&vtxos[0], depth).await;
+    daemon.rescued_until(&world, &vtxo, "awaiting-delta").await;
+    let last = vtxos[0]
+        .transactions()
+        .last()
+        .expect("one")
+        .tx
+        .compute_txid();
+    world.unconfirm(&last.to_string(), 1).await;
+    daemon.wait_for_tip(&world).await;
+    eventually("the exit publishes again", async || {
+        daemon.progress().await;
+        (daemon.exit_state(&vtxo).await == "processing").then_some(())
+    })
+    .await;
+    assert_eq!(daemon.vtxo_state(&vtxo).await, "exited");
+    assert_eq!(daemon.balance("spendable_sat").await, OWN);
+    world.let_in(&last.to_string()).await;
+    daemon.claim_all_when_ripe(&world, &vtxo).await;
+    assert_eq!(daemon.exits("all").await, [vtxo]);
+    assert_history_adds_up(&daemon).await;
 }
 
 /// H32, §40.5: what lies behind a transaction of an earlier owner is ours to publish, if no round helps in time.

@@ -174,3 +174,40 @@ async fn a_withheld_preimage_is_used_once_by_a_daemon_that_is_killed() {
         assert_history_adds_up(&daemon).await;
     }
 }
+
+/// The end of a refresh whose inputs were exited is written once, wherever the process dies.
+#[tokio::test]
+async fn the_end_of_a_round_whose_inputs_are_exited_survives_a_kill() {
+    for moment in ["before", "after"] {
+        let (world, mut daemon) = scene().await;
+        let vtxo = daemon.only_vtxo().await;
+        let expiry = daemon.body(&vtxo).await.expiry_height().to_u32();
+        daemon.refresh_all().await;
+        assert!(world.round().await);
+        let funding = eventually("the round is issued", async || {
+            let txid = daemon.funding_txid().await;
+            txid.is_string().then_some(txid)
+        })
+        .await;
+        let held = world.sandbox.chain.hold(txid(&funding)).await;
+        held.expect("held");
+        daemon.mine_to(&world, expiry - 20).await;
+        daemon.stop().await;
+        let failpoint = format!("round.withdrawn.{moment}");
+        daemon.restart(Some(&failpoint)).await;
+        daemon.mine_until_killed(&world, 20).await;
+        daemon.restart(None).await;
+        daemon.wait_for_connected(true).await;
+        eventually("the refresh has ended", async || {
+            daemon.post_empty("/wallet/sync").await.ok();
+            daemon.rounds().await.is_empty().then_some(())
+        })
+        .await;
+        assert_eq!(daemon.movement("refresh").await["status"], "failed");
+        assert_eq!(world.calls_of("ForfeitVtxos"), 0);
+        assert_eq!(daemon.exits("all").await, std::slice::from_ref(&vtxo));
+        daemon.exit_until(&world, &vtxo, "claimable").await;
+        daemon.claim_all(&world, &vtxo).await;
+        assert_history_adds_up(&daemon).await;
+    }
+}

@@ -33,7 +33,7 @@ use super::upload::{Upload, upload_inputs, upload_missing_inputs};
 use super::{end, refusal};
 use crate::ark;
 use crate::model::{Attention, MovementStatus, OperationId};
-use crate::store::{movement, vtxo};
+use crate::store::{movement, recovery, vtxo};
 use crate::wallet::engine::encoding::{Encoded, Sats};
 use crate::wallet::engine::{Next, Step, Tries, attention, back_off, clock};
 use crate::wallet::{CommitPoint, Error, Result, Wallet};
@@ -282,7 +282,16 @@ impl SigningFlow {
             code: "inputs_spent_elsewhere".into(),
             subject: id.to_string(),
             message: format!("{message}."),
-            what_to_do: "Make sure that only one wallet uses this seed, and that the database is not an old copy. If no copy exists, the server lies: contact its operator, and exit the VTXOs before they expire.".into(),
+            what_to_do: format!(
+                "Make sure that only one wallet uses this seed, and that the database is not an old copy. If no copy exists, the server lies: \
+                 contact its operator, and exit the VTXOs before they expire with POST /api/v1/exits/start/vtxos: {}. For a VTXO that is spent, \
+                 such an exit brings nothing and costs its fees.",
+                spent
+                    .iter()
+                    .map(VtxoId::to_string)
+                    .collect::<Vec<_>>()
+                    .join(", ")
+            ),
         };
         let reason = Error::conflict("inputs_spent_elsewhere", message).with_resources(&spent);
         let (id, effective) = (id.clone(), -end::signed(lost)?);
@@ -292,6 +301,7 @@ impl SigningFlow {
             move |tx| {
                 for input in spent {
                     vtxo::spend(tx, input)?;
+                    recovery::mark_unproven(tx, input)?;
                 }
                 vtxo::release(tx, &id)?;
                 attention::raise(tx, &fact)?;

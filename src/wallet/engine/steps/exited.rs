@@ -2,6 +2,7 @@
 //! chain only: the operation has to end, or to go on with what the chain shows (docs/protocol.md §4.9).
 
 use ark_lib::VtxoId;
+use bitcoin_ext::BlockHeight;
 use rusqlite::Connection;
 
 use crate::model::VtxoState;
@@ -47,6 +48,22 @@ pub(in crate::wallet) async fn savable(wallet: &Wallet, vtxos: &[VtxoId]) -> Res
         .iter()
         .filter(|it| !matches!(it.state, VtxoState::Exited | VtxoState::Spent));
     Ok(savable.map(|it| it.id).collect())
+}
+
+/// These VTXOs if one of them expires so soon that all have to be exited now.
+///
+/// # Errors
+/// The database's.
+pub(in crate::wallet) async fn last_call(
+    wallet: &Wallet,
+    vtxos: &[VtxoId],
+    tip: BlockHeight,
+) -> Result<Vec<VtxoId>> {
+    let bodies = wallet.full_vtxos(vtxos.to_vec()).await?;
+    match bodies.iter().any(|it| tip >= wallet.last_exit_start(it)) {
+        true => savable(wallet, vtxos).await,
+        false => Ok(Vec::new()),
+    }
 }
 
 /// Whether a VTXO is exited.

@@ -19,8 +19,15 @@ pub(super) enum Built {
 
 /// Under which name the coins of the child of `parent` are held.
 pub(super) fn holder(parent: Txid) -> String {
-    format!("exit-child.{parent}")
+    format!("{HOLDER}{parent}")
 }
+
+/// The transaction whose child's coins are held under this name; `None` if it is another name.
+pub(super) fn parent_of(holder: &str) -> Option<Txid> {
+    holder.strip_prefix(HOLDER)?.parse().ok()
+}
+
+const HOLDER: &str = "exit-child.";
 
 /// The highest fee rate at which the wallet pays for this exit by itself (H27). A person may go beyond.
 pub(super) fn ceiling(wallet: &Wallet, exit: &ExitRow) -> FeeRate {

@@ -4,9 +4,10 @@ use ark_lib::Vtxo;
 use ark_lib::vtxo::Full;
 use bitcoin::{OutPoint, Txid};
 
+use super::leftover::needed;
 use super::{Exit, child, facts, note, stored};
 use crate::model::{ExitRow, ExitState, MovementStatus};
-use crate::store::{WriteTx, exit, vtxo, vtxo_body};
+use crate::store::{WriteTx, exit, vtxo};
 use crate::wallet::engine::steps::end;
 use crate::wallet::engine::{Next, Step, clock};
 use crate::wallet::recovery::unproven;
@@ -126,14 +127,8 @@ fn release_unused(
     if unused.is_empty() {
         return Ok(());
     }
-    let mut needed = Vec::new();
-    for other in exit::live(tx)? {
-        if other.id != ended.id {
-            let vtxo = vtxo_body::get(tx, other.vtxo)?;
-            needed.extend(vtxo.transactions().map(|item| item.tx.compute_txid()));
-        }
-    }
-    for parent in unused.iter().filter(|parent| !needed.contains(parent)) {
+    let needed = needed(tx, Some(ended.id))?;
+    for parent in unused.iter().filter(|parent| !needed.contains(*parent)) {
         exit::drop_child(tx, *parent)?;
         onchain.release(tx, &child::holder(*parent))?;
     }

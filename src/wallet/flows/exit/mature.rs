@@ -93,7 +93,7 @@ pub(super) async fn mature(wallet: &Wallet, id: &OperationId) -> Result<Step<Exi
 }
 
 /// The state of an exit whose output nobody spends.
-async fn unclaimed(
+pub(super) async fn unclaimed(
     wallet: &Wallet,
     vtxo: &Vtxo<Full>,
     block: Block,
@@ -198,7 +198,7 @@ async fn unconfirmed(wallet: &Wallet, row: ExitRow, vtxo: &Vtxo<Full>) -> Result
     note::write(wallet, point, Exit::Publish, row, state, None, |_| Ok(())).await
 }
 
-/// Ends the exit: a confirmed transaction has spent the output.
+/// Counts the output as claimed: a confirmed transaction has spent it.
 async fn claimed(
     wallet: &Wallet,
     row: ExitRow,
@@ -221,10 +221,10 @@ async fn claimed(
     let tip = note::tip(wallet);
     Ok(Step::commit(
         CommitPoint::ExitClaimed,
-        Next::Done,
+        Next::State(Exit::Settle),
         move |tx| {
             ends::close(tx, &row, &ExitState::Claimed { txid, block }, tip)?;
-            vtxos::set_claimed(tx, row.vtxo)?;
+            vtxos::set_claimed(tx, row.vtxo, true)?;
             let is_booked_elsewhere = match &claim {
                 Some(claim) => {
                     let paid = note_preimage(tx, &vtxo, claim)?;

@@ -8,7 +8,7 @@ use bitcoin::{OutPoint, Txid};
 
 use super::child::{self, Built};
 use super::look::{Frontier, Stage, View, look};
-use super::{Exit, end, mature, note, stored};
+use super::{Exit, FINAL_DEPTH, end, mature, note, stored};
 use crate::chain::{BroadcastError, TxStatus};
 use crate::model::{
     ChildOrigin, ExitChild, ExitProblem, ExitRow, ExitTxOrigin, ExitTxStatus, OperationId,
@@ -18,8 +18,6 @@ use crate::store::{WriteTx, exit};
 use crate::wallet::engine::Step;
 use crate::wallet::{CommitPoint, Error, Result, Wallet};
 
-/// Confirmations of somebody else's transaction after which what it spends is lost for good.
-const FINAL: u32 = 6;
 /// The pause after the chain backend took a transaction that it does not list yet.
 const BACKEND_LAG: Duration = Duration::from_secs(3);
 /// The pause after the network refused a transaction at the highest fee rate.
@@ -78,7 +76,7 @@ impl Publishing<'_> {
         {
             match self.wallet.chain.conflict_depth(&transaction).await? {
                 0 => {}
-                depth if depth >= FINAL => {
+                depth if depth >= FINAL_DEPTH => {
                     return end::swept(self.wallet, &self.exit, anchor).await;
                 }
                 _ => {
@@ -307,7 +305,7 @@ impl Publishing<'_> {
             .await?;
         Ok(match (depth, spent.first()) {
             (0, _) | (_, None) => None,
-            (depth, Some(spent)) if depth >= FINAL => {
+            (depth, Some(spent)) if depth >= FINAL_DEPTH => {
                 Some(end::swept(self.wallet, &self.exit, *spent).await?)
             }
             _ => {

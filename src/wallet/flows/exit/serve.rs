@@ -19,6 +19,7 @@ impl Wallet {
     /// # Errors
     /// `chain_unavailable`; the database's.
     pub async fn serve_exits(&self) -> Result<()> {
+        self.settle_leftovers().await?;
         let live = self.store.read(exit::live).await?;
         if live.is_empty() {
             return Ok(());

@@ -66,7 +66,7 @@ fn not_broadcast(wallet: &Wallet, signed: &SignedOffboard, error: &BroadcastErro
     let waited = clock::now_millis().saturating_sub(signed.signed_at);
     let grace = wallet.settings.offboard_grace.as_millis();
     if u128::try_from(waited).is_ok_and(|waited| waited > grace) {
-        tracing::error!(%txid, %error, "offboard transaction is lost; its VTXOs stay locked, because the Ark server can still confirm it. Ask the server's operator, or exit the VTXOs before they expire");
+        tracing::error!(%txid, %error, "offboard transaction is lost; its VTXOs stay locked, because the Ark server can still confirm it. Ask the server's operator, or exit the VTXOs; the wallet does so before they expire");
     }
     broadcast::not_broadcast("offboard", txid, error)
 }

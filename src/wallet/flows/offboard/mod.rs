@@ -22,9 +22,11 @@
 //! inputs are released only when the chain proves that their transaction cannot confirm: others that spend the same coins are deep
 //! in the chain. No sentence of the server proves it (H61). When the server has lost the session, its transaction is searched for
 //! on chain, and then requested again (H3, H28-H30). A transaction that vanishes is broadcast again, and its inputs stay locked
-//! however long that takes (H29).
+//! however long that takes (H29). While the server does not answer, or denies the offboard, the inputs can be exited, and are exited
+//! shortly before they expire: the chain then has either the transaction with the forfeits, or the claims of the exits.
 
 mod confirm;
+mod endangered;
 mod finish;
 mod prepare;
 mod split;
@@ -46,6 +48,8 @@ use crate::wallet::engine::{Flow, Next, Step, Tries, attention};
 use crate::wallet::{CommitPoint, Error, Result, Wallet};
 
 pub use start::OffboardOutcome;
+
+pub(in crate::wallet) use endangered::endangered;
 
 /// How far an offboard is.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -151,20 +155,13 @@ impl TryFrom<String> for PriorTx {
     }
 }
 
-impl Offboard {
-    /// The spend that splits off the amount, while it is not signed.
-    pub(in crate::wallet) fn signing(&self) -> Option<&Signing> {
-        match self {
-            Offboard::Split { signing, .. } => Some(signing),
-            _ => None,
-        }
-    }
-}
-
 impl Flow for Offboard {
     const KIND: OperationKind = OperationKind::Offboard;
 
     async fn step(self, wallet: &Wallet, id: &OperationId, tries: Tries) -> Result<Step<Offboard>> {
+        if let Some(step) = endangered::after_exit(wallet, id, &self).await? {
+            return Ok(step);
+        }
         match self {
             Offboard::Split { request, signing } => {
                 split::split(wallet, id, request, signing, tries).await
@@ -191,6 +188,35 @@ impl Flow for Offboard {
 }
 
 impl Offboard {
+    /// The VTXOs that go on chain; none before they are split off.
+    fn inputs(&self) -> &[VtxoId] {
+        match self {
+            Offboard::Split { .. } => &[],
+            Offboard::RegisterSplit { order, .. }
+            | Offboard::RegisterWhole(order)
+            | Offboard::Prepare { order, .. } => &order.inputs,
+            Offboard::Finish(prepared) => &prepared.order.inputs,
+            Offboard::Broadcast(signed) | Offboard::Confirm(signed) => &signed.inputs,
+        }
+    }
+
+    /// The transactions for which the server may have forfeits.
+    fn forfeited_for(&self) -> Vec<PriorTx> {
+        match self {
+            Offboard::Split { .. }
+            | Offboard::RegisterSplit { .. }
+            | Offboard::RegisterWhole(_) => Vec::new(),
+            Offboard::Prepare { prior, .. } => prior.clone(),
+            Offboard::Finish(prepared) => {
+                let last = PriorTx::Full(prepared.transaction.clone());
+                prepared.prior.iter().cloned().chain([last]).collect()
+            }
+            Offboard::Broadcast(signed) | Offboard::Confirm(signed) => {
+                vec![PriorTx::Full(signed.transaction.clone())]
+            }
+        }
+    }
+
     /// The id of the transaction, once it is signed. Before that, the server may replace it by another one.
     fn txid(&self) -> Option<Txid> {
         match self {
@@ -214,6 +240,9 @@ fn abort(id: &OperationId, reason: Error) -> Step<Offboard> {
         },
     )
 }
+
+/// Confirmations of a transaction that spends the same coins after which another one cannot confirm any more.
+const FINAL_DEPTH: u32 = 6;
 
 /// The fact that an offboard is in doubt: its forfeits are out, and its transaction is neither on chain nor impossible.
 const IN_DOUBT: &str = "offboard_in_doubt";

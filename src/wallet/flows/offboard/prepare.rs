@@ -5,7 +5,9 @@ use ark_lib::attestations::OffboardRequestAttestation;
 use ark_lib::offboard::{OffboardForfeitContext, OffboardForfeitError};
 
 use super::finish::{accept_signed, find};
-use super::{IN_DOUBT, Offboard, OffboardOrder, PreparedOrder, PriorTx, abort, refused};
+use super::{
+    FINAL_DEPTH, IN_DOUBT, Offboard, OffboardOrder, PreparedOrder, PriorTx, abort, refused,
+};
 use crate::ark::{self, PreparedOffboard};
 use crate::model::{Attention, OperationId, VtxoState};
 use crate::store::vtxo;
@@ -14,9 +16,6 @@ use crate::wallet::engine::steps::upload::{Upload, upload_inputs};
 use crate::wallet::engine::steps::{end, refusal};
 use crate::wallet::engine::{Next, Step, Tries};
 use crate::wallet::{CommitPoint, Error, Result, Wallet};
-
-/// Confirmations of a transaction that spends the same coins after which an offboard transaction cannot confirm any more.
-const FINAL_DEPTH: u32 = 6;
 
 /// Uploads the chains of VTXOs that are offboarded as a whole.
 pub(super) async fn register_whole(
@@ -114,10 +113,10 @@ async fn end_or_search(
     }
     for prior in prior {
         let PriorTx::Full(transaction) = prior else {
-            return Err(in_doubt(wallet, id, reason).await);
+            return Err(in_doubt(wallet, id, &order.inputs, reason).await);
         };
         if wallet.chain.conflict_depth(transaction).await? < FINAL_DEPTH {
-            return Err(in_doubt(wallet, id, reason).await);
+            return Err(in_doubt(wallet, id, &order.inputs, reason).await);
         }
     }
     Ok(abort(id, refused(reason)))
@@ -158,7 +157,7 @@ fn check(order: &OffboardOrder, prepared: &PreparedOffboard) -> Result<(), Strin
 
 /// Shows that an offboard is in doubt: the server has the forfeits, denies the session, and its transaction cannot be found. The
 /// server may still broadcast it, so the inputs stay locked.
-async fn in_doubt(wallet: &Wallet, id: &OperationId, reason: &str) -> Error {
+async fn in_doubt(wallet: &Wallet, id: &OperationId, inputs: &[VtxoId], reason: &str) -> Error {
     let message = format!(
         "the Ark server has lost the offboard's session, and its transaction is not on the chain; the coins stay locked while it is searched for: {reason}"
     );
@@ -166,7 +165,12 @@ async fn in_doubt(wallet: &Wallet, id: &OperationId, reason: &str) -> Error {
         code: IN_DOUBT.into(),
         subject: id.to_string(),
         message: format!("{message}."),
-        what_to_do: "Do not pay again: the transaction may still come out. Ask the operator of the server for it, or exit the VTXOs before they expire.".into(),
+        what_to_do: format!(
+            "Do not pay again: the transaction may still come out. Ask the operator of the server for it. If that does not help, exit the \
+             VTXOs with POST /api/v1/exits/start/vtxos: {}; the wallet does so before they expire. The chain then decides: either the \
+             transaction comes out, or the coins come home.",
+            inputs.iter().map(VtxoId::to_string).collect::<Vec<_>>().join(", ")
+        ),
     });
     match raised.await {
         Ok(()) => Error::unavailable(IN_DOUBT, message),
