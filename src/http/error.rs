@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Json;
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
@@ -87,6 +87,15 @@ impl ApiError {
         error
     }
 
+    /// 503: the daemon stops while the request waits.
+    pub(super) fn stopping() -> Self {
+        Self::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "stopping",
+            "The daemon is stopping; send the request again when it runs",
+        )
+    }
+
     /// 504: the request took longer than `deadline`. What it started continues.
     pub(super) fn timed_out(deadline: Duration) -> Self {
         Self::new(
@@ -156,6 +165,12 @@ impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let status = self.status;
         let mut response = status.into_response();
+        if status == StatusCode::UNAUTHORIZED {
+            let scheme = HeaderValue::from_static("Bearer");
+            response
+                .headers_mut()
+                .insert(header::WWW_AUTHENTICATE, scheme);
+        }
         response.extensions_mut().insert(Arc::new(self));
         response
     }

@@ -1,11 +1,12 @@
 //! The REST API: it reads a request, makes one call to the wallet, and writes the answer (docs/protocol.md §22 and §23).
 //!
-//! A request passes, from the outside in: CORS, the id and deadline of [`request`], the guard of [`origin`], the panic
+//! [`server`] accepts connections and bounds how long they wait for their clients. A request passes, from the outside in: CORS, the id and deadline of [`request`], the guard of [`origin`], the panic
 //! catcher, the router (404), the token check of [`auth`], the method (405), and then its handler: path, query, body,
 //! wallet, argument checks. Errors leave as [`error::ApiError`].
 
 pub(crate) mod auth;
 pub(crate) mod origin;
+pub(crate) mod server;
 
 mod document;
 mod error;
@@ -31,8 +32,7 @@ pub use document::openapi;
 
 use self::auth::Secret;
 use self::error::ApiError;
-use crate::wallet::Wallet;
-use crate::wallet::lifecycle::WalletSlot;
+use crate::wallet::lifecycle::{InUse, WalletSlot};
 
 /// The maximum size of a request body, in bytes.
 const MAX_BODY: usize = 2 * 1024 * 1024;
@@ -44,7 +44,7 @@ pub(crate) struct Options {
     pub secret: Option<Secret>,
     /// The address that the daemon listens on.
     pub bind: SocketAddr,
-    /// Without authentication: whether requests with any `Host` are accepted.
+    /// Without authentication: whether requests with any `Host` are accepted. Never on loopback, where only this machine's names lead.
     pub any_host: bool,
     /// Origins of web pages that may call the API.
     pub allowed_origins: Vec<HeaderValue>,
@@ -61,7 +61,7 @@ struct App {
 
 impl App {
     /// The loaded wallet; without one, the 422 answer.
-    fn wallet(&self) -> Result<Arc<Wallet>, ApiError> {
+    fn wallet(&self) -> Result<InUse, ApiError> {
         self.wallets.loaded().ok_or_else(ApiError::no_wallet)
     }
 }
