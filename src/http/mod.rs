@@ -21,12 +21,14 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::Router;
+use axum::body::Bytes;
 use axum::extract::DefaultBodyLimit;
-use axum::http::{HeaderValue, Method, StatusCode, Uri};
+use axum::http::{HeaderValue, Method, StatusCode, Uri, header};
 use axum::middleware::{from_fn, from_fn_with_state};
 use axum::response::IntoResponse;
+use axum::routing::get;
 use tower_http::catch_panic::CatchPanicLayer;
-use utoipa_swagger_ui::SwaggerUi;
+use utoipa_swagger_ui::{Config, SwaggerUi};
 
 pub use document::openapi;
 
@@ -34,6 +36,8 @@ use self::auth::Secret;
 use self::error::ApiError;
 use crate::wallet::lifecycle::{InUse, WalletSlot};
 
+/// Where the OpenAPI document is.
+const DOCUMENT: &str = "/api-docs/openapi.json";
 /// The maximum size of a request body, in bytes.
 const MAX_BODY: usize = 2 * 1024 * 1024;
 
@@ -84,8 +88,14 @@ pub(crate) fn router(wallets: Arc<WalletSlot>, options: Options) -> Router {
         .route_layer(from_fn_with_state(options.secret, auth::require_token))
         .with_state(app);
     let (open, _) = routes::open().split_for_parts();
+    // Written once: anybody may ask for it, and writing it takes long.
+    let written = openapi().to_json().expect("the document is plain data");
+    let written = Bytes::from(written);
+    let json = [(header::CONTENT_TYPE, "application/json")];
+    let document = move || std::future::ready((json, written.clone()));
     let open = open
-        .merge(SwaggerUi::new("/swagger-ui").url("/api-docs/openapi.json", openapi()))
+        .route(DOCUMENT, get(document))
+        .merge(SwaggerUi::new("/swagger-ui").config(Config::from(DOCUMENT)))
         .method_not_allowed_fallback(method_not_allowed);
     api.merge(open)
         .fallback(unknown_path)

@@ -1,5 +1,4 @@
-//! The listener: what a client may do with a connection, and that slow and idle clients do not keep others out (docs/protocol.md §21.2,
-//! W18).
+//! The listener: what a client may do with a connection, and that slow and idle clients do not keep others out (docs/protocol.md §21.2).
 
 mod descriptors;
 mod limits;

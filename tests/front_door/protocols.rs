@@ -90,7 +90,7 @@ async fn a_401_names_the_scheme_and_the_place_of_the_token() {
     }
 }
 
-/// W2: the dangerous flag does not open a loopback port to web pages whose names lead to it.
+/// The dangerous flag does not open a loopback port to web pages whose names lead to it.
 #[tokio::test]
 async fn on_loopback_the_host_is_checked_with_the_dangerous_flag_too() {
     let mut open = daemon(&["--dangerously-allow-remote-no-auth"]).await;

@@ -3,7 +3,9 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{
+    CancellationToken, WaitForCancellationFuture, WaitForCancellationFutureOwned,
+};
 
 use super::limits::Limits;
 
@@ -85,13 +87,14 @@ impl Activity {
         }
     }
 
-    /// A request has begun. It ends with [`end_request`](Self::end_request).
-    pub(super) fn begin_request(&self, is_http2: bool) {
-        self.change(|state| {
-            state.requests += 1;
-            state.is_http2 = is_http2;
-            state.head_since = None;
-        });
+    /// A request has begun. It ends with [`end_request`](Self::end_request). False if the connection is being closed: the request must
+    /// not be carried out, because its answer would be lost.
+    pub(super) fn begin_request(&self, is_http2: bool) -> bool {
+        let mut state = self.state();
+        state.requests += 1;
+        state.is_http2 = is_http2;
+        state.head_since = None;
+        !self.closed.is_cancelled()
     }
 
     /// A request is answered, or given up.
@@ -133,30 +136,48 @@ impl Activity {
         self.state().blocked_since = None;
     }
 
-    /// Closes the connection.
-    pub(super) fn close(&self) {
-        self.closed.cancel();
+    /// Closes the connection if it has waited for its client since then.
+    pub(super) fn close_if_waiting(&self, since: Instant) {
+        let state = self.state();
+        if state.waits_since() == Some(since) {
+            self.closed.cancel();
+        }
     }
 
-    /// Cancelled when the connection has to close.
-    pub(super) fn closed(&self) -> &CancellationToken {
-        &self.closed
+    /// Closes the connection if its client has taken longer than allowed.
+    pub(super) fn close_if_overdue(&self, limits: &Limits, now: Instant) {
+        let state = self.state();
+        if state.is_overdue(limits, now) {
+            self.closed.cancel();
+        }
+    }
+
+    /// Closes the connection if it has no request and is no websocket.
+    pub(super) fn close_without_request(&self) {
+        let state = self.state();
+        if state.requests == 0 && !state.upgraded {
+            self.closed.cancel();
+        }
+    }
+
+    /// Resolves when the connection has to close.
+    pub(super) fn closed(&self) -> WaitForCancellationFuture<'_> {
+        self.closed.cancelled()
+    }
+
+    /// As [`closed`](Self::closed).
+    pub(super) fn closed_owned(&self) -> WaitForCancellationFutureOwned {
+        self.closed.clone().cancelled_owned()
+    }
+
+    /// Whether the connection is about to end. That of a websocket ends when its owner looks at it.
+    pub(super) fn is_closing(&self) -> bool {
+        self.closed.is_cancelled() && !self.state().upgraded
     }
 
     /// Since when it waits for its client; `None` while the daemon is at work on it.
     pub(super) fn waits_since(&self) -> Option<Instant> {
         self.state().waits_since()
-    }
-
-    /// Whether its client has taken longer than allowed.
-    pub(super) fn is_overdue(&self, limits: &Limits, now: Instant) -> bool {
-        self.state().is_overdue(limits, now)
-    }
-
-    /// Whether it has no request and is no websocket.
-    pub(super) fn is_without_request(&self) -> bool {
-        let state = self.state();
-        state.requests == 0 && !state.upgraded
     }
 }
 
@@ -173,14 +194,15 @@ mod tests {
     };
 
     fn overdue_after(activity: &Activity, seconds: u64) -> bool {
-        activity.is_overdue(&LIMITS, Instant::now() + Duration::from_secs(seconds))
+        let later = Instant::now() + Duration::from_secs(seconds);
+        activity.state().is_overdue(&LIMITS, later)
     }
 
     #[test]
     fn a_request_must_begin_and_a_connection_between_requests_may_idle() {
         let activity = Activity::new();
         assert!(!overdue_after(&activity, 29) && overdue_after(&activity, 31));
-        activity.begin_request(false);
+        assert!(activity.begin_request(false));
         activity.end_request();
         assert!(!overdue_after(&activity, 74) && overdue_after(&activity, 76));
         activity.received();
@@ -190,7 +212,7 @@ mod tests {
     #[test]
     fn only_a_connection_that_waits_for_its_client_is_overdue() {
         let activity = Activity::new();
-        activity.begin_request(false);
+        assert!(activity.begin_request(false));
         assert!(activity.waits_since().is_none() && !overdue_after(&activity, 10_000));
         activity.begin_body();
         assert!(activity.waits_since().is_some());
@@ -205,7 +227,7 @@ mod tests {
     #[test]
     fn a_websocket_may_be_silent_and_must_be_read() {
         let activity = Activity::new();
-        activity.begin_request(false);
+        assert!(activity.begin_request(false));
         activity.upgrade();
         activity.end_request();
         activity.received();
@@ -217,9 +239,22 @@ mod tests {
     #[test]
     fn bytes_of_http2_do_not_begin_a_request() {
         let activity = Activity::new();
-        activity.begin_request(true);
+        assert!(activity.begin_request(true));
         activity.end_request();
         activity.received();
         assert!(!overdue_after(&activity, 74) && overdue_after(&activity, 76));
+    }
+
+    #[test]
+    fn a_request_on_a_connection_that_closes_is_not_carried_out() {
+        let activity = Activity::new();
+        let since = activity.waits_since().expect("it waits for a request");
+        activity.close_if_waiting(since);
+        assert!(activity.is_closing() && !activity.begin_request(false));
+        let busy = Activity::new();
+        let since = busy.waits_since().expect("it waits for a request");
+        assert!(busy.begin_request(false));
+        busy.close_if_waiting(since);
+        assert!(!busy.is_closing());
     }
 }

@@ -109,9 +109,11 @@ impl HttpBody for RequestBody {
 pub(super) struct InProgress(Arc<Activity>);
 
 impl InProgress {
-    pub(super) fn begin(activity: Arc<Activity>, is_http2: bool) -> InProgress {
-        activity.begin_request(is_http2);
-        InProgress(activity)
+    /// `None` if the request must not be carried out, because its connection is being closed.
+    pub(super) fn begin(activity: Arc<Activity>, is_http2: bool) -> Option<InProgress> {
+        let may_begin = activity.begin_request(is_http2);
+        let in_progress = InProgress(activity);
+        may_begin.then_some(in_progress)
     }
 }
 

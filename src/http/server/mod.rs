@@ -13,6 +13,7 @@ mod service;
 mod stream;
 
 use std::io;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::Router;
@@ -32,9 +33,8 @@ use self::open::{Connections, Slot};
 use self::service::Service;
 use self::stream::Stream;
 
-/// The maximum number of headers of an HTTP/1 request; a request with more is answered with 431.
-const MAX_HEADERS: usize = 100;
-/// The maximum size of a request's line and headers, in bytes; a larger one is answered with 431.
+/// The maximum size of a request's line and headers, in bytes; a larger one is answered with 431, and so is one of more than 100 headers,
+/// which is the library's own maximum.
 const MAX_HEAD: u32 = 64 * 1024;
 /// The maximum number of requests that one HTTP/2 connection may have open.
 const MAX_STREAMS: u32 = 100;
@@ -142,12 +142,15 @@ async fn serve_connection(
     limits: Limits,
     stopping: CancellationToken,
 ) {
-    let service = Service::new(router, slot.activity(), limits.client, stopping.clone());
+    let activity = slot.activity();
+    let service = Service::new(
+        router,
+        Arc::clone(&activity),
+        limits.client,
+        stopping.clone(),
+    );
     let mut builder = Builder::new(TokioExecutor::new());
-    builder
-        .http1()
-        .max_headers(MAX_HEADERS)
-        .max_buf_size(MAX_HEAD as usize);
+    builder.http1().max_buf_size(MAX_HEAD as usize);
     builder
         .http2()
         .timer(TokioTimer::new())
@@ -161,14 +164,13 @@ async fn serve_connection(
     );
     let mut connection = std::pin::pin!(connection);
     tokio::select! {
-        ended = connection.as_mut() => return trace_end(ended),
+        _ = connection.as_mut() => return,
+        () = activity.closed() => return,
         () = stopping.cancelled() => connection.as_mut().graceful_shutdown(),
     }
-    trace_end(connection.await);
-}
-
-fn trace_end<E: std::fmt::Display>(ended: Result<(), E>) {
-    if let Err(error) = ended {
-        tracing::trace!(%error, "a connection ended");
+    // How it ends does not matter: nobody is left who could be told.
+    tokio::select! {
+        _ = connection.as_mut() => {}
+        () = activity.closed() => {}
     }
 }

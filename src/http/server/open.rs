@@ -86,32 +86,30 @@ impl Connections {
     pub(super) fn close_longest_waiting(&self) {
         let open = self.0.open();
         let all = open.activities.values();
-        if all.clone().any(|activity| activity.closed().is_cancelled()) {
+        if all.clone().any(|activity| activity.is_closing()) {
             return;
         }
         let waiting = all.filter_map(|activity| Some((activity.waits_since()?, activity)));
         if let Some((since, activity)) = waiting.min_by_key(|(since, _)| *since)
             && since.elapsed() >= LEAST_WAIT
         {
-            activity.close();
+            activity.close_if_waiting(since);
         }
     }
 
     /// Closes the connections whose clients have taken longer than allowed.
     pub(super) fn close_overdue(&self) {
         let now = Instant::now();
-        self.close_if(|activity| activity.is_overdue(&self.0.limits, now));
+        for activity in self.0.open().activities.values() {
+            activity.close_if_overdue(&self.0.limits, now);
+        }
     }
 
     /// Closes the connections on which no request is in progress.
     pub(super) fn close_without_request(&self) {
-        self.close_if(Activity::is_without_request);
-    }
-
-    fn close_if(&self, is_to_close: impl Fn(&Activity) -> bool) {
-        let open = self.0.open();
-        let to_close = open.activities.values().filter(|it| is_to_close(it));
-        to_close.for_each(|activity| activity.close());
+        for activity in self.0.open().activities.values() {
+            activity.close_without_request();
+        }
     }
 }
 
@@ -147,7 +145,7 @@ mod tests {
     }
 
     fn is_closed(slot: &Slot) -> bool {
-        slot.activity.closed().is_cancelled()
+        slot.activity.is_closing()
     }
 
     #[tokio::test]
@@ -158,7 +156,7 @@ mod tests {
             connections.slot().await,
             connections.slot().await,
         );
-        busy.activity.begin_request(false);
+        assert!(busy.activity.begin_request(false));
         connections.close_longest_waiting();
         assert!(!is_closed(&first), "it may still send its request");
         tokio::time::sleep(LEAST_WAIT).await;
@@ -173,7 +171,7 @@ mod tests {
     async fn at_the_maximum_a_client_waits_while_all_connections_are_at_work() {
         let connections = connections(1);
         let busy = connections.slot().await;
-        busy.activity.begin_request(false);
+        assert!(busy.activity.begin_request(false));
         let patience = LEAST_WAIT + Duration::from_millis(100);
         let next = tokio::time::timeout(patience, connections.slot()).await;
         assert!(next.is_err() && !is_closed(&busy));

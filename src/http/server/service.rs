@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use axum::body::{Body, Bytes, HttpBody};
 use axum::http::{Request, StatusCode, Version, header};
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
 use axum::{BoxError, Router};
 use futures::future::BoxFuture;
 use tokio_util::sync::CancellationToken;
@@ -61,6 +61,10 @@ where
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let is_http2 = request.version() == Version::HTTP_2;
         let in_progress = InProgress::begin(Arc::clone(&self.activity), is_http2);
+        let Some(in_progress) = in_progress else {
+            let refused = StatusCode::SERVICE_UNAVAILABLE.into_response();
+            return Box::pin(std::future::ready(Ok(refused)));
+        };
         let (activity, patience) = (Arc::clone(&self.activity), self.patience);
         let mut request =
             request.map(|body| Body::new(RequestBody::new(Body::new(body), activity, patience)));

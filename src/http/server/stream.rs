@@ -26,7 +26,7 @@ impl Stream {
         let activity = slot.activity();
         Stream {
             socket,
-            closed: Box::pin(activity.closed().clone().cancelled_owned()),
+            closed: Box::pin(activity.closed_owned()),
             activity,
             _slot: slot,
         }

@@ -280,7 +280,7 @@ async fn a_database_is_kept_when_the_seed_of_an_interrupted_creation_was_taken_a
     assert!(slot.datadir.database().exists());
 }
 
-/// W20: the deletion of a wallet that requests go on using changes nothing.
+/// The deletion of a wallet that requests go on using changes nothing.
 #[tokio::test]
 async fn a_wallet_that_stays_busy_is_not_deleted_and_can_be_used_again() {
     let world = arkwalletd_sandbox::Sandbox::default()
