@@ -74,6 +74,8 @@ async fn fill(world: &World, payer: &Daemon) -> u64 {
 
 /// Clients that read and pay at the same time, half of them at each wallet.
 const CLIENTS: u64 = 200;
+/// What each wallet owns at the beginning, in sat.
+const OWNED: u64 = 64 * 4_000;
 
 #[tokio::test]
 async fn two_hundred_clients_read_and_pay_without_an_error() {
@@ -90,13 +92,15 @@ async fn two_hundred_clients_read_and_pay_for_five_minutes_at_length() {
 /// daemons do not grow.
 async fn read_and_pay_for(time: Duration) {
     let world = World::new().await;
+    let pieces = [("BARK_CHANGE_VTXO_SPLIT_FACTOR", "3")];
     let daemons = [
-        Daemon::with_wallet(&world).await,
-        Daemon::with_wallet(&world).await,
+        Daemon::start_with(&[], &pieces).await,
+        Daemon::start_with(&[], &pieces).await,
     ];
     for daemon in &daemons {
-        daemon.fund_and_board(&world, 200_000).await;
-        daemon.fan_out(&world, 200_000, 1, 100).await;
+        daemon.create_wallet(&world).await;
+        daemon.fund_and_board(&world, OWNED).await;
+        daemon.fan_out(&world, OWNED, 1, 64).await;
     }
     let to = [daemons[0].address().await, daemons[1].address().await];
 
@@ -116,7 +120,7 @@ async fn read_and_pay_for(time: Duration) {
                 4 => daemon.get("/onchain/balance").await,
                 5 => daemon.get("/wallet/connected").await,
                 6 => daemon.post_empty("/wallet/addresses/next").await,
-                _ => daemon.send(payee, 1 + turn % 50).await,
+                _ => daemon.send(payee, 400 + turn % 50).await,
             };
             match reply.status {
                 202 => paid += 1,
@@ -150,7 +154,7 @@ async fn read_and_pay_for(time: Duration) {
         for daemon in &daemons {
             sum += daemon.balance("spendable_sat").await;
         }
-        (sum == 400_000).then_some(())
+        (sum == 2 * OWNED).then_some(())
     })
     .await;
     assert_conserved(&world, &[&daemons[0], &daemons[1]]).await;
