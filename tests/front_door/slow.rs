@@ -6,8 +6,9 @@ use futures::future::join_all;
 
 use crate::support::{Daemon, RawConnection, World, assert_conserved, eventually};
 
-/// How long a payment may take at most while they are there.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// How long a payment may take at most while they are there: much less than the 75 seconds for which an idle client keeps its place, and
+/// enough for a machine that is busy with the crowd itself.
+const PATIENCE: Duration = Duration::from_secs(25);
 
 struct Crowd {
     /// Connections that send nothing after their first request.

@@ -41,7 +41,7 @@ pub struct WalletSlot {
     background: Background,
     allow_mainnet: bool,
     /// The wallet for requests, which read it without a lock.
-    loaded: ArcSwapOption<Arc<Wallet>>,
+    loaded: ArcSwapOption<Offered>,
     /// Why the last start could not complete an interrupted creation.
     failure: ArcSwapOption<String>,
     /// The loaded wallet. Creation, loading, unloading and deletion hold the lock.
@@ -59,14 +59,17 @@ struct Running {
 /// The loaded wallet in the hands of a request. Its background work holds the wallet directly, so that the two can be told apart: a
 /// deletion waits until no request uses the wallet before it stops anything.
 #[derive(Clone)]
-pub struct InUse(Arc<Arc<Wallet>>);
+pub struct InUse(Arc<Offered>);
+
+/// The wallet as requests get it: counted by itself.
+struct Offered(Arc<Wallet>);
 
 impl InUse {
     fn new(wallet: Arc<Wallet>) -> InUse {
-        InUse(Arc::new(wallet))
+        InUse(Arc::new(Offered(wallet)))
     }
 
-    fn share(&self) -> Arc<Arc<Wallet>> {
+    fn share(&self) -> Arc<Offered> {
         Arc::clone(&self.0)
     }
 
@@ -76,8 +79,8 @@ impl InUse {
 
     /// Whether nobody else has the wallet, not even its own work.
     fn is_last(&mut self) -> bool {
-        let wallet = Arc::get_mut(&mut self.0);
-        wallet.is_some_and(|wallet| Arc::get_mut(wallet).is_some())
+        let offered = Arc::get_mut(&mut self.0);
+        offered.is_some_and(|Offered(wallet)| Arc::get_mut(wallet).is_some())
     }
 }
 
@@ -85,7 +88,7 @@ impl std::ops::Deref for InUse {
     type Target = Arc<Wallet>;
 
     fn deref(&self) -> &Arc<Wallet> {
-        &self.0
+        &self.0.0
     }
 }
 
