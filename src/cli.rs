@@ -2,13 +2,15 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::builder::BoolishValueParser;
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, value_parser};
 #[cfg(feature = "sandbox")]
 use clap::{CommandFactory, FromArgMatches};
 
 use crate::http::auth::Secret;
+use crate::http::server::Limits;
 
 /// A self-custodial bitcoin wallet daemon for the Ark protocol.
 ///
@@ -25,9 +27,15 @@ pub struct Cli {
     /// Where the daemon listens.
     #[command(flatten)]
     pub bind: BindArgs,
+    /// How many connections there are, and how long they may wait.
+    #[command(flatten)]
+    pub limits: LimitArgs,
     /// Who may use the API.
     #[command(flatten)]
     pub access: AccessArgs,
+    /// Hold a wallet on mainnet, for which this release is not ready: money may be lost.
+    #[arg(long, env = "BARKD_ALLOW_MAINNET", value_parser = BoolishValueParser::new())]
+    pub allow_mainnet: bool,
     /// What to do instead of running the daemon.
     #[command(subcommand)]
     pub command: Option<Command>,
@@ -107,6 +115,35 @@ impl BindArgs {
             "--port must not be 0; choose a port from 1 to 65535"
         );
         Ok(SocketAddr::new(self.host, self.port))
+    }
+}
+
+/// How many connections there are, and how long they may wait for their clients.
+#[derive(Debug, Args)]
+pub struct LimitArgs {
+    /// Highest number of open connections. At it, the one that has waited longest for its client is closed.
+    #[arg(long, env = "BARKD_MAX_CONNECTIONS", default_value_t = 4_096, value_name = "NUMBER",
+        value_parser = value_parser!(u32).range(1..))]
+    pub max_connections: u32,
+    /// Seconds after which a connection without a request is closed.
+    #[arg(long, env = "BARKD_IDLE_TIMEOUT_SECS", default_value_t = 75, value_name = "SECONDS",
+        value_parser = value_parser!(u32).range(1..))]
+    pub idle_timeout_secs: u32,
+    /// Seconds that a client may take to send the head of a request, to send its body, or to take any part of an answer.
+    #[arg(long, env = "BARKD_CLIENT_TIMEOUT_SECS", default_value_t = 30, value_name = "SECONDS",
+        value_parser = value_parser!(u32).range(1..))]
+    pub client_timeout_secs: u32,
+}
+
+impl LimitArgs {
+    /// The limits of the listener.
+    pub(crate) fn limits(&self) -> Limits {
+        let seconds = |number: u32| Duration::from_secs(number.into());
+        Limits {
+            connections: usize::try_from(self.max_connections).unwrap_or(usize::MAX),
+            idle: seconds(self.idle_timeout_secs),
+            client: seconds(self.client_timeout_secs),
+        }
     }
 }
 

@@ -43,7 +43,7 @@ async fn a_request_without_the_right_token_is_401_on_everything_but_ping() {
             "bearer ACoqKioqKioqKioqKioqKioqKioqKioqKioqKioqKioq",
         )
     });
-    lower_case.await.refused(401, "missing_token");
+    assert_eq!(lower_case.await.status, 200);
 }
 
 #[tokio::test]

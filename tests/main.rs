@@ -18,6 +18,7 @@ mod errors;
 mod exits;
 mod expiry;
 mod fees;
+mod front_door;
 mod hostile;
 mod idempotency;
 mod import_barkd;

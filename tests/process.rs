@@ -277,3 +277,31 @@ async fn the_printed_document_is_the_committed_one() {
             .unwrap();
     assert_eq!(text(&printed.stdout).trim(), committed.trim());
 }
+
+#[tokio::test]
+async fn mainnet_needs_a_flag() {
+    let world = World::new().await;
+    let mut daemon = Daemon::start().await;
+    let request = serde_json::json!({"network": "mainnet"});
+    let refused = daemon.post("/wallet/create", request).await;
+    let message = refused.refused(400, "mainnet_not_allowed");
+    assert!(message.contains("--allow-mainnet"), "{message}");
+    daemon.create_wallet(&world).await;
+    assert!(daemon.stop().await.success());
+
+    let folder = daemon.folder().to_str().unwrap();
+    let database = rusqlite::Connection::open(daemon.folder().join("db.sqlite")).unwrap();
+    let changed = database.execute("UPDATE wallet SET network = 'bitcoin'", []);
+    assert_eq!(changed, Ok(1));
+    drop(database);
+    let ended = run(&["--datadir", folder, "--port", "39997"]).await;
+    let stderr = text(&ended.stderr);
+    assert_eq!(ended.status.code(), Some(1));
+    assert!(stderr.contains("--allow-mainnet"), "{stderr}");
+    // With the flag it goes further, to the seed, whose keys on mainnet are others.
+    let flags = ["--datadir", folder, "--port", "39997", "--allow-mainnet"];
+    let ended = run(&flags).await;
+    let stderr = text(&ended.stderr);
+    assert_eq!(ended.status.code(), Some(1));
+    assert!(!stderr.contains("--allow-mainnet"), "{stderr}");
+}

@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use anyhow::Context;
 use axum::http::HeaderValue;
-use axum::serve::ListenerExt;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout_at};
@@ -17,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use crate::background::BackgroundTasks;
 use crate::config::Overrides;
 use crate::datadir::{DaemonLock, DataDir, LockError};
-use crate::http::{self, auth::Secret};
+use crate::http::{self, auth::Secret, server};
 use crate::wallet::Wallet;
 use crate::wallet::lifecycle::WalletSlot;
 
@@ -48,6 +47,10 @@ pub struct DaemonOptions {
     pub allowed_origins: Vec<HeaderValue>,
     /// Whether `GET /wallet/mnemonic` answers.
     pub expose_mnemonic: bool,
+    /// The limits of its listener.
+    pub limits: server::Limits,
+    /// Whether it holds a wallet on mainnet.
+    pub allow_mainnet: bool,
     /// How long [`Daemon::stop`] waits for work in progress.
     pub stop_deadline: Duration,
     /// Whether variables override `config.toml`.
@@ -60,7 +63,7 @@ pub struct Daemon {
     address: SocketAddr,
     wallets: Arc<WalletSlot>,
     stopping: CancellationToken,
-    server: JoinHandle<std::io::Result<()>>,
+    server: JoinHandle<()>,
     stop_deadline: Duration,
     _lock: DaemonLock,
 }
@@ -75,7 +78,8 @@ impl Daemon {
         let datadir = options.datadir;
         let lock = lock(&datadir)?;
         let secret = secret(options.access, options.bind, &datadir)?;
-        let wallets = Arc::new(WalletSlot::new(datadir, options.overrides, background));
+        let wallets = WalletSlot::new(datadir, options.overrides, background);
+        let wallets = Arc::new(wallets.allow_mainnet(options.allow_mainnet));
         wallets
             .open_existing()
             .await
@@ -94,21 +98,15 @@ impl Daemon {
             http::Options {
                 secret,
                 bind: address,
-                any_host: options.access == Access::Anybody,
+                any_host: options.access == Access::Anybody && !address.ip().is_loopback(),
                 allowed_origins: options.allowed_origins,
                 expose_mnemonic: options.expose_mnemonic,
                 stopping: stopping.clone(),
             },
         );
         tracing::info!("Server starting on http://{address}");
-        // Without this, a small response waits for the acknowledgement of the previous one (Nagle's algorithm).
-        let listener = listener.tap_io(|stream| drop(stream.set_nodelay(true)));
-        let stop = stopping.clone().cancelled_owned();
-        let server = tokio::spawn(async move {
-            axum::serve(listener, router)
-                .with_graceful_shutdown(stop)
-                .await
-        });
+        let serving = server::serve(listener, router, options.limits, stopping.clone());
+        let server = tokio::spawn(serving);
         Ok(Self {
             #[cfg(feature = "sandbox")]
             address,
@@ -135,8 +133,7 @@ impl Daemon {
     /// Resolves with the reason when the HTTP server ends unexpectedly.
     pub async fn failed(&mut self) -> anyhow::Error {
         match (&mut self.server).await {
-            Ok(Ok(())) => anyhow::anyhow!("the HTTP server ended unexpectedly"),
-            Ok(Err(e)) => anyhow::Error::new(e).context("the HTTP server failed"),
+            Ok(()) => anyhow::anyhow!("the HTTP server ended unexpectedly"),
             Err(e) => anyhow::Error::new(e).context("the HTTP server crashed"),
         }
     }
@@ -239,6 +236,8 @@ mod tests {
             access: Access::Token,
             allowed_origins: Vec::new(),
             expose_mnemonic: false,
+            limits: server::Limits::default(),
+            allow_mainnet: false,
             stop_deadline: Duration::from_secs(1),
             overrides: Overrides::None,
         }

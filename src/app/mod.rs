@@ -3,6 +3,7 @@
 //! This is the composition root. [`daemon`] assembles the parts of a daemon; no other module knows all of them.
 
 mod daemon;
+mod hardening;
 #[cfg(feature = "sandbox")]
 mod sandbox;
 mod signals;
@@ -15,14 +16,17 @@ use anyhow::Context;
 
 use self::daemon::{Access, Daemon, DaemonOptions, STOP_DEADLINE};
 use self::signals::Signals;
-use crate::cli::{Cli, Command, LogArgs, SecretCommand};
+use crate::cli::{Cli, Command, LimitArgs, LogArgs, SecretCommand};
 use crate::config::Overrides;
 use crate::datadir::DataDir;
+use crate::http::server::Limits;
 use crate::http::{self, auth::Secret, origin};
 use crate::{logging, wallet};
 
 /// Runs the program to its end. Results go to stdout, everything else to stderr and the log file.
 pub fn main() -> ExitCode {
+    // Before the command line is read, because it may contain a secret.
+    hardening::forbid_dumps();
     let outcome = execute(Cli::read());
     if let Err(error) = &outcome {
         // Written to stderr directly, so that it is visible with every log setting.
@@ -77,9 +81,27 @@ fn daemon_options(cli: Cli) -> anyhow::Result<DaemonOptions> {
         access,
         allowed_origins: origin::parse_origins(&cli.access.allowed_origins)?,
         expose_mnemonic: cli.access.expose_mnemonic,
+        limits: limits(&cli.limits),
+        allow_mainnet: cli.allow_mainnet,
         stop_deadline: STOP_DEADLINE,
         overrides: Overrides::Environment,
     })
+}
+
+/// The limits of the listener, which leave descriptors for the database and the connections to other servers.
+fn limits(args: &LimitArgs) -> Limits {
+    let limits = args.limits();
+    let connections = hardening::connections(limits.connections);
+    if connections < limits.connections {
+        tracing::warn!(
+            connections,
+            "the limit of open files allows fewer connections than --max-connections; raise it, e.g. with LimitNOFILE= in systemd"
+        );
+    }
+    Limits {
+        connections,
+        ..limits
+    }
 }
 
 /// Runs a daemon until SIGINT or SIGTERM. A second signal ends it immediately.

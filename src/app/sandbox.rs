@@ -21,6 +21,7 @@ use crate::cli::{LogArgs, SandboxArgs};
 use crate::config::{ConfigFile, NetworkName, Overrides};
 use crate::datadir::DataDir;
 use crate::http::auth::Secret;
+use crate::http::server::Limits;
 use crate::logging;
 use crate::wallet::lifecycle::CreateWallet;
 use crate::wallet::{BoardAmount, HistoryPage, Wallet};
@@ -194,6 +195,8 @@ impl Party {
             access: Access::Token,
             allowed_origins: Vec::new(),
             expose_mnemonic: true,
+            limits: Limits::default(),
+            allow_mainnet: false,
             stop_deadline: STOP_DEADLINE,
             overrides: Overrides::None,
         };
@@ -228,9 +231,9 @@ impl Party {
     }
 
     fn wallet(&self) -> anyhow::Result<Arc<Wallet>> {
-        self.daemon
-            .wallets()
-            .loaded()
+        let wallet = self.daemon.wallets().loaded();
+        wallet
+            .map(|wallet| Arc::clone(&wallet))
             .context("the wallet is not open")
     }
 }

@@ -26,7 +26,7 @@ const STREAM_TIMEOUT: Duration = Duration::from_secs(3600);
 const FIRST_CONTACT: Duration = Duration::from_secs(20);
 
 /// Where the server is, and what is sent to it with every call.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct ServerConfig {
     /// `http://…` or `https://…`.
     pub address: String,

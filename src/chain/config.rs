@@ -6,7 +6,7 @@ use url::Url;
 use super::bitcoind::BitcoindAuth;
 
 /// The settings of a chain source.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct ChainConfig {
     /// The backend.
     pub backend: BackendConfig,
@@ -15,7 +15,7 @@ pub struct ChainConfig {
 }
 
 /// The kind of the chain backend, and how to reach it.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub enum BackendConfig {
     /// An Esplora HTTP API.
     Esplora {

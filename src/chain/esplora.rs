@@ -232,7 +232,7 @@ fn normalize_url(url: &str) -> Result<String, Error> {
             parsed.scheme()
         ))),
         Err(error) => Err(Error::Config(format!(
-            "{url} is not a valid Esplora URL: {error}"
+            "the Esplora URL is not valid: {error}"
         ))),
     }
 }

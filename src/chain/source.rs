@@ -361,8 +361,19 @@ fn check_network(url: &str, network: Network, genesis: BlockHash) -> Result<(), 
         return Ok(());
     }
     Err(Error::WrongNetwork {
-        url: url.to_owned(),
+        url: without_login(url),
         network,
         genesis,
     })
+}
+
+/// A URL for a message, without the user and the password in it.
+fn without_login(url: &str) -> String {
+    let Ok(mut shown) = url.parse::<url::Url>() else {
+        return "its address".to_owned();
+    };
+    // These fail only for URLs that cannot have a login.
+    let _ = shown.set_username("");
+    let _ = shown.set_password(None);
+    shown.to_string()
 }

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::ConfigError;
 
 /// The keys of `config.toml`, each optional and unchecked. [`WalletConfig`](super::WalletConfig) documents them.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Default, PartialEq, Serialize, Deserialize)]
 #[allow(missing_docs)]
 pub struct ConfigFile {
     pub server_address: Option<String>,
@@ -55,6 +55,13 @@ pub struct ConfigFile {
     pub exit_auto_claim_max_fee_ppm: Option<u32>,
     pub event_retention_days: Option<u32>,
     pub event_retention_rows: Option<u64>,
+}
+
+/// Shows nothing, because it holds passwords and tokens.
+impl std::fmt::Debug for ConfigFile {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("ConfigFile(…)")
+    }
 }
 
 /// The type of a key's value.

@@ -26,7 +26,7 @@ pub const MAX_KEY_GAP_LIMIT: u32 = 100_000;
 pub const DEFAULT_USER_AGENT: &str = concat!("arkwalletd/", env!("CARGO_PKG_VERSION"));
 
 /// The operator's settings for the wallet.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct WalletConfig {
     /// Ark server. Key `server_address`, variable `BARK_SERVER_ADDRESS`, default `http://127.0.0.1:3535`; https when
     /// the scheme is missing.
@@ -93,7 +93,7 @@ pub struct WalletConfig {
 }
 
 /// The source of blocks and transactions.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub enum ChainSource {
     /// An Esplora HTTP API.
     Esplora {
@@ -112,7 +112,7 @@ pub enum ChainSource {
 }
 
 /// The credentials for bitcoind.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub enum BitcoindAuth {
     /// The cookie file that bitcoind writes. Key `bitcoind_cookiefile`; takes precedence over user and password.
     Cookie(PathBuf),
@@ -144,6 +144,13 @@ impl Secret {
 impl std::fmt::Debug for Secret {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Secret(…)")
+    }
+}
+
+/// Shows nothing, because URLs may contain passwords.
+impl std::fmt::Debug for WalletConfig {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("WalletConfig(…)")
     }
 }
 
@@ -454,8 +461,12 @@ mod tests {
     #[test]
     fn secrets_stay_out_of_debug_output() {
         let config =
-            parsed("bitcoind_address = \"b\"\nbitcoind_user = \"u\"\nbitcoind_pass = \"hunter2\"")
+            parsed("bitcoind_address = \"u:hunter2@b\"\nbitcoind_user = \"u\"\nbitcoind_pass = \"hunter2\"")
                 .unwrap();
         assert!(!format!("{config:?}").contains("hunter2"));
+        let file: ConfigFile = "socks5_proxy = \"socks5h://u:hunter2@p:1\""
+            .parse()
+            .unwrap();
+        assert!(!format!("{file:?}").contains("hunter2"));
     }
 }

@@ -115,7 +115,8 @@ fn check(secret: &Secret, headers: &HeaderMap) -> Result<(), ApiError> {
     let token = bearer_token(headers)?.ok_or_else(|| {
         ApiError::unauthorized(
             "missing_token",
-            "missing auth token; send the header Authorization: Bearer <token>",
+            "missing auth token; send the header Authorization: Bearer <token>. The token is in the file auth_token of the daemon's \
+             data directory, and `arkwalletd --datadir <directory> secret show` prints it",
         )
     })?;
     match Secret::from_token(token) {
@@ -124,7 +125,7 @@ fn check(secret: &Secret, headers: &HeaderMap) -> Result<(), ApiError> {
     }
 }
 
-/// The token in the `Authorization` headers. Other schemes are skipped; a further header after a bearer token is an error.
+/// The token in the `Authorization` headers, whose scheme may be in upper or lower case. Other schemes are skipped; a further header after a bearer token is an error.
 fn bearer_token(headers: &HeaderMap) -> Result<Option<&str>, ApiError> {
     let mut token = None;
     for value in headers.get_all(header::AUTHORIZATION) {
@@ -132,7 +133,10 @@ fn bearer_token(headers: &HeaderMap) -> Result<Option<&str>, ApiError> {
         if token.is_some() {
             return Err(invalid());
         }
-        token = text.strip_prefix("Bearer ");
+        token = text
+            .split_once(' ')
+            .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("Bearer"))
+            .map(|(_, token)| token);
     }
     Ok(token)
 }
@@ -140,7 +144,8 @@ fn bearer_token(headers: &HeaderMap) -> Result<Option<&str>, ApiError> {
 fn invalid() -> ApiError {
     ApiError::unauthorized(
         "invalid_token",
-        "invalid auth token; `arkwalletd secret show` prints the right one",
+        "invalid auth token; the right one is in the file auth_token of the daemon's data directory, and \
+         `arkwalletd --datadir <directory> secret show` prints it. The daemon reads it when it starts",
     )
 }
 
@@ -215,7 +220,8 @@ mod tests {
         assert_eq!(passes(&[b"Basic dTpw", right.as_bytes()]), Ok(()));
         assert_eq!(passes(&[]), Err("missing_token"));
         assert_eq!(passes(&[b"Basic dTpw"]), Err("missing_token"));
-        assert_eq!(passes(&[lower.as_bytes()]), Err("missing_token"));
+        assert_eq!(passes(&[lower.as_bytes()]), Ok(()));
+        assert_eq!(passes(&[b"Bearer"]), Err("missing_token"));
         assert_eq!(passes(&[wrong.as_bytes()]), Err("invalid_token"));
         assert_eq!(
             passes(&[right.as_bytes(), right.as_bytes()]),

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Json;
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
@@ -113,12 +113,12 @@ impl ApiError {
         error
     }
 
-    /// 503: the daemon stops, and does not wait any longer.
+    /// 503: the daemon stops while the request waits.
     pub(super) fn stopping() -> Self {
         Self::new(
             StatusCode::SERVICE_UNAVAILABLE,
             "stopping",
-            "The daemon stops; repeat the request when it runs again",
+            "The daemon is stopping; send the request again when it runs",
         )
     }
 
@@ -219,6 +219,12 @@ impl IntoResponse for ApiError {
         if let Some(seconds) = self.retry_after {
             let headers = response.headers_mut();
             headers.insert(header::RETRY_AFTER, seconds.into());
+        }
+        if status == StatusCode::UNAUTHORIZED {
+            let scheme = HeaderValue::from_static("Bearer");
+            response
+                .headers_mut()
+                .insert(header::WWW_AUTHENTICATE, scheme);
         }
         response.extensions_mut().insert(Arc::new(self));
         response

@@ -16,6 +16,7 @@ use tracing::Instrument;
 use utoipa::ToSchema;
 
 use super::error::ApiError;
+use super::server;
 
 /// A JSON body, of a request or of a response.
 pub(super) struct Json<T>(pub(super) T);
@@ -38,6 +39,13 @@ impl<T: Serialize> IntoResponse for Json<T> {
 }
 
 fn body_error(rejection: JsonRejection) -> ApiError {
+    if server::is_timeout(&rejection) {
+        return ApiError::new(
+            StatusCode::REQUEST_TIMEOUT,
+            "body_timed_out",
+            "The body of the request did not arrive in time, so nothing was done; send the request again",
+        );
+    }
     let status = rejection.status();
     let code = match status {
         StatusCode::UNSUPPORTED_MEDIA_TYPE => "unsupported_media_type",

@@ -1,11 +1,13 @@
 //! The REST API: it reads a request, makes one call to the wallet, and writes the answer (docs/protocol.md §22 and §23).
 //!
-//! A request passes, from the outside in: CORS, the id and deadline of [`request`], the guard of [`origin`], the panic
-//! catcher, the router (404), the token check of [`auth`], the keys of [`idempotency`], the method (405), and then its
-//! handler: path, query, body, wallet, argument checks. Errors leave as [`error::ApiError`].
+//! [`server`] accepts connections and bounds how long they wait for their clients. A request passes, from the outside in: CORS, the id
+//! and deadline of [`request`], the guard of [`origin`], the panic catcher, the router (404), the token check of [`auth`], the keys of
+//! [`idempotency`], the method (405), and then its handler: path, query, body, wallet, argument checks. Errors leave as
+//! [`error::ApiError`].
 
 pub(crate) mod auth;
 pub(crate) mod origin;
+pub(crate) mod server;
 
 mod document;
 mod error;
@@ -22,13 +24,15 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::Router;
+use axum::body::Bytes;
 use axum::extract::DefaultBodyLimit;
-use axum::http::{HeaderValue, Method, StatusCode, Uri};
+use axum::http::{HeaderValue, Method, StatusCode, Uri, header};
 use axum::middleware::{from_fn, from_fn_with_state};
 use axum::response::IntoResponse;
+use axum::routing::get;
 use tokio_util::sync::CancellationToken;
 use tower_http::catch_panic::CatchPanicLayer;
-use utoipa_swagger_ui::SwaggerUi;
+use utoipa_swagger_ui::{Config, SwaggerUi};
 
 pub use document::openapi;
 pub(crate) use schema::notification::json as event_json;
@@ -37,9 +41,10 @@ use self::auth::Secret;
 use self::error::ApiError;
 use self::idempotency::Keyed;
 use self::tickets::Tickets;
-use crate::wallet::Wallet;
-use crate::wallet::lifecycle::WalletSlot;
+use crate::wallet::lifecycle::{InUse, WalletSlot};
 
+/// Where the OpenAPI document is.
+const DOCUMENT: &str = "/api-docs/openapi.json";
 /// The maximum size of a request body, in bytes.
 const MAX_BODY: usize = 2 * 1024 * 1024;
 
@@ -50,7 +55,7 @@ pub(crate) struct Options {
     pub secret: Option<Secret>,
     /// The address that the daemon listens on.
     pub bind: SocketAddr,
-    /// Without authentication: whether requests with any `Host` are accepted.
+    /// Without authentication: whether requests with any `Host` are accepted. Never on loopback, where only this machine's names lead.
     pub any_host: bool,
     /// Origins of web pages that may call the API.
     pub allowed_origins: Vec<HeaderValue>,
@@ -71,7 +76,7 @@ struct App {
 
 impl App {
     /// The loaded wallet; without one, the 422 answer.
-    fn wallet(&self) -> Result<Arc<Wallet>, ApiError> {
+    fn wallet(&self) -> Result<InUse, ApiError> {
         self.wallets.loaded().ok_or_else(ApiError::no_wallet)
     }
 }
@@ -99,8 +104,14 @@ pub(crate) fn router(wallets: Arc<WalletSlot>, options: Options) -> Router {
         .route_layer(from_fn_with_state(options.secret, auth::require_token))
         .with_state(app);
     let (open, _) = routes::open().split_for_parts();
+    // Written once: anybody may ask for it, and writing it takes long.
+    let written = openapi().to_json().expect("the document is plain data");
+    let written = Bytes::from(written);
+    let json = [(header::CONTENT_TYPE, "application/json")];
+    let document = move || std::future::ready((json, written.clone()));
     let open = open
-        .merge(SwaggerUi::new("/swagger-ui").url("/api-docs/openapi.json", openapi()))
+        .route(DOCUMENT, get(document))
+        .merge(SwaggerUi::new("/swagger-ui").config(Config::from(DOCUMENT)))
         .merge(ticketed)
         .method_not_allowed_fallback(method_not_allowed);
     api.merge(open)

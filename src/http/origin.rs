@@ -68,7 +68,8 @@ pub(super) fn cors(allowed: &[HeaderValue]) -> CorsLayer {
 pub(super) struct Guard {
     /// The address that the daemon listens on.
     pub(super) bind: SocketAddr,
-    /// Whether any `Host` is accepted, because the daemon is reachable under names that it does not know.
+    /// Whether any `Host` is accepted, because the daemon listens beyond this machine and is reachable under names that it does not
+    /// know.
     pub(super) any_host: bool,
     /// Origins of other sites that may call the API.
     pub(super) allowed_origins: Vec<HeaderValue>,

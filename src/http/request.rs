@@ -1,20 +1,25 @@
 //! The outermost layer of a request: its id, its span, its deadline, and the conversion of an [`ApiError`] into a JSON body.
 
+use std::future::Future;
 use std::time::{Duration, Instant};
 
 use axum::extract::Request;
-use axum::http::{HeaderMap, HeaderName, HeaderValue};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use tracing::Instrument;
 
 use super::error::{self, ApiError};
+use super::server::Stopping;
 
 /// The header that carries a request's id, in the request and in the response.
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// After this time a request is answered with 504; what it started continues. Longer than any wait of the wallet.
 const DEADLINE: Duration = Duration::from_secs(120);
+
+/// How long requests that only read may go on when the daemon stops.
+const LAST_READS: Duration = Duration::from_secs(1);
 
 /// Gives the request an id, runs it, and completes its response.
 pub(super) async fn handle(request: Request, next: Next) -> Response {
@@ -24,7 +29,14 @@ pub(super) async fn handle(request: Request, next: Next) -> Response {
     let span = tracing::info_span!("request", id = %id, %method, path);
     async move {
         let started = Instant::now();
-        let answer = tokio::time::timeout(DEADLINE, next.run(request)).await;
+        let stopping = stopping(&request);
+        let answer = async {
+            tokio::select! {
+                answer = next.run(request) => answer,
+                () = stopping => ApiError::stopping().into_response(),
+            }
+        };
+        let answer = tokio::time::timeout(DEADLINE, answer).await;
         let answer = answer.unwrap_or_else(|_| ApiError::timed_out(DEADLINE).into_response());
         let mut answer = error::render(answer, &id);
         tracing::debug!(
@@ -39,6 +51,21 @@ pub(super) async fn handle(request: Request, next: Next) -> Response {
     }
     .instrument(span)
     .await
+}
+
+/// Resolves when the daemon has been stopping for [`LAST_READS`], for a request that only reads. Such a request may wait for
+/// something to happen, and the stop does not wait for that.
+fn stopping(request: &Request) -> impl Future<Output = ()> + use<> {
+    let reads = matches!(*request.method(), Method::GET | Method::HEAD);
+    let stopping = request.extensions().get::<Stopping>().cloned();
+    let stopping = stopping.filter(|_| reads);
+    async move {
+        match stopping {
+            Some(Stopping(stopping)) => stopping.cancelled_owned().await,
+            None => std::future::pending().await,
+        }
+        tokio::time::sleep(LAST_READS).await;
+    }
 }
 
 /// The id that the client sent, if it is at most 64 letters, digits, `-`, `_` and `.`, so that it can be logged.

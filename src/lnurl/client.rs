@@ -23,7 +23,7 @@ const MAX_REASON: usize = 200;
 const LOCAL: &str = "localhost,.localhost,127.0.0.0/8,::1";
 
 /// What a client is made from.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct ClientConfig {
     /// The wallet's network. On regtest, servers on this machine are allowed.
     pub network: Network,

@@ -148,12 +148,13 @@ pub(super) fn descriptor(
         NetworkKind::Test => 1,
     };
     let path = [86, coin, 0].map(|index| ChildNumber::Hardened { index });
-    let account = root
+    let mut account = root
         .derive_priv(secp, &path)
         .map_err(|error| Error::Mismatch(error.to_string()))?;
-    let account = Xpub::from_priv(secp, &account);
+    let public = Xpub::from_priv(secp, &account);
+    account.private_key.non_secure_erase();
     Ok(Bip86Public(
-        account,
+        public,
         root.fingerprint(secp),
         KeychainKind::External,
     ))

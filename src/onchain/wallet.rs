@@ -46,6 +46,13 @@ pub(super) struct LastSync {
     pub(super) fetched_mempool: HashSet<Txid>,
 }
 
+/// Wipes the signing key. Copies that derivations make on the stack of other crates cannot be wiped from here.
+impl Drop for Shared {
+    fn drop(&mut self) {
+        self.root.private_key.non_secure_erase();
+    }
+}
+
 impl OnchainWallet {
     /// Loads the wallet of the master key `root`, or creates it and scans the chain from `start`.
     ///

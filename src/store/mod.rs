@@ -37,7 +37,6 @@ use std::path::Path;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use bitcoin::bip32::Fingerprint;
 use tokio::sync::watch;
 
 pub use error::Error;
@@ -82,11 +81,11 @@ impl Store {
         })
     }
 
-    /// The fingerprint of the wallet in the database at `path`; `None` if there is no file, or no wallet in it. Only reads.
+    /// The identity of the wallet in the database at `path`; `None` if there is no file, or no wallet in it. Only reads.
     ///
     /// # Errors
     /// [`Error::Foreign`] for a file of another program, otherwise SQLite's own error.
-    pub fn owner(path: &Path) -> Result<Option<Fingerprint>, Error> {
+    pub fn owner(path: &Path) -> Result<Option<wallet::WalletRow>, Error> {
         open::owner(path)
     }
 

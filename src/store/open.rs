@@ -5,7 +5,6 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
-use bitcoin::bip32::Fingerprint;
 use include_dir::{Dir, include_dir};
 use rusqlite::{Connection, OpenFlags};
 use rusqlite_migration::Migrations;
@@ -78,20 +77,19 @@ pub(super) fn readable(path: &Path) -> Result<Connection, Error> {
     Ok(connection)
 }
 
-/// The fingerprint of the wallet in a file; `None` if there is no file, or no wallet in it. Only reads.
-pub(super) fn owner(path: &Path) -> Result<Option<Fingerprint>, Error> {
+/// The identity of the wallet in a file; `None` if there is no file, or no wallet in it. Only reads.
+pub(super) fn owner(path: &Path) -> Result<Option<wallet::WalletRow>, Error> {
     check_owner(path)?;
     if !path.exists() {
         return Ok(None);
     }
     let connection = readable(path)?;
     let has_table = connection.table_exists(None, "wallet")?;
-    let row = if has_table {
-        wallet::get(&connection)?
+    if has_table {
+        wallet::get(&connection)
     } else {
-        None
-    };
-    Ok(row.map(|row| row.fingerprint))
+        Ok(None)
+    }
 }
 
 /// The rollback journal of a database.
@@ -175,7 +173,7 @@ mod tests {
         assert!(std::fs::metadata(&copy).unwrap().len() > 0);
         assert!(owner(&copy).is_err());
         roll_back(&copy).unwrap();
-        assert_eq!(owner(&copy).unwrap(), None);
+        assert!(owner(&copy).unwrap().is_none());
         writable(&copy).unwrap();
     }
 

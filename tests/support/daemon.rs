@@ -165,11 +165,44 @@ impl Daemon {
     }
 
     fn signal(&self, signal: Signal) {
+        kill_process(self.pid(), signal).expect("it can be signalled");
+    }
+
+    /// Its process id.
+    pub fn pid(&self) -> Pid {
         let pid = self.child.id().and_then(|pid| i32::try_from(pid).ok());
-        let pid = pid
-            .and_then(Pid::from_raw)
-            .expect("it has not been waited for");
-        kill_process(pid, signal).expect("it can be signalled");
+        pid.and_then(Pid::from_raw)
+            .expect("it has not been waited for")
+    }
+
+    /// A file of the system about its process, such as `status`.
+    pub fn proc_file(&self, name: &str) -> String {
+        let path = format!("/proc/{}/{name}", self.pid());
+        std::fs::read_to_string(path).expect("the process runs")
+    }
+
+    /// The memory of its process that is in use, in KiB.
+    pub fn memory(&self) -> u64 {
+        let status = self.proc_file("status");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let number = line.and_then(|line| line.split_whitespace().next());
+        number
+            .and_then(|number| number.parse().ok())
+            .expect("the system knows its memory")
+    }
+
+    /// How many connections to its port are open, counting those that it has not accepted yet.
+    pub fn connections(&self) -> usize {
+        let sockets =
+            std::fs::read_to_string("/proc/net/tcp").expect("the system lists its sockets");
+        let (local, established) = (format!("0100007F:{:04X}", self.port), "01");
+        let fields = sockets.lines().map(|line| line.split_whitespace());
+        fields
+            .filter(|fields| {
+                let mut fields = fields.clone().skip(1);
+                fields.next() == Some(&local) && fields.nth(1) == Some(established)
+            })
+            .count()
     }
 
     /// Ends it as `kill -9` does.

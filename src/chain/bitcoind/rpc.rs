@@ -33,18 +33,6 @@ pub enum BitcoindAuth {
     },
 }
 
-impl fmt::Debug for BitcoindAuth {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            BitcoindAuth::Cookie(path) => f.debug_tuple("Cookie").field(path).finish(),
-            BitcoindAuth::UserPass { user, .. } => {
-                let mut shown = f.debug_struct("UserPass");
-                shown.field("user", user).finish_non_exhaustive()
-            }
-        }
-    }
-}
-
 /// The error codes of bitcoind that are handled.
 pub(super) mod code {
     /// The requested object does not exist.
@@ -146,7 +134,7 @@ impl Rpc {
     pub(super) fn new(mut url: Url, auth: BitcoindAuth) -> Result<Rpc, Error> {
         // A login in the URL would appear in error messages.
         let stripped = url.set_username("").and_then(|()| url.set_password(None));
-        stripped.map_err(|()| Error::Config(format!("{url} is not a valid bitcoind URL")))?;
+        stripped.map_err(|()| Error::Config("the bitcoind URL is not valid".to_owned()))?;
         let http = reqwest::Client::builder()
             .no_proxy()
             // Nodes close idle connections after 30 seconds, and a call must not use a connection that is being closed.

@@ -7,7 +7,6 @@ use super::{moment, parse};
 use crate::store::Error;
 
 /// An invoice that barkd has paid.
-#[derive(Debug)]
 pub struct PaidInvoice {
     /// The payment hash.
     pub hash: PaymentHash,
@@ -18,7 +17,6 @@ pub struct PaidInvoice {
 }
 
 /// An invoice of barkd that was paid.
-#[derive(Debug)]
 pub struct SettledReceive {
     /// The payment hash.
     pub hash: PaymentHash,

@@ -54,7 +54,6 @@ pub struct BarkdChain {
 }
 
 /// A wallet of barkd.
-#[derive(Debug)]
 pub struct BarkdWallet {
     /// Whose it is.
     pub identity: WalletRow,

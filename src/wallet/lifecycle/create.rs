@@ -21,9 +21,10 @@ impl WalletSlot {
     /// or the same request completes the wallet.
     ///
     /// # Errors
-    /// `wallet_exists`, `invalid_mnemonic`, `config_exists`, `missing_server`, `invalid_config`, `datadir_in_use`,
+    /// `mainnet_not_allowed`, `wallet_exists`, `invalid_mnemonic`, `config_exists`, `missing_server`, `invalid_config`, `datadir_in_use`,
     /// `creation_interrupted`, `deletion_interrupted`, `wallet_locked`, and the errors of [`Wallet::create`].
     pub async fn create(&self, request: CreateWallet) -> Result<Fingerprint> {
+        self.check_network(request.network.network())?;
         let mut running = self.running.lock().await;
         if running.is_some() {
             return Err(Error::bad_request("wallet_exists", "Wallet already set"));

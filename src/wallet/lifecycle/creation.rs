@@ -10,7 +10,6 @@ use crate::datadir::{self, DataDir};
 use crate::wallet::{Error, Result};
 
 /// A request to create a wallet.
-#[derive(Debug)]
 pub struct CreateWallet {
     /// The network. Its default servers stand in for those that `config` lacks.
     pub network: NetworkName,
@@ -25,7 +24,7 @@ pub struct CreateWallet {
 }
 
 /// What was asked for, without the seed, and which files were there before.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Serialize, Deserialize)]
 pub(super) struct Creation {
     /// The network.
     pub(super) network: NetworkName,

@@ -32,8 +32,8 @@ impl WalletSlot {
     /// Without a loaded wallet it removes what an interrupted deletion or creation of the named wallet left.
     ///
     /// # Errors
-    /// `not_confirmed`, `wrong_fingerprint`, `not_this_wallet`, `unreadable_wallet`, `wallet_locked`; `wallet_busy` if requests still use
-    /// the wallet: repeat the deletion.
+    /// `not_confirmed`, `wrong_fingerprint`, `not_this_wallet`, `unreadable_wallet`, `wallet_locked`; `wallet_busy` if requests go on
+    /// using the wallet for long: nothing is deleted, and the wallet can be used again.
     pub async fn delete(&self, request: DeleteWallet) -> Result<DeletedWallet> {
         if !request.dangerous {
             let message =
@@ -52,6 +52,9 @@ impl WalletSlot {
             None => Some(WalletLock::take(&self.datadir.wallet_lock())?),
         };
         self.check_owner(&request.fingerprint).await?;
+        if let Some(running) = running.as_ref() {
+            self.withdraw(running).await?;
+        }
         self.unload(&mut running).await?;
         self.remove_files(request.fingerprint.trim())?;
         if let Some(fingerprint) = loaded {

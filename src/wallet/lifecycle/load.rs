@@ -8,13 +8,13 @@ use tokio_util::sync::CancellationToken;
 use bip39::Mnemonic;
 
 use super::creation::Creation;
-use super::{Running, WalletSlot};
+use super::{InUse, Running, WalletSlot};
 use crate::config::WalletConfig;
 use crate::datadir::WalletLock;
 use crate::wallet::{Error, Result, Wallet, WalletOptions};
 
 /// How long an unloading wallet waits for the requests that still use it: longer than any request waits for its operation.
-const LAST_REQUESTS: Duration = Duration::from_secs(30);
+const LAST_REQUESTS: Duration = Duration::from_secs(if cfg!(test) { 1 } else { 30 });
 /// How often it looks whether requests still use it.
 const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
@@ -23,7 +23,7 @@ impl WalletSlot {
     /// operator can complete, it logs what is there.
     ///
     /// # Errors
-    /// `invalid_config`, `wallet_locked`, `invalid_mnemonic`, and the errors of [`Wallet::open`].
+    /// `mainnet_not_allowed`, `invalid_config`, `wallet_locked`, `invalid_mnemonic`, and the errors of [`Wallet::open`].
     pub async fn open_existing(&self) -> Result<()> {
         let mut running = self.running.lock().await;
         if self.datadir.deletion().exists() {
@@ -32,6 +32,7 @@ impl WalletSlot {
         }
         let seed = self.seed()?;
         if let Some(creation) = Creation::read(&self.datadir)? {
+            self.check_network(creation.network.network())?;
             match seed {
                 Some(seed) => *running = self.resume(&creation, seed).await?,
                 None if self.undo_without_seed(&creation)? => {
@@ -45,13 +46,14 @@ impl WalletSlot {
             }
             return Ok(());
         }
-        let is_complete = self.owner_of_database().await?.is_some();
-        let (Some(mnemonic), true) = (seed, is_complete) else {
+        let row = self.row_of_database().await?;
+        let (Some(mnemonic), Some(row)) = (seed, row) else {
             if self.log_parts().await? {
                 tracing::warn!("no wallet found; create one with POST /api/v1/wallet/create");
             }
             return Ok(());
         };
+        self.check_network(row.network)?;
         let config = WalletConfig::load(&self.datadir.config(), self.overrides)?;
         let lock = WalletLock::take(&self.datadir.wallet_lock())?;
         let options = WalletOptions {
@@ -98,13 +100,36 @@ impl WalletSlot {
     pub(super) fn run(&self, wallet: Arc<Wallet>, lock: WalletLock) -> Running {
         let stop = CancellationToken::new();
         let background = (self.background)(Arc::clone(&wallet), stop.clone());
-        self.loaded.store(Some(Arc::clone(&wallet)));
+        let wallet = InUse::new(wallet);
+        self.loaded.store(Some(wallet.share()));
         Running {
             wallet,
             stop,
             background: Some(background),
             _lock: lock,
         }
+    }
+
+    /// Offers the wallet to no further request, and waits until none uses it. If that takes too long, requests get it again, as if
+    /// nothing had happened.
+    ///
+    /// # Errors
+    /// `wallet_busy` if requests still use the wallet after [`LAST_REQUESTS`].
+    pub(super) async fn withdraw(&self, running: &Running) -> Result<()> {
+        self.loaded.store(None);
+        let unused = async {
+            while running.wallet.is_in_other_hands() {
+                tokio::time::sleep(POLL_INTERVAL).await;
+            }
+        };
+        if tokio::time::timeout(LAST_REQUESTS, unused).await.is_ok() {
+            return Ok(());
+        }
+        self.loaded.store(Some(running.wallet.share()));
+        Err(busy(
+            "Other requests still use the wallet, so nothing was deleted and the wallet goes on as before; wait for their answers, then \
+             delete it again",
+        ))
     }
 
     /// Stops the wallet and closes its database.
@@ -127,13 +152,10 @@ impl WalletSlot {
         }
         running.wallet.close().await;
         let deadline = tokio::time::Instant::now() + LAST_REQUESTS;
-        while Arc::get_mut(&mut running.wallet).is_none() {
+        while !running.wallet.is_last() {
             if tokio::time::Instant::now() >= deadline {
                 *slot = Some(running);
-                return Err(Error::conflict(
-                    "wallet_busy",
-                    "Requests still use the wallet; try again in a moment",
-                ));
+                return Err(busy("Requests still use the wallet; try again in a moment"));
             }
             tokio::time::sleep(POLL_INTERVAL).await;
         }
@@ -142,4 +164,8 @@ impl WalletSlot {
             .await
             .map_err(Error::internal)
     }
+}
+
+fn busy(message: &str) -> Error {
+    Error::conflict("wallet_busy", message)
 }

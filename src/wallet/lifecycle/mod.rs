@@ -18,6 +18,7 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwapOption;
 use bip39::{Language, Mnemonic};
+use bitcoin::Network;
 use tokio::sync::Mutex;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -38,8 +39,9 @@ pub struct WalletSlot {
     datadir: DataDir,
     overrides: Overrides,
     background: Background,
+    allow_mainnet: bool,
     /// The wallet for requests, which read it without a lock.
-    loaded: ArcSwapOption<Wallet>,
+    loaded: ArcSwapOption<Offered>,
     /// Why the last start could not complete an interrupted creation.
     failure: ArcSwapOption<String>,
     /// The loaded wallet. Creation, loading, unloading and deletion hold the lock.
@@ -48,10 +50,46 @@ pub struct WalletSlot {
 
 /// The loaded wallet with its background work and its file lock.
 struct Running {
-    wallet: Arc<Wallet>,
+    wallet: InUse,
     stop: CancellationToken,
     background: Option<JoinHandle<()>>,
     _lock: WalletLock,
+}
+
+/// The loaded wallet in the hands of a request. Its background work holds the wallet directly, so that the two can be told apart: a
+/// deletion waits until no request uses the wallet before it stops anything.
+#[derive(Clone)]
+pub struct InUse(Arc<Offered>);
+
+/// The wallet as requests get it: counted by itself.
+struct Offered(Arc<Wallet>);
+
+impl InUse {
+    fn new(wallet: Arc<Wallet>) -> InUse {
+        InUse(Arc::new(Offered(wallet)))
+    }
+
+    fn share(&self) -> Arc<Offered> {
+        Arc::clone(&self.0)
+    }
+
+    fn is_in_other_hands(&self) -> bool {
+        Arc::strong_count(&self.0) > 1
+    }
+
+    /// Whether nobody else has the wallet, not even its own work.
+    fn is_last(&mut self) -> bool {
+        let offered = Arc::get_mut(&mut self.0);
+        offered.is_some_and(|Offered(wallet)| Arc::get_mut(wallet).is_some())
+    }
+}
+
+impl std::ops::Deref for InUse {
+    type Target = Arc<Wallet>;
+
+    fn deref(&self) -> &Arc<Wallet> {
+        &self.0.0
+    }
 }
 
 impl WalletSlot {
@@ -62,15 +100,38 @@ impl WalletSlot {
             datadir,
             overrides,
             background,
+            allow_mainnet: false,
             loaded: ArcSwapOption::empty(),
             failure: ArcSwapOption::empty(),
             running: Mutex::new(None),
         }
     }
 
+    /// The same slot, which creates and loads wallets on mainnet only if `allowed`.
+    #[must_use]
+    pub fn allow_mainnet(self, allowed: bool) -> Self {
+        Self {
+            allow_mainnet: allowed,
+            ..self
+        }
+    }
+
     /// The loaded wallet, if there is one.
-    pub fn loaded(&self) -> Option<Arc<Wallet>> {
-        self.loaded.load_full()
+    pub fn loaded(&self) -> Option<InUse> {
+        self.loaded.load_full().map(InUse)
+    }
+
+    /// Checks that this daemon may hold a wallet on `network`.
+    ///
+    /// # Errors
+    /// `mainnet_not_allowed`
+    fn check_network(&self, network: Network) -> Result<()> {
+        if network != Network::Bitcoin || self.allow_mainnet {
+            return Ok(());
+        }
+        let message = "This release is not ready for mainnet: money may be lost. Use another network, or start the daemon with \
+                       --allow-mainnet (BARKD_ALLOW_MAINNET=true) if you accept that";
+        Err(Error::bad_request("mainnet_not_allowed", message))
     }
 
     /// The seed words in the datadir, if there are any.

@@ -5,6 +5,7 @@ use bitcoin::bip32::Fingerprint;
 
 use super::{WalletSlot, parse_mnemonic};
 use crate::store::Store;
+use crate::store::wallet::WalletRow;
 use crate::wallet::account::keys::WalletKeys;
 use crate::wallet::{Error, Result};
 
@@ -49,6 +50,15 @@ impl WalletSlot {
     /// # Errors
     /// `unreadable_wallet`
     pub(super) async fn owner_of_database(&self) -> Result<Option<Fingerprint>> {
+        let row = self.row_of_database().await?;
+        Ok(row.map(|row| row.fingerprint))
+    }
+
+    /// The identity of the wallet in the database; `None` if there is no database, or no wallet in it.
+    ///
+    /// # Errors
+    /// `unreadable_wallet`
+    pub(super) async fn row_of_database(&self) -> Result<Option<WalletRow>> {
         let database = self.datadir.database();
         if !database.exists() {
             return match self.datadir.journal_with_content() {

@@ -279,3 +279,38 @@ async fn a_database_is_kept_when_the_seed_of_an_interrupted_creation_was_taken_a
     assert_eq!(refusal(&slot, request()).await, "datadir_in_use");
     assert!(slot.datadir.database().exists());
 }
+
+/// The deletion of a wallet that requests go on using changes nothing.
+#[tokio::test]
+async fn a_wallet_that_stays_busy_is_not_deleted_and_can_be_used_again() {
+    let world = arkwalletd_sandbox::Sandbox::default()
+        .start()
+        .await
+        .unwrap();
+    let (_temp, slot) = slot();
+    let config = ConfigFile {
+        server_address: Some(world.ark_url.clone()),
+        esplora_address: Some(world.esplora_url.clone()),
+        ..ConfigFile::default()
+    };
+    let request = CreateWallet {
+        config,
+        ..request()
+    };
+    let fingerprint = slot.create(request).await.unwrap().to_string();
+    let before = entries(&slot);
+    let user = slot.loaded().unwrap();
+    let refused = delete(&slot, true, &fingerprint).await.unwrap_err();
+    assert_eq!(refused.code(), "wallet_busy");
+    assert_eq!(entries(&slot), before);
+
+    // The wallet still gives out keys and takes operations, for this request and for the next one.
+    let loaded = slot.loaded().expect("the wallet is loaded again");
+    loaded.next_address().await.unwrap();
+    user.next_onchain_address().await.unwrap();
+    drop((user, loaded));
+    let deleted = delete(&slot, true, &fingerprint).await.unwrap();
+    assert_eq!(deleted.fingerprint.unwrap().to_string(), fingerprint);
+    assert!(slot.loaded().is_none() && entries(&slot).len() < before.len());
+    world.stop().await;
+}
