@@ -28,6 +28,7 @@ mod lightning_receive;
 mod lists;
 mod load;
 mod mailbox;
+mod messages;
 mod node;
 mod offboards;
 mod onchain;

@@ -115,7 +115,8 @@ fn check(secret: &Secret, headers: &HeaderMap) -> Result<(), ApiError> {
     let token = bearer_token(headers)?.ok_or_else(|| {
         ApiError::unauthorized(
             "missing_token",
-            "missing auth token; send the header Authorization: Bearer <token>",
+            "missing auth token; send the header Authorization: Bearer <token>. The token is in the file auth_token of the daemon's \
+             data directory, and `arkwalletd --datadir <directory> secret show` prints it",
         )
     })?;
     match Secret::from_token(token) {
@@ -140,7 +141,8 @@ fn bearer_token(headers: &HeaderMap) -> Result<Option<&str>, ApiError> {
 fn invalid() -> ApiError {
     ApiError::unauthorized(
         "invalid_token",
-        "invalid auth token; `arkwalletd secret show` prints the right one",
+        "invalid auth token; the right one is in the file auth_token of the daemon's data directory, and \
+         `arkwalletd --datadir <directory> secret show` prints it. The daemon reads it when it starts",
     )
 }
 

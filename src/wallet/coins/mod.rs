@@ -1,7 +1,7 @@
 //! VTXOs as coins: lists and lookups, input selection, what is due for a refresh, validation, and the watch on the chain.
 
 pub(in crate::wallet) mod due;
-mod list;
+pub(in crate::wallet) mod list;
 mod picker;
 pub(in crate::wallet) mod published;
 pub(in crate::wallet) mod select;

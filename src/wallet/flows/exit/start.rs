@@ -13,6 +13,7 @@ use crate::model::{
     VtxoRecord, VtxoState,
 };
 use crate::store::{WriteTx, exit, movement, recovery, vtxo, vtxo_body, wallet as row};
+use crate::wallet::coins::list::unknown;
 use crate::wallet::engine::steps::end::signed;
 use crate::wallet::engine::{clock, enlist};
 use crate::wallet::recovery::unproven;
@@ -222,9 +223,7 @@ impl Wallet {
 /// # Errors
 /// `unknown_vtxo`; the database's.
 fn enlist_exit(tx: &WriteTx<'_>, id: VtxoId, cause: ExitCause) -> Result<Option<OperationId>> {
-    let record = vtxo::get(tx, id)?.ok_or_else(|| {
-        Error::not_found("unknown_vtxo", format!("the wallet has no VTXO {id}"), id)
-    })?;
+    let record = vtxo::get(tx, id)?.ok_or_else(|| unknown(id))?;
     if record.state == VtxoState::Spent || record.claimed || exit::live_of(tx, id)?.is_some() {
         return Ok(None);
     }
