@@ -29,6 +29,7 @@ mod lists;
 mod load;
 mod mailbox;
 mod messages;
+mod metadata;
 mod node;
 mod offboards;
 mod onchain;

@@ -2,6 +2,7 @@
 
 mod attention;
 mod exit;
+mod fact;
 mod invoice;
 mod lightning;
 mod movement;
@@ -15,6 +16,7 @@ pub use exit::{
     Block, ChildOrigin, ExitChild, ExitProblem, ExitRow, ExitState, ExitTx, ExitTxOrigin,
     ExitTxStatus,
 };
+pub use fact::{Fact, Facts};
 pub use invoice::{Invoice, InvoiceEnd, InvoiceOutcome};
 pub use lightning::LightningSendRow;
 pub use movement::{HistoryPage, Movement, MovementId, MovementStatus, NewMovement, Subsystem};

@@ -8,8 +8,8 @@ use serde_json::{Map, Value};
 
 use super::{Error, WriteTx};
 use crate::model::{
-    HistoryPage, Movement, MovementId, MovementStatus, NewMovement, OperationId, PaymentMethod,
-    Subsystem, Transfer,
+    Facts, HistoryPage, Movement, MovementId, MovementStatus, NewMovement, OperationId,
+    PaymentMethod, Subsystem, Transfer,
 };
 
 /// A subsystem as the table names it: part of the wallet and kind of movement.
@@ -40,7 +40,7 @@ pub fn insert(tx: &WriteTx<'_>, movement: &NewMovement<'_>, now: i64) -> Result<
         movement.operation.map(OperationId::as_str),
         movement.status.name(),
         column(movement.subsystem),
-        Value::Object(movement.metadata.clone()).to_string(),
+        Value::Object(movement.metadata.clone().into_metadata()).to_string(),
         movement.intended_balance.to_sat(),
         movement.effective_balance.to_sat(),
         movement.offchain_fee.to_sat(),
@@ -186,15 +186,10 @@ pub fn revise(
 }
 
 /// Sets keys of a movement's metadata; other keys are kept.
-pub fn note(
-    tx: &WriteTx<'_>,
-    id: MovementId,
-    facts: Map<String, Value>,
-    now: i64,
-) -> Result<(), Error> {
+pub fn note(tx: &WriteTx<'_>, id: MovementId, facts: Facts, now: i64) -> Result<(), Error> {
     if let Some(movement) = get(tx, id)? {
         let mut metadata = movement.metadata;
-        metadata.extend(facts);
+        metadata.extend(facts.into_metadata());
         set_metadata(tx, id, &metadata, now)?;
     }
     Ok(())

@@ -33,7 +33,7 @@ use crate::store::Store;
 pub use crate::chain::Tip;
 pub use crate::model::{
     Attention, Block, ExitProblem, ExitState, ExitTx, ExitTxOrigin, ExitTxStatus, HistoryPage,
-    Movement, MovementId, PaymentMethod, Subsystem, Transfer, Verdict, VtxoRecord, VtxoState,
+    Movement, MovementId, Subsystem, Transfer, Verdict, VtxoRecord, VtxoState,
 };
 pub use crate::onchain::{OnchainBalance, OnchainTransaction};
 pub use account::balance::Balance;
@@ -41,6 +41,7 @@ pub use account::estimate::FeeEstimate;
 pub use barkd::{import_barkd, is_barkd};
 pub(crate) use engine::clock::back_off;
 pub use engine::commit_point::CommitPoint;
+pub use destination::payment_method;
 pub use error::{Error, ErrorKind, Result};
 pub use flows::board::{BoardAmount, PendingBoard};
 pub use flows::exit::{

@@ -8,4 +8,5 @@ pub(in crate::wallet) mod fees;
 mod history;
 mod info;
 pub(in crate::wallet) mod keys;
+mod metadata;
 mod onchain;

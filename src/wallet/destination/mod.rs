@@ -2,6 +2,7 @@
 
 mod ark;
 mod lightning;
+mod method;
 mod typo;
 mod uri;
 
@@ -15,6 +16,7 @@ use crate::wallet::{Error, Result, Wallet};
 
 pub(in crate::wallet) use ark::{check as check_payable, read as read_ark_address};
 pub(in crate::wallet) use lightning::{LightningDestination, LightningPayee};
+pub use method::payment_method;
 
 /// Somewhere money can go.
 #[derive(Clone, Debug)]

@@ -9,8 +9,8 @@ use bitcoin::Address;
 
 use super::{Exit, note};
 use crate::model::{
-    MovementStatus, NewMovement, OperationId, OperationKind, PaymentMethod, Subsystem, Transfer,
-    VtxoRecord, VtxoState,
+    Facts, MovementStatus, NewMovement, OperationId, OperationKind, PaymentMethod, Subsystem,
+    Transfer, VtxoRecord, VtxoState,
 };
 use crate::store::{WriteTx, exit, movement, recovery, vtxo, vtxo_body, wallet as row};
 use crate::wallet::coins::list::unknown;
@@ -247,7 +247,7 @@ fn enlist_exit(tx: &WriteTx<'_>, id: VtxoId, cause: ExitCause) -> Result<Option<
             received_on: &[],
             input_vtxos: &[id],
             output_vtxos: &[],
-            metadata: serde_json::Map::new(),
+            metadata: Facts::default(),
         },
         now,
     )?;

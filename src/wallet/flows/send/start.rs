@@ -8,7 +8,7 @@ use bitcoin::Amount;
 
 use super::ArkoorSend;
 use crate::model::{
-    MovementId, MovementStatus, NewMovement, OperationId, PaymentMethod, Subsystem, Transfer,
+    Facts, MovementId, MovementStatus, NewMovement, OperationId, PaymentMethod, Subsystem, Transfer,
 };
 use crate::store::{WriteTx, movement, vtxo};
 use crate::wallet::account::keys::{self, WalletKeys};
@@ -182,7 +182,7 @@ fn write_movement(
         received_on: &[],
         input_vtxos: &spend.inputs,
         output_vtxos: &[],
-        metadata: serde_json::Map::new(),
+        metadata: Facts::default(),
     };
     movement::insert(tx, &movement, clock::now_millis())?;
     Ok(())
