@@ -13,6 +13,7 @@ mod flows;
 mod inbox;
 pub mod lifecycle;
 mod open;
+mod payment_uri;
 mod recovery;
 mod sync;
 
@@ -38,10 +39,11 @@ pub use crate::model::{
 pub use crate::onchain::{OnchainBalance, OnchainTransaction};
 pub use account::balance::Balance;
 pub use account::estimate::FeeEstimate;
+pub use account::message::verify_message;
 pub use barkd::{import_barkd, is_barkd};
+pub use destination::payment_method;
 pub(crate) use engine::clock::back_off;
 pub use engine::commit_point::CommitPoint;
-pub use destination::payment_method;
 pub use error::{Error, ErrorKind, Result};
 pub use flows::board::{BoardAmount, PendingBoard};
 pub use flows::exit::{
@@ -54,6 +56,7 @@ pub use flows::offboard::OffboardOutcome;
 pub use flows::refresh::{PendingRound, RoundPhase};
 pub use flows::send::{SendOutcome, SendRequest};
 pub use open::WalletOptions;
+pub use payment_uri::{PaymentUri, PaymentUriRequest};
 pub use recovery::RecoveryReport;
 pub use recovery::import::{ImportRequest, Imported};
 

@@ -9,6 +9,7 @@ mod exits;
 mod fees;
 mod history;
 mod lightning;
+mod message;
 mod onchain;
 mod ping;
 mod wallet;
@@ -28,7 +29,8 @@ pub(super) fn api() -> OpenApiRouter<App> {
         .merge(exits::routes())
         .merge(fees::routes())
         .merge(history::routes())
-        .merge(lightning::routes());
+        .merge(lightning::routes())
+        .merge(message::routes());
     OpenApiRouter::new().nest("/api/v1", v1)
 }
 

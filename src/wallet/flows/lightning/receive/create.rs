@@ -47,6 +47,20 @@ pub struct InvoiceRequest {
     pub destination: Option<String>,
 }
 
+impl InvoiceRequest {
+    /// An invoice over this amount that pays the wallet, without a description.
+    pub fn of(amount: Amount) -> InvoiceRequest {
+        InvoiceRequest {
+            amount,
+            description: None,
+            token: None,
+            expiry: None,
+            external_id: None,
+            destination: None,
+        }
+    }
+}
+
 impl Wallet {
     /// Makes an invoice; its preimage is durable when this returns (H8).
     ///
