@@ -14,6 +14,7 @@ mod destinations;
 mod disconnect;
 mod disk;
 mod docs;
+mod documentation;
 mod errors;
 mod exits;
 mod expiry;
