@@ -7,7 +7,7 @@ use std::fmt::Debug;
 
 use bark_rest_client::apis::{
     bitcoin_api, boards_api, default_api, exits_api, fees_api, history_api, lightning_api,
-    notifications_api, onchain_api, wallet_api,
+    message_api, notifications_api, onchain_api, wallet_api,
 };
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -125,6 +125,18 @@ async fn the_generated_client_reads_every_answer() {
         "the movements, and their changes"
     );
     assert_eq!(call!(notifications_api::websocket_ticket()).len(), 64);
+    call!(history_api::update_metadata(1, None));
+    assert!(daemon.history().await[3]["metadata"]["note"].is_null());
+    let asked = json!({"amount_sat": null, "onchain": true, "label": "TEA", "message": null});
+    let uri = call!(wallet_api::bip321_uri(request(asked), Some(true)));
+    assert!(uri.bip321.starts_with("BITCOIN:?LABEL=TEA&TB="));
+    let signed = call!(message_api::sign_message(request(
+        json!({"message": "hello", "address": address})
+    )));
+    let verified = call!(message_api::verify_message(request(json!({
+        "message": "hello", "address": address, "pubkey": null, "signature": signed.signature,
+    }))));
+    assert!(verified.valid);
 
     call!(fees_api::onchain_fee_rates());
     call!(onchain_api::onchain_sync());

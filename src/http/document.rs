@@ -22,6 +22,7 @@ use utoipa::{Modify, OpenApi as _};
         (name = "lightning", description = "Payments over Lightning."),
         (name = "onchain", description = "The on-chain wallet."),
         (name = "fees", description = "Fee estimates."),
+        (name = "message", description = "Messages signed with the keys of addresses."),
         (name = "history", description = "Changes of the balance, and notes on them."),
         (name = "notifications", description = "What happens to the wallet, as it happens."),
         (name = "webhooks", description = "Events posted to receivers, in order and at least once."),

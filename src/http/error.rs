@@ -98,7 +98,7 @@ impl ApiError {
         Self::new(
             StatusCode::UNPROCESSABLE_ENTITY,
             "no_wallet",
-            "No wallet set",
+            "No wallet set; create or restore one with POST /api/v1/wallet/create",
         )
     }
 
@@ -141,12 +141,6 @@ impl ApiError {
             .copied()
             .or_else(|| panic.downcast_ref::<String>().map(String::as_str));
         Self::internal(format!("panic: {}", text.unwrap_or("no message")))
-    }
-
-    /// Adds the name of a thing that was not found.
-    pub(super) fn about(mut self, resource: impl Into<String>) -> Self {
-        self.resources.push(resource.into());
-        self
     }
 
     /// The stable word for programs.

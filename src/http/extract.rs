@@ -53,7 +53,29 @@ fn body_error(rejection: JsonRejection) -> ApiError {
         StatusCode::UNPROCESSABLE_ENTITY => "invalid_body",
         _ => "malformed_body",
     };
-    ApiError::new(status, code, rejection.body_text())
+    let text = rejection.body_text();
+    let message = if status == StatusCode::UNPROCESSABLE_ENTITY {
+        misfit("body", &text)
+    } else {
+        text
+    };
+    ApiError::new(status, code, message)
+}
+
+/// What does not fit in a body or query, without axum's introduction, and how it should look.
+fn misfit(what: &str, text: &str) -> String {
+    let introductions = [
+        "Failed to deserialize the JSON body into the target type: ",
+        "Failed to deserialize query string: ",
+    ];
+    let cut = introductions.iter().find_map(|it| text.strip_prefix(it));
+    let cause = cut.unwrap_or(text);
+    let amounts = if cause.contains("_sat") {
+        ". Amounts are whole numbers of sat, such as 1000: no text, no fraction, no bitcoin"
+    } else {
+        ""
+    };
+    format!("The {what} does not fit: {cause}{amounts}. /api-docs/openapi.json shows its form")
 }
 
 /// The query parameters.
@@ -65,8 +87,8 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Query<T> {
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
         let query: Result<_, QueryRejection> =
             axum::extract::Query::from_request_parts(parts, state).await;
-        let axum::extract::Query(value) =
-            query.map_err(|e| ApiError::bad_request("invalid_query", e.body_text()))?;
+        let axum::extract::Query(value) = query
+            .map_err(|e| ApiError::bad_request("invalid_query", misfit("query", &e.body_text())))?;
         Ok(Self(value))
     }
 }
@@ -116,14 +138,21 @@ pub(super) fn payable(amount: Amount) -> Result<Amount, ApiError> {
 
 /// Parses a VTXO id.
 pub(super) fn parse_vtxo_id(id: &str) -> Result<VtxoId, ApiError> {
-    id.parse()
-        .map_err(|_| ApiError::bad_request("invalid_vtxo_id", "A VTXO id has the form txid:vout"))
+    id.parse().map_err(|_| {
+        ApiError::bad_request(
+            "invalid_vtxo_id",
+            "A VTXO id has the form txid:vout; GET /api/v1/wallet/vtxos lists those of the wallet",
+        )
+    })
 }
 
 /// Parses a list of VTXO ids, which must not be empty.
 pub(super) fn parse_vtxo_ids(ids: &[String]) -> Result<Vec<VtxoId>, ApiError> {
     if ids.is_empty() {
-        return Err(ApiError::bad_request("no_vtxos", "Name at least one VTXO"));
+        return Err(ApiError::bad_request(
+            "no_vtxos",
+            "Name at least one VTXO; GET /api/v1/wallet/vtxos lists those of the wallet",
+        ));
     }
     ids.iter().map(|id| parse_vtxo_id(id)).collect()
 }

@@ -128,7 +128,10 @@ pub(crate) fn router(wallets: Arc<WalletSlot>, options: Options) -> Router {
 async fn unknown_path(uri: Uri) -> ApiError {
     ApiError::not_found(
         "unknown_path",
-        format!("There is no endpoint at {}", uri.path()),
+        format!(
+            "There is no endpoint at {}; /api-docs/openapi.json lists all",
+            uri.path()
+        ),
     )
 }
 

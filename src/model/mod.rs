@@ -3,6 +3,7 @@
 mod attention;
 mod event;
 mod exit;
+mod fact;
 mod idempotency;
 mod invoice;
 mod lightning;
@@ -19,6 +20,7 @@ pub use exit::{
     Block, ChildOrigin, ExitChild, ExitProblem, ExitRow, ExitState, ExitTx, ExitTxOrigin,
     ExitTxStatus,
 };
+pub use fact::{Fact, Facts};
 pub use idempotency::{Effect, KeptAnswer, KeptRequest, RequestKey};
 pub use invoice::{Invoice, InvoiceEnd, InvoiceOutcome};
 pub use lightning::LightningSendRow;

@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::{OperationId, PaymentMethod, Transfer};
+use super::{Facts, OperationId, PaymentMethod, Transfer};
 
 /// The number of a movement, assigned in the order of creation from 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -145,7 +145,7 @@ pub struct NewMovement<'a> {
     /// The VTXOs that it creates for this wallet.
     pub output_vtxos: &'a [VtxoId],
     /// Details of the subsystem, such as transaction ids.
-    pub metadata: Map<String, Value>,
+    pub metadata: Facts,
 }
 
 /// A stored movement. Its JSON is that of events.

@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 use super::news::Body;
 use super::{Error, WriteTx};
 use crate::model::{
-    EventKind, HistoryPage, Movement, MovementId, MovementStatus, NewMovement, OperationId,
+    EventKind, Facts, HistoryPage, Movement, MovementId, MovementStatus, NewMovement, OperationId,
     PaymentMethod, Subsystem, Transfer,
 };
 
@@ -54,7 +54,7 @@ pub fn insert(tx: &WriteTx<'_>, movement: &NewMovement<'_>, now: i64) -> Result<
         movement.operation.map(OperationId::as_str),
         movement.status.name(),
         column(movement.subsystem),
-        Value::Object(movement.metadata.clone()).to_string(),
+        Value::Object(movement.metadata.clone().into_metadata()).to_string(),
         movement.intended_balance.to_sat(),
         movement.effective_balance.to_sat(),
         movement.offchain_fee.to_sat(),
@@ -228,15 +228,10 @@ pub fn revise(
 }
 
 /// Sets keys of a movement's metadata; other keys are kept.
-pub fn note(
-    tx: &WriteTx<'_>,
-    id: MovementId,
-    facts: Map<String, Value>,
-    now: i64,
-) -> Result<(), Error> {
+pub fn note(tx: &WriteTx<'_>, id: MovementId, facts: Facts, now: i64) -> Result<(), Error> {
     if let Some(movement) = get(tx, id)? {
         let mut metadata = movement.metadata;
-        metadata.extend(facts);
+        metadata.extend(facts.into_metadata());
         set_metadata(tx, id, &metadata, now)?;
     }
     Ok(())

@@ -14,6 +14,7 @@ mod flows;
 mod inbox;
 pub mod lifecycle;
 mod open;
+mod payment_uri;
 mod recovery;
 mod requests;
 mod sync;
@@ -37,13 +38,15 @@ pub use crate::chain::Tip;
 pub use crate::model::{
     Attention, Block, Delivery, Event, EventId, EventKind, ExitProblem, ExitState, ExitTx,
     ExitTxOrigin, ExitTxStatus, ExpiringVtxo, HistoryPage, KeptAnswer, Movement, MovementId,
-    OperationProgress, PaymentMethod, RequestKey, Subsystem, Transfer, Verdict, VtxoRecord,
-    VtxoState, Webhook, WebhookId,
+    OperationProgress, RequestKey, Subsystem, Transfer, Verdict, VtxoRecord, VtxoState, Webhook,
+    WebhookId,
 };
 pub use crate::onchain::{OnchainBalance, OnchainTransaction};
 pub use account::balance::Balance;
 pub use account::estimate::FeeEstimate;
+pub use account::message::verify_message;
 pub use barkd::{import_barkd, is_barkd};
+pub use destination::payment_method;
 pub(crate) use engine::clock::back_off;
 pub use engine::commit_point::CommitPoint;
 pub use engine::request_key::with_request_key;
@@ -60,6 +63,7 @@ pub use flows::offboard::OffboardOutcome;
 pub use flows::refresh::{PendingRound, RoundPhase};
 pub use flows::send::{SendOutcome, SendRequest};
 pub use open::WalletOptions;
+pub use payment_uri::{PaymentUri, PaymentUriRequest};
 pub use recovery::RecoveryReport;
 pub use recovery::import::{ImportRequest, Imported};
 pub use requests::{RequestOutcome, Standing};

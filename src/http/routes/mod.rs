@@ -9,6 +9,7 @@ mod exits;
 mod fees;
 mod history;
 mod lightning;
+mod message;
 mod notifications;
 mod onchain;
 mod ping;
@@ -32,6 +33,7 @@ pub(super) fn api() -> OpenApiRouter<App> {
         .merge(fees::routes())
         .merge(history::routes())
         .merge(lightning::routes())
+        .merge(message::routes())
         .merge(notifications::routes())
         .merge(webhooks::routes());
     OpenApiRouter::new().nest("/api/v1", v1)

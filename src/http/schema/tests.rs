@@ -15,7 +15,8 @@ use super::ark_info::ArkInfo;
 use super::movement::Movement;
 use super::vtxo::WalletVtxoInfo;
 use crate::model::MovementStatus;
-use crate::wallet::{self, MovementId, PaymentMethod, Subsystem, Transfer, VtxoRecord, VtxoState};
+use crate::model::PaymentMethod;
+use crate::wallet::{self, MovementId, Subsystem, Transfer, VtxoRecord, VtxoState};
 
 /// Parses `answer` with the client's type `T`, and returns it as JSON again.
 fn read_back<T: DeserializeOwned + Serialize>(answer: &impl Serialize) -> Value {

@@ -49,8 +49,9 @@ impl Wallet {
         let server = self.server_keys()?;
         let revealed = self.store.read(crate::store::key::next_index).await?;
         if index >= revealed {
-            let message =
-                format!("there is no address {index} yet; the next new one is {revealed}");
+            let message = format!(
+                "there is no address {index} yet; the next that POST /api/v1/wallet/addresses/next gives out is {revealed}"
+            );
             return Err(Error::not_found("unknown_address_index", message, index));
         }
         build(

@@ -26,9 +26,15 @@ impl Wallet {
         self.server.is_connected()
     }
 
-    /// The Ark server's parameters as it last sent them; `None` before the first contact since the start.
-    pub fn ark_info(&self) -> Option<Arc<ArkInfo>> {
-        self.server.info()
+    /// The Ark server's parameters as it last sent them.
+    ///
+    /// # Errors
+    /// `never_connected` before the first contact since the start.
+    pub fn known_info(&self) -> Result<Arc<ArkInfo>> {
+        self.server.info().ok_or_else(|| {
+            let message = "the Ark server has not been reached since the daemon started; GET /api/v1/wallet/connected tells when it is";
+            Error::not_found("never_connected", message, "ark server")
+        })
     }
 
     /// The height of the newest block. Asks the chain backend.

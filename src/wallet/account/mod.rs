@@ -8,4 +8,6 @@ pub(in crate::wallet) mod fees;
 mod history;
 mod info;
 pub(in crate::wallet) mod keys;
+pub(in crate::wallet) mod message;
+mod metadata;
 mod onchain;

@@ -1,13 +1,11 @@
 //! On-chain balance, coins, transactions and payments.
 
-use std::str::FromStr;
-
-use bitcoin::address::NetworkUnchecked;
 use bitcoin::{Address, Amount, Txid};
 
 use crate::chain::FeeRates;
 use crate::model::Effect;
 use crate::onchain::{self, OnchainBalance, OnchainTransaction, OnchainUtxo, PreparedPayment};
+use crate::wallet::destination::read_bitcoin_address;
 use crate::wallet::engine::request_key;
 use crate::wallet::{CommitPoint, Error, Result, Wallet};
 
@@ -119,15 +117,7 @@ impl Wallet {
     /// # Errors
     /// `invalid_address`, `wrong_network`.
     pub(in crate::wallet) fn bitcoin_address(&self, text: &str) -> Result<Address> {
-        let address = Address::<NetworkUnchecked>::from_str(text)
-            .map_err(|_| Error::bad_request("invalid_address", "this is not a bitcoin address"))?;
-        address.require_network(self.network).map_err(|_| {
-            let message = format!(
-                "this bitcoin address belongs to another network; the wallet is on {}",
-                self.network
-            );
-            Error::bad_request("wrong_network", message)
-        })
+        read_bitcoin_address(text, self.network)
     }
 }
 

@@ -154,6 +154,13 @@ impl Wallet {
 /// # Errors
 /// `unknown_vtxo`.
 pub(super) fn known(connection: &Connection, id: VtxoId) -> Result<Arc<VtxoRecord>> {
-    vtxo::get(connection, id)?
-        .ok_or_else(|| Error::not_found("unknown_vtxo", format!("the wallet has no VTXO {id}"), id))
+    vtxo::get(connection, id)?.ok_or_else(|| unknown(id))
+}
+
+/// The error for a VTXO that the wallet never had.
+pub(in crate::wallet) fn unknown(id: VtxoId) -> Error {
+    let message = format!(
+        "the wallet has no VTXO {id}; GET /api/v1/wallet/vtxos?all=true lists those that it has or had"
+    );
+    Error::not_found("unknown_vtxo", message, id)
 }

@@ -2,7 +2,7 @@
 
 pub(in crate::wallet) mod cores;
 pub(in crate::wallet) mod due;
-mod list;
+pub(in crate::wallet) mod list;
 mod picker;
 pub(in crate::wallet) mod published;
 pub(in crate::wallet) mod select;

@@ -6,6 +6,7 @@ use ark_lib::address::{ParseAddressError, VtxoDelivery};
 use ark_lib::{Address, VtxoPolicy};
 use bitcoin::Network;
 
+use super::{name_of, typo};
 use crate::ark::PinnedKeys;
 use crate::wallet::{Error, Result};
 
@@ -26,10 +27,23 @@ pub(super) fn parse(text: &str) -> Result<Option<Address>> {
             | ParseAddressError::UnknownVersion { .. }),
         ) => Err(Error::bad_request(
             "invalid_address",
-            format!("this Ark address cannot be read: {error}"),
+            format!("this Ark address cannot be read: {error}; ask the payee for a new one"),
         )),
         Err(_) => Ok(None),
     }
+}
+
+/// Reads an Ark address.
+///
+/// # Errors
+/// `invalid_address`; `unsupported_address` for one of another protocol.
+pub(in crate::wallet) fn read(text: &str) -> Result<Address> {
+    parse(text)?.ok_or_else(|| {
+        let message = typo::explain(text).unwrap_or_else(|| {
+            "this is not an Ark address, which begins with ark1 on mainnet and with tark1 on other networks".to_owned()
+        });
+        Error::bad_request("invalid_address", message)
+    })
 }
 
 /// Refuses addresses of another network or server, of a kind that cannot be paid out of round, and those that leave no
@@ -41,10 +55,15 @@ pub(in crate::wallet) fn check(
 ) -> Result<()> {
     let refuse = |code, message: &str| Err(Error::bad_request(code, message));
     if address.is_testnet() != (network != Network::Bitcoin) {
-        return refuse(
-            "wrong_network",
-            "this Ark address belongs to another network; ask the payee for one of the wallet's network",
+        let (theirs, prefix) = match address.is_testnet() {
+            true => ("a test network", "ark1"),
+            false => ("mainnet", "tark1"),
+        };
+        let message = format!(
+            "this Ark address is for {theirs}, the wallet is on {}; ask the payee for one that begins with {prefix}",
+            name_of(network)
         );
+        return refuse("wrong_network", &message);
     }
     if !address.is_for_server(server.server) {
         return refuse(

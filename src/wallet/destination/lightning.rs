@@ -7,6 +7,7 @@ use bitcoin::constants::ChainHash;
 use lightning::offers::offer::Offer;
 use lightning_invoice::{Bolt11Invoice, Currency};
 
+use super::name_of;
 use crate::lnurl::Endpoint;
 use crate::model::PaymentMethod;
 use crate::wallet::{Error, Result};
@@ -77,7 +78,11 @@ impl LightningDestination {
                 if invoice.currency() == ours {
                     return Ok(());
                 }
-                let message = "this invoice belongs to another network; ask the payee for one of the wallet's network";
+                let message = format!(
+                    "this invoice is for {}, the wallet is on {}; ask the payee for one of the wallet's network",
+                    name_of(invoice.currency().into()),
+                    name_of(network)
+                );
                 Err(Error::bad_request("wrong_network", message))
             }
             LightningPayee::Offer(offer) => check_offer(offer, network),

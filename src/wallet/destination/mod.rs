@@ -2,7 +2,11 @@
 
 mod ark;
 mod lightning;
+mod method;
+mod typo;
 mod uri;
+
+use std::str::FromStr;
 
 use bitcoin::address::NetworkUnchecked;
 use bitcoin::{Amount, Network};
@@ -10,8 +14,9 @@ use bitcoin::{Amount, Network};
 use crate::ark::PinnedKeys;
 use crate::wallet::{Error, Result, Wallet};
 
-pub(in crate::wallet) use ark::check as check_payable;
+pub(in crate::wallet) use ark::{check as check_payable, read as read_ark_address};
 pub(in crate::wallet) use lightning::{LightningDestination, LightningPayee};
+pub use method::payment_method;
 
 /// Somewhere money can go.
 #[derive(Clone, Debug)]
@@ -89,6 +94,46 @@ impl Wallet {
     }
 }
 
+/// Reads a bitcoin address of a network.
+///
+/// # Errors
+/// `invalid_address`, `wrong_network`.
+pub(in crate::wallet) fn read_bitcoin_address(
+    text: &str,
+    network: Network,
+) -> Result<bitcoin::Address> {
+    let address = bitcoin::Address::<NetworkUnchecked>::from_str(text).map_err(|_| {
+        let message = typo::explain(text).unwrap_or_else(|| {
+            let what_to_do = match parse(text) {
+                Ok(_) => "pay it with POST /api/v1/wallet/send",
+                Err(_) => "ask the payee for one",
+            };
+            format!("this is not a bitcoin address; {what_to_do}")
+        });
+        Error::bad_request("invalid_address", message)
+    })?;
+    let checked = address.require_network(network);
+    checked.map_err(|_| foreign_bitcoin_address(network))
+}
+
+fn foreign_bitcoin_address(ours: Network) -> Error {
+    let message = format!(
+        "this bitcoin address belongs to another network, the wallet is on {}; ask the payee for one of the wallet's network",
+        name_of(ours)
+    );
+    Error::bad_request("wrong_network", message)
+}
+
+/// A network as users name it.
+fn name_of(network: Network) -> &'static str {
+    match network {
+        Network::Bitcoin => "mainnet",
+        Network::Signet => "signet",
+        Network::Regtest => "regtest",
+        _ => "testnet",
+    }
+}
+
 fn is_maybe_lightning(way: &Result<Destination>) -> bool {
     matches!(way, Ok(Destination::Lightning(_)) | Err(_))
 }
@@ -119,7 +164,9 @@ fn parse_single(text: &str) -> Result<Destination> {
     if let Ok(address) = text.parse() {
         return Ok(Destination::Bitcoin(address));
     }
-    let message = "the destination is neither an Ark address, a Lightning invoice, offer, address or LNURL, a bitcoin address, nor a bitcoin: URI; ask the payee for one of these";
+    let message = typo::explain(text).unwrap_or_else(|| {
+        "the destination is neither an Ark address, a Lightning invoice, offer, address or LNURL, a bitcoin address, nor a bitcoin: URI; ask the payee for one of these".to_owned()
+    });
     Err(Error::bad_request("invalid_destination", message))
 }
 
@@ -163,10 +210,7 @@ impl Destination {
             }
             Destination::Lightning(destination) => destination.check(payer.network),
             Destination::Bitcoin(address) if address.is_valid_for_network(payer.network) => Ok(()),
-            Destination::Bitcoin(_) => Err(Error::bad_request(
-                "wrong_network",
-                "this bitcoin address belongs to another network; ask the payee for one of the wallet's network",
-            )),
+            Destination::Bitcoin(_) => Err(foreign_bitcoin_address(payer.network)),
         }
     }
 }

@@ -3,7 +3,7 @@
 use bitcoin::{Amount, Denomination};
 use url::form_urlencoded;
 
-use super::{Destination, Request, ark, lightning};
+use super::{Destination, Request, ark, lightning, typo};
 use crate::wallet::{Error, Result};
 
 const SCHEME: &str = "bitcoin:";
@@ -75,7 +75,7 @@ impl Uri {
         let ways = [self.ark, self.lightning, self.bitcoin];
         let ways: Vec<_> = ways.into_iter().flatten().collect();
         if ways.is_empty() {
-            return Err(unreadable("the URI names nobody to pay"));
+            return Err(unreadable("the URI names nobody to pay", ""));
         }
         Ok(Request {
             ways,
@@ -85,6 +85,9 @@ impl Uri {
 }
 
 fn read_amount(text: &str) -> Result<Amount> {
+    if text.contains(char::is_whitespace) {
+        return Err(invalid_amount("it contains a space; remove it"));
+    }
     // The grammar has digits and a point only.
     if !text.chars().all(|c| c.is_ascii_digit() || c == '.') {
         return Err(invalid_amount("it is no number"));
@@ -99,24 +102,27 @@ fn read_amount(text: &str) -> Result<Amount> {
 
 fn read_ark(text: &str) -> Result<Destination> {
     let address = ark::parse(text)?;
-    let address = address.ok_or_else(|| unreadable("the URI's Ark address cannot be read"));
+    let address = address.ok_or_else(|| unreadable("the URI's Ark address cannot be read", text));
     address.map(|address| Destination::Ark(Box::new(address)))
 }
 
 fn read_lightning(text: &str) -> Result<Destination> {
     let destination = lightning::parse(text)?;
-    let invalid = || unreadable("the URI's Lightning invoice or offer cannot be read");
+    let invalid = || unreadable("the URI's Lightning invoice or offer cannot be read", text);
     destination.ok_or_else(invalid).map(Destination::Lightning)
 }
 
 fn read_bitcoin(text: &str) -> Result<Destination> {
     let address = text.parse();
-    let address = address.map_err(|_| unreadable("the URI's bitcoin address cannot be read"));
+    let address = address.map_err(|_| unreadable("the URI's bitcoin address cannot be read", text));
     address.map(Destination::Bitcoin)
 }
 
-fn unreadable(what: &str) -> Error {
-    let message = format!("{what}; ask the payee for a new one");
+fn unreadable(what: &str, text: &str) -> Error {
+    let message = match typo::explain(text) {
+        Some(why) => format!("{what}: {why}"),
+        None => format!("{what}; ask the payee for a new one"),
+    };
     Error::bad_request("invalid_destination", message)
 }
 

@@ -8,7 +8,9 @@ use ark_lib::{ProtocolEncoding, Vtxo, VtxoId};
 use bitcoin::{Amount, Network};
 
 use crate::ark::PinnedKeys;
-use crate::model::{MovementStatus, NewMovement, PaymentMethod, Subsystem, Transfer, VtxoState};
+use crate::model::{
+    Facts, MovementStatus, NewMovement, PaymentMethod, Subsystem, Transfer, VtxoState,
+};
 use crate::store::{WriteTx, anchor, mailbox, movement, vtxo};
 use crate::wallet::account::address;
 use crate::wallet::account::keys::{self, WalletKeys};
@@ -164,7 +166,7 @@ impl Recorder {
             received_on: &received_on,
             input_vtxos: &[],
             output_vtxos: vtxos,
-            metadata: serde_json::Map::new(),
+            metadata: Facts::default(),
         };
         let id = movement::insert(tx, &movement, clock::now_millis())?;
         tracing::info!(

@@ -27,7 +27,10 @@ impl WalletSlot {
         self.check_network(request.network.network())?;
         let mut running = self.running.lock().await;
         if running.is_some() {
-            return Err(Error::bad_request("wallet_exists", "Wallet already set"));
+            return Err(Error::bad_request(
+                "wallet_exists",
+                "Wallet already set; delete it with DELETE /api/v1/wallet, or start another daemon with another --datadir",
+            ));
         }
         if self.datadir.deletion().exists() {
             let message = "The deletion of a wallet was interrupted; repeat it with DELETE /api/v1/wallet first. GET /api/v1/wallet shows which";

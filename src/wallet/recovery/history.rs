@@ -3,7 +3,7 @@
 use ark_lib::VtxoId;
 use bitcoin::{Amount, SignedAmount};
 
-use crate::model::{MovementStatus, NewMovement, Subsystem};
+use crate::model::{Facts, MovementStatus, NewMovement, Subsystem};
 use crate::store::{WriteTx, movement};
 use crate::wallet::Result;
 use crate::wallet::engine::clock;
@@ -30,7 +30,7 @@ pub(in crate::wallet) fn record(
         received_on: &[],
         input_vtxos: spent,
         output_vtxos: found,
-        metadata: serde_json::Map::new(),
+        metadata: Facts::default(),
     };
     movement::insert(tx, &movement, clock::now_millis())?;
     Ok(())

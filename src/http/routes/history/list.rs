@@ -12,7 +12,7 @@ use crate::http::extract::{Json, Query};
 use crate::http::idempotency::key;
 use crate::http::schema::error::{BadRequestError, NeedsWallet};
 use crate::http::schema::movement::Movement;
-use crate::wallet::{HistoryPage, MovementId, PaymentMethod};
+use crate::wallet::{HistoryPage, MovementId, payment_method};
 
 #[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
@@ -32,17 +32,12 @@ pub(super) struct Filter {
 
 impl Filter {
     fn page(self) -> Result<HistoryPage, ApiError> {
-        let invalid = |message: String| ApiError::bad_request("invalid_filter", message);
         let method = match (self.r#type, self.value) {
             (None, None) => None,
-            (Some(kind), Some(value)) => Some(
-                PaymentMethod::from_parts(&kind, value)
-                    .ok_or_else(|| invalid(format!("There is no payment method {kind:?}")))?,
-            ),
+            (Some(kind), Some(value)) => Some(payment_method(&kind, &value)?),
             _ => {
-                return Err(invalid(
-                    "type and value go together; set both or neither".into(),
-                ));
+                let message = "type and value go together; set both or neither";
+                return Err(ApiError::bad_request("invalid_filter", message));
             }
         };
         let idempotency_key = self.idempotency_key.as_deref().map(key::read).transpose()?;
@@ -57,11 +52,11 @@ impl Filter {
 
 /// Get wallet history
 ///
-/// The movements, newest first; only those to or from one payment method when `type` and `value` are given. Long histories
-/// can be read in pages with `limit` and `before`.
+/// The movements, newest first; only those to or from one payment method when `type` and `value` are given, in the same order. Long
+/// histories can be read in pages with `limit` and `before`.
 #[utoipa::path(get, path = "/history", operation_id = "list", tag = "history", params(Filter), responses(
     (status = 200, description = "The history", body = [Movement]),
-    (status = 400, description = "The filter is invalid", body = BadRequestError),
+    (status = 400, description = "The type is unknown, the value is none of its type, or one of them is missing", body = BadRequestError),
     NeedsWallet,
 ))]
 pub(super) async fn list(

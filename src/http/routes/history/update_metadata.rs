@@ -11,11 +11,14 @@ use crate::wallet::MovementId;
 
 /// Patch movement metadata
 ///
-/// Merges a JSON object into the metadata by RFC 7396: null deletes a key.
+/// Merges a JSON object into the metadata by RFC 7396: null deletes a key. The body `null` deletes all keys that clients have set. Keys
+/// that the wallet writes, such as `payment_hash`, cannot be changed. Notes take at most 16 KiB and 16 levels.
 #[utoipa::path(post, path = "/history/{id}/metadata", operation_id = "update_metadata", tag = "history",
-    params(("id" = u32, Path, description = "The movement's id")), request_body = Object, responses(
+    params(("id" = u32, Path, description = "The movement's id")), request_body(
+        content = serde_json::Value, content_type = "application/merge-patch+json",
+        description = "A JSON merge patch (RFC 7396), with any JSON content type."), responses(
     (status = 200, description = "The metadata was changed"),
-    (status = 400, description = "The patch is not a JSON object", body = BadRequestError),
+    (status = 400, description = "The patch is neither an object nor null, names a key of the wallet, or is too large", body = BadRequestError),
     (status = 404, description = "There is no such movement", body = NotFoundError),
     NeedsWallet,
 ))]

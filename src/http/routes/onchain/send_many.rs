@@ -44,7 +44,7 @@ pub(super) async fn onchain_send_many(
 /// Reads `address:amount`, where the amount carries its unit: bare digits could be meant in satoshis or in bitcoin.
 fn payee(text: &str) -> Result<(String, Amount), ApiError> {
     let (address, amount) = text.split_once(':').ok_or_else(|| {
-        let message = format!("{text:?} does not have the form address:amount");
+        let message = format!("{text:?} does not have the form address:amount with a unit, such as \"{text}:25000 sat\"");
         ApiError::bad_request("invalid_destination", message)
     })?;
     let amount = amount.trim().parse::<Amount>().map_err(|error| {

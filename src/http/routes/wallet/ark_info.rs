@@ -15,12 +15,6 @@ use crate::http::schema::error::{NeedsWallet, NotFoundError};
     NeedsWallet,
 ))]
 pub(super) async fn ark_info(State(app): State<App>) -> Result<Json<ArkInfo>, ApiError> {
-    let info = app.wallet()?.ark_info().ok_or_else(|| {
-        ApiError::not_found(
-            "never_connected",
-            "The Ark server has not been reached since the daemon started",
-        )
-        .about("ark server")
-    })?;
+    let info = app.wallet()?.known_info()?;
     Ok(Json((&*info).into()))
 }

@@ -3,6 +3,7 @@
 mod address;
 mod ark_info;
 mod balance;
+mod bip321;
 mod connected;
 mod create;
 mod delete;
@@ -48,6 +49,7 @@ pub(super) fn routes() -> OpenApiRouter<App> {
         .routes(routes!(delete::wallet_delete))
         .routes(routes!(address::address))
         .routes(routes!(peek_address::peek_address))
+        .routes(routes!(bip321::bip321_uri))
         .routes(routes!(balance::balance))
         .routes(routes!(list_vtxos::vtxos))
         .routes(routes!(get_vtxo::get_vtxo))

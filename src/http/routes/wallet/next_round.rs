@@ -10,7 +10,7 @@ use utoipa::ToSchema;
 use crate::http::App;
 use crate::http::error::ApiError;
 use crate::http::extract::Json;
-use crate::http::schema::error::{NeedsWallet, ServiceUnavailableError};
+use crate::http::schema::error::{NeedsWallet, NotFoundError, ServiceUnavailableError};
 
 /// The end of the year 9999, seconds since 1970.
 const LAST_SECOND: u64 = 253_402_300_799;
@@ -24,6 +24,7 @@ pub(super) struct NextRoundStart {
 /// Get next round time
 #[utoipa::path(get, path = "/wallet/next-round", operation_id = "next_round", tag = "wallet", responses(
     (status = 200, description = "When the next round starts", body = NextRoundStart),
+    (status = 404, description = "The Ark server has not been reached since the daemon started, or has scheduled no round", body = NotFoundError),
     (status = 503, description = "The Ark server is unreachable", body = ServiceUnavailableError),
     NeedsWallet,
 ))]

@@ -3,9 +3,9 @@
 use ark_lib::VtxoId;
 use bitcoin::{Amount, SignedAmount};
 use rusqlite::Connection;
-use serde_json::{Map, Value};
+use serde_json::Value;
 
-use crate::model::{Movement, MovementId, MovementStatus, OperationId, VtxoState};
+use crate::model::{Fact, Movement, MovementId, MovementStatus, OperationId, VtxoState};
 use crate::store::{WriteTx, movement, vtxo};
 use crate::wallet::engine::{Next, Step, clock};
 use crate::wallet::{CommitPoint, Error, Result};
@@ -26,14 +26,15 @@ pub(in crate::wallet) fn movement_of(
 pub(in crate::wallet) fn note<const N: usize>(
     tx: &WriteTx<'_>,
     id: &OperationId,
-    facts: [(&str, Value); N],
+    facts: [(Fact, Value); N],
 ) -> Result<()> {
-    let facts: Map<String, Value> = facts
-        .into_iter()
-        .map(|(name, value)| (name.to_owned(), value))
-        .collect();
     let movement = movement_of(tx, id)?;
-    Ok(movement::note(tx, movement, facts, clock::now_millis())?)
+    Ok(movement::note(
+        tx,
+        movement,
+        facts.into(),
+        clock::now_millis(),
+    )?)
 }
 
 /// Adds VTXOs that the operation made for the wallet to the movement.

@@ -8,7 +8,7 @@ use bitcoin::{Amount, OutPoint};
 use serde_json::json;
 use tokio::sync::watch;
 
-use crate::model::{MovementStatus, NewMovement, OperationId, Subsystem};
+use crate::model::{Fact, Facts, MovementStatus, NewMovement, OperationId, Subsystem};
 use crate::onchain::{Funding, FundingAmount};
 use crate::store::{key, movement};
 use crate::wallet::account::ceiling::{Charge, check_fee};
@@ -154,13 +154,9 @@ fn funded_output(funding: &Funding, script: &bitcoin::Script) -> Result<(OutPoin
     }
 }
 
-fn metadata(utxo: OutPoint, onchain_fee: Amount) -> serde_json::Map<String, serde_json::Value> {
-    let facts = [
-        ("chain_anchor", json!(utxo.to_string())),
-        ("onchain_fee_sat", json!(onchain_fee.to_sat())),
-    ];
-    facts
-        .into_iter()
-        .map(|(key, value)| (key.to_owned(), value))
-        .collect()
+fn metadata(utxo: OutPoint, onchain_fee: Amount) -> Facts {
+    Facts::from([
+        (Fact::ChainAnchor, json!(utxo.to_string())),
+        (Fact::OnchainFee, json!(onchain_fee.to_sat())),
+    ])
 }

@@ -102,7 +102,7 @@ impl Wallet {
 
 /// The error for a VTXO that was never exited.
 pub(super) fn unknown(vtxo: VtxoId) -> Error {
-    let message = format!("VTXO {vtxo} has no exit");
+    let message = format!("VTXO {vtxo} has no exit; GET /api/v1/exits/status/all lists the exits");
     Error::not_found("unknown_exit", message, vtxo)
 }
 

@@ -9,10 +9,11 @@ use bitcoin::Address;
 
 use super::{Exit, note};
 use crate::model::{
-    Effect, MovementStatus, NewMovement, OperationId, OperationKind, PaymentMethod, Subsystem,
-    Transfer, VtxoRecord, VtxoState,
+    Effect, Facts, MovementStatus, NewMovement, OperationId, OperationKind, PaymentMethod,
+    Subsystem, Transfer, VtxoRecord, VtxoState,
 };
 use crate::store::{WriteTx, exit, movement, recovery, vtxo, vtxo_body, wallet as row};
+use crate::wallet::coins::list::unknown;
 use crate::wallet::engine::steps::end::signed;
 use crate::wallet::engine::{clock, enlist, request_key};
 use crate::wallet::recovery::unproven;
@@ -227,9 +228,7 @@ impl Wallet {
 /// # Errors
 /// `unknown_vtxo`; the database's.
 fn enlist_exit(tx: &WriteTx<'_>, id: VtxoId, cause: ExitCause) -> Result<Option<OperationId>> {
-    let record = vtxo::get(tx, id)?.ok_or_else(|| {
-        Error::not_found("unknown_vtxo", format!("the wallet has no VTXO {id}"), id)
-    })?;
+    let record = vtxo::get(tx, id)?.ok_or_else(|| unknown(id))?;
     if record.state == VtxoState::Spent || record.claimed || exit::live_of(tx, id)?.is_some() {
         return Ok(None);
     }
@@ -253,7 +252,7 @@ fn enlist_exit(tx: &WriteTx<'_>, id: VtxoId, cause: ExitCause) -> Result<Option<
             received_on: &[],
             input_vtxos: &[id],
             output_vtxos: &[],
-            metadata: serde_json::Map::new(),
+            metadata: Facts::default(),
         },
         now,
     )?;

@@ -9,7 +9,7 @@ use bitcoin::consensus::encode::serialize_hex;
 use super::{IN_DOUBT, Offboard, OffboardOrder, PreparedOrder, PriorTx, SignedOffboard};
 use crate::ark;
 use crate::chain::TxStatus;
-use crate::model::OperationId;
+use crate::model::{Fact, OperationId};
 use crate::wallet::engine::steps::end;
 use crate::wallet::engine::{Next, Step, attention, clock};
 use crate::wallet::{CommitPoint, Error, Result, Wallet};
@@ -93,10 +93,10 @@ pub(super) fn accept_signed(
 ) -> Step<Offboard> {
     let facts = [
         (
-            "offboard_txid",
+            Fact::OffboardTxid,
             transaction.compute_txid().to_string().into(),
         ),
-        ("offboard_tx", serialize_hex(&transaction).into()),
+        (Fact::OffboardTx, serialize_hex(&transaction).into()),
     ];
     let signed = SignedOffboard {
         inputs: order.inputs,

@@ -9,7 +9,7 @@ use super::{
     FINAL_DEPTH, IN_DOUBT, Offboard, OffboardOrder, PreparedOrder, PriorTx, abort, refused,
 };
 use crate::ark::{self, PreparedOffboard};
-use crate::model::{Attention, OperationId, VtxoState};
+use crate::model::{Attention, Fact, OperationId, VtxoState};
 use crate::store::vtxo;
 use crate::wallet::engine::encoding::Encoded;
 use crate::wallet::engine::steps::upload::{Upload, upload_inputs};
@@ -87,7 +87,7 @@ pub(super) async fn prepare(
     Ok(Step::commit(
         CommitPoint::OffboardPrepared,
         Next::State(Offboard::Finish(next)),
-        move |tx| end::note(tx, &id, [("offboard_txid", txid.to_string().into())]),
+        move |tx| end::note(tx, &id, [(Fact::OffboardTxid, txid.to_string().into())]),
     ))
 }
 

@@ -4,7 +4,7 @@ use ark_lib::offboard::OffboardRequest;
 use ark_lib::{Vtxo, VtxoId};
 
 use super::{Offboard, OffboardOrder};
-use crate::model::{OperationId, VtxoState};
+use crate::model::{Fact, OperationId, VtxoState};
 use crate::store::vtxo;
 use crate::wallet::engine::steps::arkoor::{CosignCall, Signed, Signing, SigningFlow};
 use crate::wallet::engine::steps::{end, upload};
@@ -62,7 +62,7 @@ pub(super) async fn split(
             }
             end::add_outputs(tx, &id, &change)?;
             let names: Vec<String> = exact.iter().map(VtxoId::to_string).collect();
-            end::note(tx, &id, [("offboard_vtxos", names.into())])
+            end::note(tx, &id, [(Fact::OffboardVtxos, names.into())])
         },
     ))
 }

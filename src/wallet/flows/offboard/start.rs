@@ -6,13 +6,12 @@ use ark_lib::offboard::OffboardRequest;
 use ark_lib::{ArkInfo, VtxoId, VtxoPolicy};
 use bitcoin::{Address, Amount, FeeRate, Txid};
 use bitcoin_ext::BlockHeight;
-use serde_json::Map;
 
 use super::{Offboard, OffboardOrder};
 use crate::config::FeeCeilings;
 use crate::model::{
-    MovementId, MovementStatus, NewMovement, OperationId, PaymentMethod, Subsystem, Transfer,
-    VtxoRecord,
+    Facts, MovementId, MovementStatus, NewMovement, OperationId, PaymentMethod, Subsystem,
+    Transfer, VtxoRecord,
 };
 use crate::store::{WriteTx, movement, operation, vtxo};
 use crate::wallet::account::ceiling::{Charge, check_fee, check_offboard_rate};
@@ -203,7 +202,7 @@ impl Wallet {
                 received_on: &[],
                 input_vtxos: &split.inputs,
                 output_vtxos: &[],
-                metadata: Map::new(),
+                metadata: Facts::default(),
             };
             movement::insert(tx, &movement, clock::now_millis())?;
             Ok(Offboard::Split {
@@ -310,7 +309,7 @@ fn start_whole(
         received_on: &[],
         input_vtxos: &ids,
         output_vtxos: &[],
-        metadata: Map::new(),
+        metadata: Facts::default(),
     };
     movement::insert(tx, &movement, clock::now_millis())?;
     Ok(Offboard::RegisterWhole(OffboardOrder {

@@ -10,7 +10,7 @@ use tokio::sync::watch;
 
 use super::attempt_id::AttemptId;
 use crate::ark;
-use crate::wallet::{Result, Wallet};
+use crate::wallet::{Error, Result, Wallet};
 
 /// The newest round event. An older one never replaces it; only a restart of the server clears it.
 pub(in crate::wallet) struct RoundEvents(watch::Sender<Observed>);
@@ -91,10 +91,18 @@ impl Wallet {
     /// When the server's next round starts, in unix seconds.
     ///
     /// # Errors
-    /// `server_unavailable`.
+    /// `never_connected`, `server_unavailable`; `no_round` if the server has scheduled none.
     pub async fn next_round(&self) -> Result<u64> {
-        self.awaited_info().await?;
-        Ok(self.server.next_round_time().await?)
+        self.server.first_contact().await;
+        self.known_info()?;
+        self.connected_info()?;
+        match self.server.next_round_time().await {
+            Ok(0) | Err(ark::Error::Rejected { .. }) => {
+                let message = "the Ark server has scheduled no round; ask again later";
+                Err(Error::no_such_thing("no_round", message))
+            }
+            answer => Ok(answer?),
+        }
     }
 
     /// Opens the server's stream of round events.

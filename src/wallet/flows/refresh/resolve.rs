@@ -11,7 +11,7 @@ use super::check_issued::{self, ExpectedRound};
 use super::plan::{LastTry, Plan, Rejoin};
 use super::{Exchange, JoinedAttempt, POLL_INTERVAL, Round, SignedTree, abort, bodies, expiry};
 use crate::ark::{IssuedRound, ParticipationStatus};
-use crate::model::{MovementStatus, OperationId};
+use crate::model::{Fact, MovementStatus, OperationId};
 use crate::store::vtxo;
 use crate::wallet::engine::steps::end;
 use crate::wallet::engine::{Next, Step};
@@ -135,7 +135,7 @@ pub(super) async fn issue(
         })),
         move |tx| {
             bodies::store_issued(tx, &outputs)?;
-            end::note(tx, &id, [("funding_txid", txid.to_string().into())])
+            end::note(tx, &id, [(Fact::FundingTxid, txid.to_string().into())])
         },
     ))
 }

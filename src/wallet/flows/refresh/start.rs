@@ -12,7 +12,7 @@ use super::Round;
 use super::list::PendingRound;
 use super::plan::{Mode, Output, Plan};
 use super::quote::{fitting, quote};
-use crate::model::{MovementStatus, NewMovement, OperationId, Subsystem, VtxoRecord};
+use crate::model::{Facts, MovementStatus, NewMovement, OperationId, Subsystem, VtxoRecord};
 use crate::store::{WriteTx, key, movement, vtxo_body};
 use crate::wallet::account::keys;
 use crate::wallet::coins::select;
@@ -172,7 +172,7 @@ pub(super) fn insert_movement(tx: &WriteTx<'_>, id: &OperationId, plan: &Plan) -
         received_on: &[],
         input_vtxos: &plan.inputs,
         output_vtxos: &[],
-        metadata: serde_json::Map::new(),
+        metadata: Facts::default(),
     };
     movement::insert(tx, &movement, clock::now_millis())?;
     Ok(())

@@ -8,7 +8,7 @@ use bitcoin::Amount;
 
 use super::ArkoorSend;
 use crate::model::{
-    MovementId, MovementStatus, NewMovement, OperationId, PaymentMethod, Subsystem, Transfer,
+    Facts, MovementId, MovementStatus, NewMovement, OperationId, PaymentMethod, Subsystem, Transfer,
 };
 use crate::store::{WriteTx, movement, vtxo};
 use crate::wallet::account::keys::{self, WalletKeys};
@@ -64,7 +64,7 @@ impl Wallet {
                 let amount = payee.amount.ok_or_else(|| {
                     Error::bad_request(
                         "missing_amount",
-                        "an Ark address does not name an amount; set amount_sat",
+                        "an Ark address does not name an amount; set amount_sat, in sat",
                     )
                 })?;
                 refusal::without_refused(|| self.send_arkoor(&address, amount)).await
@@ -75,7 +75,7 @@ impl Wallet {
             }
             Destination::Bitcoin(_) => Err(Error::bad_request(
                 "onchain_destination",
-                "this is an on-chain address; pay it from the on-chain wallet with POST /api/v1/onchain/send, or out of VTXOs with POST /api/v1/wallet/send-onchain",
+                "this is an on-chain address; pay it out of VTXOs with POST /api/v1/wallet/send-onchain, or from the on-chain wallet with POST /api/v1/onchain/send",
             )),
         }
     }
@@ -182,7 +182,7 @@ fn write_movement(
         received_on: &[],
         input_vtxos: &spend.inputs,
         output_vtxos: &[],
-        metadata: serde_json::Map::new(),
+        metadata: Facts::default(),
     };
     movement::insert(tx, &movement, clock::now_millis())?;
     Ok(())

@@ -159,7 +159,7 @@ fn whole_sat(msat: u64) -> Amount {
 }
 
 fn missing_amount(what: &str) -> Error {
-    let message = format!("{what} does not name an amount; set amount_sat");
+    let message = format!("{what} does not name an amount; set amount_sat, in sat");
     Error::bad_request("missing_amount", message)
 }
 

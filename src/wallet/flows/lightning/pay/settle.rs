@@ -3,7 +3,7 @@
 use ark_lib::lightning::Preimage;
 
 use super::{Htlcs, LightningSend, facts};
-use crate::model::OperationId;
+use crate::model::{Fact, OperationId};
 use crate::store::{lightning_send, vtxo};
 use crate::wallet::engine::steps::end;
 use crate::wallet::engine::steps::exited::is_exited;
@@ -29,7 +29,11 @@ pub(super) fn settle(
                 }
             }
             facts::clear(tx, &id)?;
-            end::note(tx, &id, [("payment_preimage", preimage.to_string().into())])?;
+            end::note(
+                tx,
+                &id,
+                [(Fact::PaymentPreimage, preimage.to_string().into())],
+            )?;
             end::succeed(tx, &id)
         },
     ))

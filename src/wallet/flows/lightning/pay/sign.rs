@@ -4,7 +4,7 @@ use ark_lib::{ArkInfo, Vtxo, VtxoId, VtxoPolicy};
 use bitcoin_ext::BlockHeight;
 
 use super::{Htlcs, LightningSend, Order};
-use crate::model::{OperationId, VtxoState};
+use crate::model::{Fact, OperationId, VtxoState};
 use crate::store::vtxo;
 use crate::wallet::account::keys::WalletKeys;
 use crate::wallet::engine::encoding::Encoded;
@@ -92,7 +92,7 @@ pub(super) async fn sign(
                 vtxo::insert(tx, htlc, VtxoState::Locked(Some(id.clone())))?;
             }
             end::add_outputs(tx, &id, &change)?;
-            end::note(tx, &id, [("htlc_vtxos", names.into())])
+            end::note(tx, &id, [(Fact::HtlcVtxos, names.into())])
         },
     ))
 }

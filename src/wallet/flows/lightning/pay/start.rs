@@ -7,14 +7,14 @@ use ark_lib::ArkInfo;
 use ark_lib::lightning::Invoice;
 use bitcoin::Amount;
 use bitcoin_ext::BlockHeight;
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use super::sign::expiry;
 use super::{LightningSend, Order, Payable, PaymentOutcome, PaymentState};
 use crate::config::FeeCeilings;
 use crate::model::{
-    MovementStatus, NewMovement, OperationId, Outcome, PaymentMethod, Subsystem, Transfer,
-    VtxoRecord,
+    Fact, Facts, MovementStatus, NewMovement, OperationId, Outcome, PaymentMethod, Subsystem,
+    Transfer, VtxoRecord,
 };
 use crate::store::{WriteTx, lightning_send, movement, operation, vtxo};
 use crate::wallet::account::ceiling::{ABOVE_CEILING, Charge, check_fee};
@@ -289,14 +289,10 @@ fn sent_to(method: &PaymentMethod, amount: Amount) -> Transfer {
     }
 }
 
-fn metadata(order: &Order) -> Map<String, Value> {
-    let facts = [
-        ("payment_hash", order.hash().to_string().into()),
-        ("htlc_vtxos", Value::Array(Vec::new())),
-        ("payment_preimage", Value::Null),
-    ];
-    facts
-        .into_iter()
-        .map(|(name, value)| (name.to_owned(), value))
-        .collect()
+fn metadata(order: &Order) -> Facts {
+    Facts::from([
+        (Fact::PaymentHash, order.hash().to_string().into()),
+        (Fact::HtlcVtxos, Value::Array(Vec::new())),
+        (Fact::PaymentPreimage, Value::Null),
+    ])
 }

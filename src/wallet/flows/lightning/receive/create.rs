@@ -4,9 +4,9 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use ark_lib::ArkInfo;
 use ark_lib::lightning::{PaymentHash, Preimage};
 use ark_lib::vtxo::VTXO_DUST;
-use ark_lib::{Address, ArkInfo};
 use bitcoin::{Amount, Network};
 use bitcoin_ext::BlockDelta;
 use lightning_invoice::{Bolt11Invoice, Currency};
@@ -17,7 +17,7 @@ use crate::store::lightning_receive;
 use crate::wallet::account::ceiling::{self, Charge};
 use crate::wallet::account::fees;
 use crate::wallet::account::keys;
-use crate::wallet::destination::check_payable;
+use crate::wallet::destination::{check_payable, read_ark_address};
 use crate::wallet::engine::{clock, request_key};
 use crate::wallet::{CommitPoint, Error, Result, Wallet};
 
@@ -45,6 +45,20 @@ pub struct InvoiceRequest {
     pub external_id: Option<String>,
     /// The Ark address that gets the money, instead of the wallet.
     pub destination: Option<String>,
+}
+
+impl InvoiceRequest {
+    /// An invoice over this amount that pays the wallet, without a description.
+    pub fn of(amount: Amount) -> InvoiceRequest {
+        InvoiceRequest {
+            amount,
+            description: None,
+            token: None,
+            expiry: None,
+            external_id: None,
+            destination: None,
+        }
+    }
 }
 
 impl Wallet {
@@ -111,12 +125,7 @@ impl Wallet {
     }
 
     fn check_payee(&self, destination: &str) -> Result<()> {
-        let address = Address::from_str(destination).map_err(|error| {
-            Error::bad_request(
-                "invalid_address",
-                format!("this Ark address cannot be read: {error}"),
-            )
-        })?;
+        let address = read_ark_address(destination)?;
         check_payable(&address, self.network, &self.server_keys()?)
     }
 

@@ -5,7 +5,7 @@ use ark_lib::lightning::PaymentHash;
 
 use super::LightningReceive;
 use super::claim::payee;
-use crate::model::{Invoice, InvoiceOutcome, OperationId};
+use crate::model::{Fact, Invoice, InvoiceOutcome, OperationId};
 use crate::store::{WriteTx, lightning_receive, vtxo, vtxo_body};
 use crate::wallet::engine::steps::{deliver, end, upload};
 use crate::wallet::engine::{Next, Step, clock};
@@ -62,7 +62,7 @@ pub(super) async fn deliver(
 
 pub(super) fn settle(tx: &WriteTx<'_>, id: &OperationId, invoice: &Invoice) -> Result<()> {
     let preimage = invoice.preimage.to_string();
-    end::note(tx, id, [("payment_preimage", preimage.into())])?;
+    end::note(tx, id, [(Fact::PaymentPreimage, preimage.into())])?;
     let now = clock::now_millis();
     Ok(lightning_receive::end(
         tx,

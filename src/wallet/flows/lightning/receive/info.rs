@@ -121,7 +121,7 @@ impl Wallet {
             .await?;
         found.ok_or_else(|| {
             let message =
-                "the wallet has no Lightning receive with this payment hash, invoice or preimage";
+                "the wallet has no Lightning receive with this payment hash, invoice or preimage; GET /api/v1/lightning/receives lists the open ones";
             Error::not_found("unknown_receive", message, identifier)
         })
     }

@@ -8,15 +8,14 @@ use ark_lib::vtxo::Full;
 use ark_lib::{ArkInfo, Vtxo, VtxoId};
 use bitcoin_ext::BlockHeight;
 use rand::seq::IteratorRandom;
-use serde_json::{Map, Value};
 
 use super::LightningReceive;
 use super::create::slack_of;
 use super::grant::{Grant, Terms};
 use crate::ark::{self, AntiDosProof, ReceiveStatus};
 use crate::model::{
-    Invoice, InvoiceOutcome, MovementStatus, NewMovement, OperationId, PaymentMethod, Subsystem,
-    Transfer, VtxoState,
+    Fact, Facts, Invoice, InvoiceOutcome, MovementStatus, NewMovement, OperationId, PaymentMethod,
+    Subsystem, Transfer, VtxoState,
 };
 use crate::store::{WriteTx, anchor, lightning_receive, movement, vtxo};
 use crate::wallet::coins::select::is_free;
@@ -210,16 +209,12 @@ fn store_grant(
     Ok(())
 }
 
-fn metadata(invoice: &Invoice, htlcs: &[Vtxo<Full>]) -> Map<String, Value> {
+fn metadata(invoice: &Invoice, htlcs: &[Vtxo<Full>]) -> Facts {
     let ids: Vec<String> = htlcs.iter().map(|htlc| htlc.id().to_string()).collect();
-    let facts = [
-        ("payment_hash", invoice.hash.to_string().into()),
-        ("htlc_vtxos", ids.into()),
-    ];
-    let facts = facts.into_iter();
-    facts
-        .map(|(name, value)| (name.to_owned(), value))
-        .collect()
+    Facts::from([
+        (Fact::PaymentHash, invoice.hash.to_string().into()),
+        (Fact::HtlcVtxos, ids.into()),
+    ])
 }
 
 /// Ends a receive whose preimage is secret: the payer gets the money back.
