@@ -10,6 +10,7 @@ pub(crate) mod origin;
 mod document;
 mod error;
 mod extract;
+mod refusals;
 mod request;
 mod routes;
 mod schema;
@@ -24,6 +25,7 @@ use axum::extract::DefaultBodyLimit;
 use axum::http::{HeaderValue, Method, StatusCode, Uri};
 use axum::middleware::{from_fn, from_fn_with_state};
 use axum::response::IntoResponse;
+use axum::routing::get;
 use tower_http::catch_panic::CatchPanicLayer;
 use utoipa_swagger_ui::SwaggerUi;
 
@@ -86,6 +88,7 @@ pub(crate) fn router(wallets: Arc<WalletSlot>, options: Options) -> Router {
     let (open, _) = routes::open().split_for_parts();
     let open = open
         .merge(SwaggerUi::new("/swagger-ui").url("/api-docs/openapi.json", openapi()))
+        .route("/openapi.json", get(async || axum::Json(openapi())))
         .method_not_allowed_fallback(method_not_allowed);
     api.merge(open)
         .fallback(unknown_path)

@@ -21,9 +21,10 @@ pub(super) struct Filter {
     /// The address, invoice or other text of that method; goes with `type`.
     value: Option<String>,
     /// Maximum number of entries, at least 1; without it, all.
-    #[param(value_type = Option<u32>, minimum = 1)]
+    #[param(value_type = Option<u32>, format = Int64, minimum = 1, maximum = 4_294_967_295_u32)]
     limit: Option<NonZeroU32>,
     /// Only movements older than the one with this id. For the next page, pass the last `id` of the previous page.
+    #[param(format = Int64, minimum = 0, maximum = 4_294_967_295_u32)]
     before: Option<u32>,
 }
 
