@@ -4,6 +4,12 @@ use utoipa::openapi::OpenApi;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::{Modify, OpenApi as _};
 
+use super::refusals;
+use super::schema::error::{
+    BadRequestError, ForbiddenError, GatewayTimeoutError, InternalServerError,
+    PayloadTooLargeError, UnauthorizedError, UnprocessableEntityError, UnsupportedMediaTypeError,
+};
+
 #[derive(utoipa::OpenApi)]
 #[openapi(
     info(
@@ -14,6 +20,16 @@ use utoipa::{Modify, OpenApi as _};
     ),
     security(("bearer" = [])),
     modifiers(&BearerScheme),
+    components(schemas(
+        BadRequestError,
+        ForbiddenError,
+        GatewayTimeoutError,
+        InternalServerError,
+        PayloadTooLargeError,
+        UnauthorizedError,
+        UnprocessableEntityError,
+        UnsupportedMediaTypeError
+    )),
     tags(
         (name = "bitcoin", description = "The bitcoin network."),
         (name = "wallet", description = "The wallet: balance, VTXOs, addresses, payments."),
@@ -51,6 +67,7 @@ pub fn openapi() -> OpenApi {
     let mut document = Base::openapi();
     document.merge(super::routes::open().into_openapi());
     document.merge(super::routes::api().into_openapi());
+    refusals::declare(&mut document);
     document
 }
 

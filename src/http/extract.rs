@@ -1,6 +1,8 @@
 //! Parsing of requests: axum's extractors with JSON errors, checked amounts and VTXO ids, and effects that outlive the connection.
 
+use std::fmt;
 use std::future::Future;
+use std::marker::PhantomData;
 
 use ark_lib::VtxoId;
 use ark_lib::tree::signed::UnlockHash;
@@ -10,10 +12,13 @@ use axum::http::StatusCode;
 use axum::http::request::Parts;
 use axum::response::{IntoResponse, Response};
 use bitcoin::Amount;
-use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{DeserializeOwned, IntoDeserializer, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 use tracing::Instrument;
-use utoipa::ToSchema;
+use utoipa::openapi::schema::{KnownFormat, ObjectBuilder, SchemaFormat, Type};
+use utoipa::openapi::{RefOr, Schema};
+use utoipa::{PartialSchema, ToSchema};
 
 use super::error::ApiError;
 use super::server;
@@ -25,7 +30,7 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
-        let axum::Json(value) = axum::Json::from_request(request, state)
+        let axum::Json(Object(value)) = axum::Json::from_request(request, state)
             .await
             .map_err(body_error)?;
         Ok(Self(value))
@@ -35,6 +40,34 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {
 impl<T: Serialize> IntoResponse for Json<T> {
     fn into_response(self) -> Response {
         axum::Json(self.0).into_response()
+    }
+}
+
+/// A body that is an object, or null where `T` can be. By itself, serde reads `[1]` as a request whose first field is 1.
+pub(super) struct Object<T>(pub(super) T);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let visitor = ObjectVisitor(PhantomData);
+        deserializer.deserialize_any(visitor).map(Self)
+    }
+}
+
+struct ObjectVisitor<T>(PhantomData<T>);
+
+impl<'de, T: Deserialize<'de>> Visitor<'de> for ObjectVisitor<T> {
+    type Value = T;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("a JSON object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<T, A::Error> {
+        T::deserialize(MapAccessDeserializer::new(map))
+    }
+
+    fn visit_unit<E: serde::de::Error>(self) -> Result<T, E> {
+        T::deserialize(().into_deserializer())
     }
 }
 
@@ -109,10 +142,24 @@ impl<S: Send + Sync, T: DeserializeOwned + Send> FromRequestParts<S> for Path<T>
 }
 
 /// An amount in a request, in satoshis. It becomes an [`Amount`] only through [`AmountSat::check`].
-#[derive(Debug, Clone, Copy, Deserialize, ToSchema)]
+#[derive(Debug, Clone, Copy, Deserialize)]
 #[serde(transparent)]
-#[schema(value_type = u64)]
 pub(super) struct AmountSat(u64);
+
+impl ToSchema for AmountSat {}
+
+impl PartialSchema for AmountSat {
+    fn schema() -> RefOr<Schema> {
+        let format = SchemaFormat::KnownFormat(KnownFormat::Int64);
+        ObjectBuilder::new()
+            .schema_type(Type::Integer)
+            .format(Some(format))
+            .minimum(Some(1))
+            .maximum(Some(Amount::MAX_MONEY.to_sat()))
+            .description(Some("An amount, in satoshis."))
+            .into()
+    }
+}
 
 impl AmountSat {
     /// The amount, if it is at least 1 sat and at most 21 million bitcoin.

@@ -13,6 +13,7 @@ mod document;
 mod error;
 mod extract;
 mod idempotency;
+mod refusals;
 mod request;
 mod routes;
 mod schema;
@@ -110,7 +111,8 @@ pub(crate) fn router(wallets: Arc<WalletSlot>, options: Options) -> Router {
     let json = [(header::CONTENT_TYPE, "application/json")];
     let document = move || std::future::ready((json, written.clone()));
     let open = open
-        .route(DOCUMENT, get(document))
+        .route(DOCUMENT, get(document.clone()))
+        .route("/openapi.json", get(document))
         .merge(SwaggerUi::new("/swagger-ui").config(Config::from(DOCUMENT)))
         .merge(ticketed)
         .method_not_allowed_fallback(method_not_allowed);

@@ -140,11 +140,14 @@ async fn ping_and_the_document_need_no_token() {
         ping.headers[header::CONTENT_TYPE],
         "text/plain; charset=utf-8"
     );
-    let document = api.anonymous(Method::GET, "/api-docs/openapi.json").await;
-    assert_eq!(
-        document.json(),
-        serde_json::to_value(super::openapi()).unwrap()
-    );
+    for path in ["/api-docs/openapi.json", "/openapi.json"] {
+        let document = api.anonymous(Method::GET, path).await;
+        assert_eq!(
+            document.json(),
+            serde_json::to_value(super::openapi()).unwrap(),
+            "{path}"
+        );
+    }
     assert!(
         api.anonymous(Method::GET, "/swagger-ui/")
             .await
@@ -292,6 +295,10 @@ async fn bodies_are_checked_before_the_wallet() {
     );
     assert_eq!(
         api.post(board, "{}").await.refusal(),
+        refusal(422, "invalid_body")
+    );
+    assert_eq!(
+        api.post(board, "[1]").await.refusal(),
         refusal(422, "invalid_body")
     );
     assert_eq!(

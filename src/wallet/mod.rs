@@ -55,7 +55,7 @@ pub use events::{EventPage, EventReader, EventStart};
 pub use flows::board::{BoardAmount, PendingBoard};
 pub use flows::exit::{
     ClaimOutcome, ExitDetail, ExitEstimate, ExitFilter, ExitPackage, ExitProgress, ExitQuestion,
-    ExitStatus, ExitsBegun, VtxoEstimate,
+    ExitStatus, ExitsBegun, PackageChild, VtxoEstimate,
 };
 pub use flows::lightning::pay::{Payment, PaymentOutcome, PaymentState, PaymentTerms};
 pub use flows::lightning::receive::{InvoiceRequest, ReceiveInfo};

@@ -5,7 +5,7 @@
 //! depends on it, 0.1.4 because `tests/run` fetches it. Our own document is held to the same test.
 
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
@@ -41,7 +41,7 @@ const STATUSES: &[(&str, &str, &str)] = &[
     ("/api/v1/wallet/send-onchain", "202", "200"),
 ];
 
-/// Routes that no document declares.
+/// Routes that the published documents do not declare.
 const UNDECLARED: &[(&str, &str)] = &[
     // An older name of /wallet/create, which barkd does not declare either (docs/protocol.md §23.14).
     ("POST", "/api/v1/wallet"),
@@ -74,24 +74,40 @@ const ADDED: &[(&str, &str)] = &[
 /// The oldest document, which does not know the routes that came later.
 const OLDEST: &str = "0.1.4";
 
+/// The newest document.
+const NEWEST: &str = "0.8.0";
+
 static DOCUMENTS: LazyLock<Vec<Document>> = LazyLock::new(|| {
-    let newest = manifest_of_dependency("bark-rest");
-    let newest = newest.parent().expect("a manifest lies in a folder");
-    let oldest = newest.with_file_name(format!("bark-rest-{OLDEST}"));
-    assert!(
-        oldest.exists(),
-        "{} is missing; ./tests/run fetches it",
-        oldest.display()
-    );
     vec![
         Document::new(
             OURS,
             serde_json::to_value(arkwalletd::openapi()).expect("it is JSON"),
         ),
-        Document::read("0.8.0", newest),
-        Document::read(OLDEST, &oldest),
+        Document::read(NEWEST),
+        Document::read(OLDEST),
     ]
 });
+
+/// Where cargo keeps the crate that carries a document.
+pub fn published_folder(version: &str) -> PathBuf {
+    let newest = manifest_of_dependency("bark-rest");
+    let newest = newest.parent().expect("a manifest lies in a folder");
+    let folder = newest.with_file_name(format!("bark-rest-{version}"));
+    assert!(
+        folder.exists(),
+        "{} is missing; ./tests/run fetches it",
+        folder.display()
+    );
+    folder
+}
+
+/// A document as it was published.
+pub fn published_document(version: &str) -> Value {
+    let file = published_folder(version).join("openapi.json");
+    let text = std::fs::read_to_string(&file)
+        .unwrap_or_else(|error| panic!("{} cannot be read: {error}", file.display()));
+    serde_json::from_str(&text).expect("a document is JSON")
+}
 
 /// A document, with the validators that were needed so far.
 struct Document {
@@ -168,12 +184,9 @@ impl Document {
         }
     }
 
-    /// The document that a crate carries.
-    fn read(version: &'static str, folder: &Path) -> Document {
-        let file = folder.join("openapi.json");
-        let text = std::fs::read_to_string(&file)
-            .unwrap_or_else(|error| panic!("{} cannot be read: {error}", file.display()));
-        let mut document: Value = serde_json::from_str(&text).expect("a document is JSON");
+    /// A published document, with its corrections.
+    fn read(version: &'static str) -> Document {
+        let mut document = published_document(version);
         for (place, correction) in CORRECTIONS.iter() {
             let wrong = document.pointer_mut(place);
             *wrong.expect("what is corrected is there") = correction.clone();

@@ -32,6 +32,7 @@ pub(in crate::http) struct ArkInfo {
     /// Blocks between the expiry of a Lightning HTLC and that of its Ark HTLC.
     htlc_expiry_delta: u16,
     /// The largest VTXO, in satoshis; null if there is no limit.
+    #[schema(required)]
     max_vtxo_amount: Option<u64>,
     /// Confirmations that a board needs.
     required_board_confirmations: usize,

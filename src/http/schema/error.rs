@@ -21,7 +21,10 @@ macro_rules! error_body {
 error_body! {
     BadRequestError: "The request is invalid.",
     UnauthorizedError: "The bearer token is missing or wrong.",
+    ForbiddenError: "Without authentication, foreign web pages are refused.",
     GoneError: "What was asked for is not kept any more.",
+    PayloadTooLargeError: "The body is too large.",
+    UnsupportedMediaTypeError: "The content type is not JSON.",
     UnprocessableEntityError: "No wallet is loaded, or the body has the wrong shape.",
     InternalServerError: "Something went wrong inside the daemon.",
     ServiceUnavailableError: "The Ark server or the chain is unreachable. Nothing was done; the same request may succeed later.",
@@ -70,13 +73,13 @@ pub(in crate::http) struct NotFoundError {
 pub(in crate::http) enum Always {
     /// The bearer token is missing or wrong.
     #[response(status = 401)]
-    Unauthorized(#[to_schema] UnauthorizedError),
+    Unauthorized(UnauthorizedError),
     /// Internal server error
     #[response(status = 500)]
-    Internal(#[to_schema] InternalServerError),
+    Internal(InternalServerError),
     /// The request took too long and may still be in progress.
     #[response(status = 504)]
-    Timeout(#[to_schema] GatewayTimeoutError),
+    Timeout(GatewayTimeoutError),
 }
 
 /// The errors of every route that needs a loaded wallet.
@@ -85,14 +88,14 @@ pub(in crate::http) enum Always {
 pub(in crate::http) enum NeedsWallet {
     /// The bearer token is missing or wrong.
     #[response(status = 401)]
-    Unauthorized(#[to_schema] UnauthorizedError),
+    Unauthorized(UnauthorizedError),
     /// No wallet is loaded, or the body has the wrong shape.
     #[response(status = 422)]
-    NoWallet(#[to_schema] UnprocessableEntityError),
+    NoWallet(UnprocessableEntityError),
     /// Internal server error
     #[response(status = 500)]
-    Internal(#[to_schema] InternalServerError),
+    Internal(InternalServerError),
     /// The request took too long and may still be in progress.
     #[response(status = 504)]
-    Timeout(#[to_schema] GatewayTimeoutError),
+    Timeout(GatewayTimeoutError),
 }

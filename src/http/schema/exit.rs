@@ -170,8 +170,17 @@ pub(in crate::http) enum ExitTxOrigin {
         /// The block of the transaction.
         confirmed_in: Option<ExitBlockRef>,
     },
-    /// Somebody else; it is in the mempool.
-    Mempool,
+    /// Somebody else; it is in the mempool. The fees are those of `fee_info`, and 0 outside of `transactions`; clients of barkd 0.1.4
+    /// need the keys.
+    Mempool {
+        /// The fee rate of the transaction and the child, in sat/kvB.
+        fee_rate_sat_per_kvb: u64,
+        /// The fee rate of both, in satoshis per 1000 weight units.
+        #[schema(deprecated)]
+        fee_rate: u64,
+        /// The fee of both, in satoshis.
+        total_fee: u64,
+    },
     /// Somebody else; it is in a block.
     Block {
         /// The block.
@@ -346,7 +355,7 @@ impl From<&wallet::ExitTxStatus> for ExitTxStatus {
             Known::AwaitingCpfpBroadcast => Self::AwaitingCpfpBroadcast,
             Known::AwaitingConfirmation { child_txid, origin } => Self::AwaitingConfirmation {
                 child_txid: child_txid.to_string(),
-                origin: (*origin).into(),
+                origin: shown_origin(*origin, None),
             },
             Known::Confirmed {
                 child_txid,
@@ -355,24 +364,29 @@ impl From<&wallet::ExitTxStatus> for ExitTxStatus {
             } => Self::Confirmed {
                 child_txid: child_txid.to_string(),
                 block: (*block).into(),
-                origin: (*origin).into(),
+                origin: shown_origin(*origin, None),
             },
         }
     }
 }
 
-impl From<wallet::ExitTxOrigin> for ExitTxOrigin {
-    fn from(known: wallet::ExitTxOrigin) -> Self {
-        use wallet::ExitTxOrigin as Known;
-        match known {
-            Known::Wallet { confirmed_in } => Self::Wallet {
-                confirmed_in: confirmed_in.map(Into::into),
-            },
-            Known::Mempool => Self::Mempool,
-            Known::Block { confirmed_in } => Self::Block {
-                confirmed_in: confirmed_in.into(),
-            },
+fn shown_origin(known: wallet::ExitTxOrigin, fee: Option<&FeeInfo>) -> ExitTxOrigin {
+    use wallet::ExitTxOrigin as Known;
+    match known {
+        Known::Wallet { confirmed_in } => ExitTxOrigin::Wallet {
+            confirmed_in: confirmed_in.map(Into::into),
+        },
+        Known::Mempool => {
+            let fee_rate_sat_per_kvb = fee.map_or(0, |fee| fee.fee_rate_sat_per_kvb);
+            ExitTxOrigin::Mempool {
+                fee_rate_sat_per_kvb,
+                fee_rate: fee_rate_sat_per_kvb / 4,
+                total_fee: fee.map_or(0, |fee| fee.total_fee_sat),
+            }
         }
+        Known::Block { confirmed_in } => ExitTxOrigin::Block {
+            confirmed_in: confirmed_in.into(),
+        },
     }
 }
 
@@ -380,14 +394,21 @@ impl From<wallet::ExitPackage> for ExitTransactionPackage {
     fn from(package: wallet::ExitPackage) -> Self {
         Self {
             exit: (&package.parent).into(),
-            child: package.child.map(|child| ChildTransactionInfo {
-                info: (&child.transaction).into(),
-                fee_info: child.fee.map(|(fee, fee_rate_sat_per_kvb)| FeeInfo {
-                    fee_rate_sat_per_kvb,
-                    total_fee_sat: fee.to_sat(),
-                }),
-                origin: child.origin.into(),
-            }),
+            child: package.child.map(Into::into),
+        }
+    }
+}
+
+impl From<wallet::PackageChild> for ChildTransactionInfo {
+    fn from(child: wallet::PackageChild) -> Self {
+        let fee_info = child.fee.map(|(fee, fee_rate_sat_per_kvb)| FeeInfo {
+            fee_rate_sat_per_kvb,
+            total_fee_sat: fee.to_sat(),
+        });
+        Self {
+            info: (&child.transaction).into(),
+            origin: shown_origin(child.origin, fee_info.as_ref()),
+            fee_info,
         }
     }
 }

@@ -34,6 +34,6 @@ impl From<wallet::FeeEstimate> for FeeEstimate {
 #[into_params(parameter_in = Query)]
 pub(in crate::http) struct AmountQuery {
     /// The amount, in satoshis.
-    #[param(value_type = u64)]
+    #[param(inline)]
     pub(in crate::http) amount_sat: AmountSat,
 }

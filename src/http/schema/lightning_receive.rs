@@ -5,6 +5,7 @@ use chrono::{DateTime, Utc};
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use super::vtxo::WalletVtxoInfo;
 use crate::http::error::ApiError;
 use crate::wallet::ReceiveInfo;
 
@@ -26,6 +27,7 @@ pub(in crate::http) struct LightningReceiveInfo {
     /// The BOLT11 invoice.
     invoice: String,
     /// The preimage, once the receive is settled; before that it is secret.
+    #[schema(required)]
     payment_preimage: Option<String>,
     /// What the payer pays, in satoshis.
     amount_sat: u64,
@@ -39,7 +41,7 @@ pub(in crate::http) struct LightningReceiveInfo {
     /// Deprecated; `settled_at`.
     finished_at: Option<DateTime<Utc>>,
     /// Deprecated; always empty.
-    #[schema(value_type = Vec<Object>)]
+    #[schema(value_type = Vec<WalletVtxoInfo>)]
     htlc_vtxos: Vec<()>,
     /// From when on no payment is accepted.
     expires_at: Option<DateTime<Utc>>,

@@ -80,10 +80,26 @@ pub(in crate::http) struct MovementDestination {
 /// A payment method with its value.
 #[derive(Serialize, ToSchema)]
 pub(in crate::http) struct PaymentMethod {
-    /// `ark`, `bitcoin`, `output-script`, `invoice`, `offer`, `lightning-address`, `lnurl` or `custom`.
+    /// What the value is.
+    #[schema(value_type = PaymentMethodType)]
     r#type: &'static str,
     /// The address, invoice, … itself.
     value: String,
+}
+
+/// What the value of a payment method is.
+#[derive(ToSchema)]
+#[schema(rename_all = "kebab-case")]
+#[allow(dead_code)]
+enum PaymentMethodType {
+    Ark,
+    Bitcoin,
+    OutputScript,
+    Invoice,
+    Offer,
+    LightningAddress,
+    Lnurl,
+    Custom,
 }
 
 /// The times of a movement.

@@ -14,21 +14,41 @@ pub(in crate::http) struct PendingRoundInfo {
     id: u32,
     /// Its status.
     status: RoundStatus,
-    /// Its state: `delegated-pending`, `pending`, `ongoing`, `awaiting-confirmations` or `failed`.
-    state: String,
+    /// Its state.
+    #[schema(value_type = RoundFlowState)]
+    state: &'static str,
     /// The VTXOs that it swaps.
     participation: RoundParticipationInfo,
     /// The id that the Ark server gave it, hex.
+    #[schema(required)]
     unlock_hash: Option<String>,
     /// The earliest block height at which a round may carry it out.
     #[schema(required = false)]
     scheduled_height: Option<u32>,
     /// The id of its round's funding transaction.
+    #[schema(required)]
     funding_txid: Option<String>,
     /// The funding transaction, hex.
     funding_tx_hex: Option<String>,
     #[serde(flatten)]
     aliases: RoundAliases,
+}
+
+/// The state of a participation.
+#[derive(ToSchema)]
+#[schema(rename_all = "kebab-case")]
+#[allow(dead_code)]
+enum RoundFlowState {
+    /// The Ark server carries it out by itself.
+    DelegatedPending,
+    /// It waits for a round.
+    Pending,
+    /// Its round has begun.
+    Ongoing,
+    /// Its round is complete.
+    AwaitingConfirmations,
+    /// It failed.
+    Failed,
 }
 
 /// The VTXOs that a participation swaps.
@@ -111,7 +131,7 @@ impl From<PendingRound> for PendingRoundInfo {
         PendingRoundInfo {
             id: round.movement.0,
             status,
-            state: state.to_owned(),
+            state,
             participation: RoundParticipationInfo {
                 inputs: round.inputs.iter().map(ToString::to_string).collect(),
                 outputs: outputs.collect(),

@@ -69,6 +69,7 @@ pub(in crate::http) enum VtxoStateInfo {
     Locked {
         /// The id of the operation.
         #[serde(skip_serializing_if = "Option::is_none")]
+        #[schema(nullable = false)]
         action_id: Option<String>,
     },
     /// It was moved on chain with a unilateral exit.

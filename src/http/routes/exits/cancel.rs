@@ -22,7 +22,7 @@ pub(super) struct ExitCancelResponse {
 /// Possible until the VTXO's own transaction is broadcast. The VTXO can then be spent or exited again. Transactions above it that are on
 /// chain stay there. Canceling again changes nothing.
 #[utoipa::path(post, path = "/exits/cancel/{vtxo_id}", operation_id = "exit_cancel", tag = "exits",
-    params(("vtxo_id" = String, Path, description = "The VTXO's id, `txid:vout`")), responses(
+    params(("vtxo_id" = String, Path, description = "The VTXO's id, `txid:vout`", pattern = "^[0-9a-f]{64}:(0|[1-9][0-9]{0,8})$")), responses(
     (status = 200, description = "The exit is canceled", body = ExitCancelResponse),
     (status = 400, description = "The id is invalid, or it is too late", body = BadRequestError),
     (status = 404, description = "The VTXO has no exit", body = NotFoundError),

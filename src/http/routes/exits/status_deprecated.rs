@@ -14,13 +14,15 @@ use crate::http::schema::exit::{ExitStatusQuery, ExitTransactionStatus};
 /// List all exits, under the former path
 ///
 /// Deprecated: use `/exits/status/all`, to which this redirects.
-#[utoipa::path(get, path = "/exits/status", operation_id = "get_all_exit_status_deprecated", tag = "exits", responses(
+#[utoipa::path(get, path = "/exits/status", operation_id = "get_all_exit_status_deprecated", tag = "exits", params(ExitStatusQuery), responses(
     (status = 308, description = "The list is at `/exits/status/all`"),
+    (status = 400, description = "The query is invalid", body = BadRequestError),
     Always,
 ))]
 #[deprecated]
 pub(super) async fn get_all_exit_status_deprecated(
     OriginalUri(uri): OriginalUri,
+    _: Query<ExitStatusQuery>,
 ) -> Result<Response, ApiError> {
     let path = uri.path().trim_end_matches('/');
     let location = match uri.query() {
@@ -40,7 +42,7 @@ pub(super) async fn get_all_exit_status_deprecated(
 ///
 /// Deprecated: use `/exits/status/vtxo/{vtxo_id}`.
 #[utoipa::path(get, path = "/exits/status/{vtxo_id}", operation_id = "get_exit_status_by_vtxo_id_deprecated", tag = "exits",
-    params(("vtxo_id" = String, Path, description = "The VTXO's id, `txid:vout`"), ExitStatusQuery), responses(
+    params(("vtxo_id" = String, Path, description = "The VTXO's id, `txid:vout`", pattern = "^[0-9a-f]{64}:(0|[1-9][0-9]{0,8})$"), ExitStatusQuery), responses(
     (status = 200, description = "The exit", body = ExitTransactionStatus),
     (status = 400, description = "The id or the query is invalid", body = BadRequestError),
     (status = 404, description = "The VTXO has never been exited", body = NotFoundError),

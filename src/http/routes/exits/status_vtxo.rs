@@ -12,7 +12,7 @@ use crate::http::schema::exit::{ExitStatusQuery, ExitTransactionStatus};
 ///
 /// The last exit of the VTXO, whether it is under way or over.
 #[utoipa::path(get, path = "/exits/status/vtxo/{vtxo_id}", operation_id = "get_exit_status_by_vtxo_id", tag = "exits",
-    params(("vtxo_id" = String, Path, description = "The VTXO's id, `txid:vout`"), ExitStatusQuery), responses(
+    params(("vtxo_id" = String, Path, description = "The VTXO's id, `txid:vout`", pattern = "^[0-9a-f]{64}:(0|[1-9][0-9]{0,8})$"), ExitStatusQuery), responses(
     (status = 200, description = "The exit", body = ExitTransactionStatus),
     (status = 400, description = "The id or the query is invalid", body = BadRequestError),
     (status = 404, description = "The VTXO has never been exited", body = NotFoundError),

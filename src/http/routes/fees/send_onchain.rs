@@ -14,7 +14,7 @@ use crate::http::schema::fee::FeeEstimate;
 #[into_params(parameter_in = Query)]
 pub(super) struct SendOnchainFeeQuery {
     /// The amount that the payee receives, in satoshis.
-    #[param(value_type = u64)]
+    #[param(inline)]
     amount_sat: AmountSat,
     /// A bitcoin address.
     address: String,

@@ -24,9 +24,10 @@ pub(super) struct Filter {
     /// Only the movements that requests with this `Idempotency-Key` began; none if the key is unknown.
     idempotency_key: Option<String>,
     /// Maximum number of entries, at least 1; without it, all.
-    #[param(value_type = Option<u32>, minimum = 1)]
+    #[param(value_type = Option<u32>, format = Int64, minimum = 1, maximum = 4_294_967_295_u32)]
     limit: Option<NonZeroU32>,
     /// Only movements older than the one with this id. For the next page, pass the last `id` of the previous page.
+    #[param(format = Int64, minimum = 0, maximum = 4_294_967_295_u32)]
     before: Option<u32>,
 }
 

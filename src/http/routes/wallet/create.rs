@@ -103,6 +103,24 @@ pub(super) async fn create_wallet(
     }))
 }
 
+/// Create a wallet, under the former path
+///
+/// Deprecated: use `/wallet/create`.
+#[utoipa::path(post, path = "/wallet", operation_id = "create_wallet_deprecated", tag = "wallet", request_body = CreateWalletRequest, responses(
+    (status = 200, description = "The wallet was created", body = CreateWalletResponse),
+    (status = 400, description = "There is a wallet already, or the request is invalid", body = BadRequestError),
+    (status = 409, description = "The datadir is in use, or the creation or deletion of another wallet was interrupted", body = ConflictError),
+    (status = 503, description = "The Ark server or the chain is unreachable", body = ServiceUnavailableError),
+    Always,
+))]
+#[deprecated]
+pub(super) async fn create_wallet_deprecated(
+    app: State<App>,
+    request: Json<CreateWalletRequest>,
+) -> Result<Json<CreateWalletResponse>, ApiError> {
+    create_wallet(app, request).await
+}
+
 impl From<CreateWalletRequest> for CreateWallet {
     fn from(request: CreateWalletRequest) -> Self {
         let mut config = ConfigFile {

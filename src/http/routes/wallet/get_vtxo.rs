@@ -10,7 +10,7 @@ use crate::http::schema::vtxo::WalletVtxoInfo;
 
 /// Get VTXO detail
 #[utoipa::path(get, path = "/wallet/vtxos/{id}", operation_id = "get_vtxo", tag = "wallet",
-    params(("id" = String, Path, description = "The VTXO's id, `txid:vout`")), responses(
+    params(("id" = String, Path, description = "The VTXO's id, `txid:vout`", pattern = "^[0-9a-f]{64}:(0|[1-9][0-9]{0,8})$")), responses(
     (status = 200, description = "The VTXO", body = WalletVtxoInfo),
     (status = 400, description = "The id is invalid", body = BadRequestError),
     (status = 404, description = "There is no such VTXO", body = NotFoundError),

@@ -20,7 +20,7 @@ pub(super) struct EncodedVtxoResponse {
 ///
 /// The VTXO with everything that a unilateral exit needs.
 #[utoipa::path(get, path = "/wallet/vtxos/{id}/encoded", operation_id = "get_vtxo_encoded", tag = "wallet",
-    params(("id" = String, Path, description = "The VTXO's id, `txid:vout`")), responses(
+    params(("id" = String, Path, description = "The VTXO's id, `txid:vout`", pattern = "^[0-9a-f]{64}:(0|[1-9][0-9]{0,8})$")), responses(
     (status = 200, description = "The encoded VTXO", body = EncodedVtxoResponse),
     (status = 400, description = "The id is invalid", body = BadRequestError),
     (status = 404, description = "There is no such VTXO", body = NotFoundError),

@@ -18,7 +18,7 @@ pub(super) struct VtxosQuery {
     /// Also list spent and exited VTXOs.
     all: Option<bool>,
     /// Maximum number of entries, at least 1; without it, all.
-    #[param(value_type = Option<u32>, minimum = 1)]
+    #[param(value_type = Option<u32>, format = Int64, minimum = 1, maximum = 4_294_967_295_u32)]
     limit: Option<NonZeroU32>,
     /// Only VTXOs after the one with this id. For the next page, pass the last `id` of the previous page, even if that VTXO has been spent
     /// since.

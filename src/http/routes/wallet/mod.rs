@@ -30,7 +30,6 @@ mod send_onchain;
 mod sync;
 mod sync_mailbox;
 
-use axum::routing::post;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -44,8 +43,7 @@ pub(super) fn routes() -> OpenApiRouter<App> {
         .routes(routes!(connected::connected))
         .routes(routes!(ark_info::ark_info))
         .routes(routes!(create::create_wallet))
-        // An older name of `/wallet/create` that the document does not declare.
-        .route("/wallet", post(create::create_wallet))
+        .routes(routes!(create::create_wallet_deprecated))
         .routes(routes!(delete::wallet_delete))
         .routes(routes!(address::address))
         .routes(routes!(peek_address::peek_address))

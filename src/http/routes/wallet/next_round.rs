@@ -18,6 +18,7 @@ const LAST_SECOND: u64 = 253_402_300_799;
 #[derive(Serialize, ToSchema)]
 pub(super) struct NextRoundStart {
     /// Start of the next round, RFC 3339.
+    #[schema(format = DateTime)]
     start_time: String,
 }
 

@@ -8,7 +8,7 @@ use utoipa::ToSchema;
 
 use crate::http::App;
 use crate::http::error::ApiError;
-use crate::http::extract::{Json, detached};
+use crate::http::extract::{Json, Object, detached};
 use crate::http::schema::error::{
     BadRequestError, ConflictError, NeedsWallet, ServiceUnavailableError,
 };
@@ -24,7 +24,7 @@ struct OffboardAllRequest {
 /// Offboard all VTXOs
 ///
 /// Moves all spendable VTXOs on chain; the fee is deducted from them. The body is optional. Answers 202 and 504 as for specific VTXOs.
-#[utoipa::path(post, path = "/wallet/offboard/all", operation_id = "offboard_all", tag = "wallet", request_body = OffboardAllRequest, params(IdempotencyKey), responses(
+#[utoipa::path(post, path = "/wallet/offboard/all", operation_id = "offboard_all", tag = "wallet", request_body = Option<OffboardAllRequest>, params(IdempotencyKey), responses(
     (status = 200, description = "The transaction was broadcast", body = OffboardResult),
     (status = 202, description = "The transaction is signed; it is broadcast in the background", body = OffboardResult),
     (status = 400, description = "The address is invalid, or there is nothing or too little to offboard", body = BadRequestError),
@@ -40,8 +40,9 @@ pub(super) async fn offboard_all(
     let request: OffboardAllRequest = if body.is_empty() {
         OffboardAllRequest::default()
     } else {
-        serde_json::from_slice(&body)
-            .map_err(|error| ApiError::bad_request("malformed_body", error.to_string()))?
+        let Object(request) = serde_json::from_slice(&body)
+            .map_err(|error| ApiError::bad_request("malformed_body", error.to_string()))?;
+        request
     };
     let outcome =
         detached(async move { wallet.offboard_all(request.address.as_deref()).await }).await?;

@@ -25,7 +25,7 @@ pub(super) struct RecoverRoundRequest {
 /// for a refresh that was requested before an older copy of the database was restored. Do not recover a round that nobody
 /// requested: the Ark server alone has signed it. The same request again returns the same participation.
 #[utoipa::path(post, path = "/wallet/rounds/{unlock_hash}/recover", operation_id = "recover_round", tag = "wallet",
-    params(("unlock_hash" = String, Path, description = "The unlock hash of the round, 64 hex characters")),
+    params(("unlock_hash" = String, Path, description = "The unlock hash of the round, 64 hex characters", pattern = "^[0-9a-f]{64}$")),
     request_body = RecoverRoundRequest, responses(
     (status = 200, description = "The participation", body = PendingRoundInfo),
     (status = 400, description = "The unlock hash is invalid", body = BadRequestError),

@@ -52,7 +52,7 @@ use crate::wallet::{CommitPoint, Result, Wallet};
 
 pub use claim::ClaimOutcome;
 pub use estimate::{ExitEstimate, ExitQuestion, VtxoEstimate};
-pub use list::{ExitDetail, ExitFilter, ExitPackage, ExitStatus};
+pub use list::{ExitDetail, ExitFilter, ExitPackage, ExitStatus, PackageChild};
 pub use progress::ExitProgress;
 pub use start::{ExitsBegun, StartedExit};
 
