@@ -31,10 +31,5 @@ CREATE TABLE recovery_round (
     recovery    TEXT NOT NULL REFERENCES recovery (id)
 ) STRICT, WITHOUT ROWID;
 
--- VTXOs that a payment has found spent on the server's word alone. They count as spent.
-CREATE TABLE unproven_spend (
-    id BLOB PRIMARY KEY CHECK (length(id) = 36)
-) STRICT, WITHOUT ROWID;
-
 -- How far the recovery mailbox was read.
 ALTER TABLE wallet ADD COLUMN recovery_cursor INTEGER NOT NULL DEFAULT 0;

@@ -6,7 +6,7 @@ use std::marker::PhantomData;
 
 use ark_lib::VtxoId;
 use ark_lib::tree::signed::UnlockHash;
-use axum::extract::rejection::{JsonRejection, PathRejection, QueryRejection};
+use axum::extract::rejection::{BytesRejection, JsonRejection, PathRejection, QueryRejection};
 use axum::extract::{FromRequest, FromRequestParts, Request};
 use axum::http::StatusCode;
 use axum::http::request::Parts;
@@ -71,13 +71,30 @@ impl<'de, T: Deserialize<'de>> Visitor<'de> for ObjectVisitor<T> {
     }
 }
 
+/// The refusal of a body that cannot be read to its end.
+pub(super) fn unreadable(rejection: &BytesRejection) -> ApiError {
+    if server::is_timeout(rejection) {
+        return late_body();
+    }
+    let status = rejection.status();
+    let code = match status {
+        StatusCode::PAYLOAD_TOO_LARGE => "body_too_large",
+        _ => "malformed_body",
+    };
+    ApiError::new(status, code, rejection.body_text())
+}
+
+fn late_body() -> ApiError {
+    ApiError::new(
+        StatusCode::REQUEST_TIMEOUT,
+        "body_timed_out",
+        "The body of the request did not arrive in time, so nothing was done; send the request again",
+    )
+}
+
 fn body_error(rejection: JsonRejection) -> ApiError {
     if server::is_timeout(&rejection) {
-        return ApiError::new(
-            StatusCode::REQUEST_TIMEOUT,
-            "body_timed_out",
-            "The body of the request did not arrive in time, so nothing was done; send the request again",
-        );
+        return late_body();
     }
     let status = rejection.status();
     let code = match status {

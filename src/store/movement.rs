@@ -192,11 +192,15 @@ pub fn finish(
 
 /// Makes the movement of an operation pending again, with the change of the balance that was intended: what ended it is undone.
 pub fn reopen(tx: &WriteTx<'_>, operation: &OperationId, now: i64) -> Result<(), Error> {
+    let Some(id) = id_of_operation(tx, operation)? else {
+        return Ok(());
+    };
     tx.prepare_cached(
         "UPDATE movement SET status = 'pending', effective_balance = intended_balance, updated_at = ?2, completed_at = NULL
-         WHERE operation = ?1",
+         WHERE id = ?1",
     )?
-    .execute(params![operation.as_str(), now])?;
+    .execute(params![id.0, now])?;
+    report(tx, EventKind::MovementUpdated, id);
     Ok(())
 }
 

@@ -111,11 +111,11 @@ mod tests {
 
     use ark_lib::VtxoId;
     use bitcoin::{Amount, OutPoint, SignedAmount};
-    use serde_json::{Map, json};
+    use serde_json::json;
 
     use crate::model::{
-        Event, EventId, Movement, MovementId, MovementStatus, NewMovement, PaymentMethod,
-        Subsystem, Transfer,
+        Event, EventId, Fact, Facts, Movement, MovementId, MovementStatus, NewMovement,
+        PaymentMethod, Subsystem, Transfer,
     };
     use crate::store::{Error, Store, WriteTx, movement};
 
@@ -142,7 +142,7 @@ mod tests {
             received_on: &[],
             input_vtxos: &[vtxo],
             output_vtxos: &[],
-            metadata: Map::from_iter([("payment_hash".to_owned(), json!("00"))]),
+            metadata: Facts::from([(Fact::PaymentHash, json!("00"))]),
         };
         movement::insert(tx, &movement, 1_000)
     }
@@ -176,7 +176,7 @@ mod tests {
         assert_eq!(*newest.borrow(), EventId(1), "before the write is answered");
         let second = store.write(|tx| insert(tx)).await.unwrap();
         let changed = store.write(move |tx| {
-            movement::note(tx, second, Map::new(), 1_500)?;
+            movement::note(tx, second, Facts::default(), 1_500)?;
             succeed(tx, second)?;
             succeed(tx, first)
         });

@@ -19,6 +19,7 @@ use utoipa::openapi::path::{Parameter, ParameterIn};
 use utoipa::openapi::{OpenApi, PathItem, RefOr};
 
 use super::error::ApiError;
+use super::extract::unreadable;
 use super::schema::idempotency_key::NAME;
 use crate::wallet::lifecycle::WalletSlot;
 use crate::wallet::{KeptAnswer, RequestKey, Standing, Wallet};
@@ -82,13 +83,7 @@ pub(super) async fn carry_out_once(
     let (parts, body) = request.into_parts();
     let path = parts.uri.path().to_owned();
     let content = Bytes::from_request(Request::from_parts(parts.clone(), body), &()).await;
-    let content = content.map_err(|error| {
-        let code = match error.status() {
-            StatusCode::PAYLOAD_TOO_LARGE => "body_too_large",
-            _ => "malformed_body",
-        };
-        ApiError::new(error.status(), code, error.body_text())
-    })?;
+    let content = content.map_err(|rejection| unreadable(&rejection))?;
     let key = RequestKey {
         key,
         request: key::fingerprint(&parts.method, &path, &content),
@@ -184,14 +179,22 @@ mod tests {
             "/api/v1/exits/progress",
             "/api/v1/fees/offboard",
             "/api/v1/history/{id}/metadata",
+            "/api/v1/message/sign",
+            "/api/v1/message/verify",
             "/api/v1/onchain/addresses/next",
             "/api/v1/onchain/sync",
+            "/api/v1/wallet",
             "/api/v1/wallet/addresses/next",
+            "/api/v1/wallet/bip321",
             "/api/v1/wallet/create",
             "/api/v1/wallet/import-vtxo",
             "/api/v1/wallet/rounds/{unlock_hash}/recover",
             "/api/v1/wallet/sync",
             "/api/v1/wallet/sync/mailbox",
+            "/api/v1/webhooks",
+            "/api/v1/webhooks/{id}/redeliver",
+            "/api/v1/webhooks/{id}/rotate-secret",
+            "/api/v1/webhooks/{id}/test",
         ]);
         let document = crate::http::openapi();
         let keyed = keyed_paths(&document);

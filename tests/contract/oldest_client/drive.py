@@ -108,6 +108,8 @@ def spendable():
 
 def lifecycle():
     call("default.ping")
+    # The document says text/plain, barkd answers JSON.
+    call("notifications.websocket_ticket")
     assert call("wallet.wallet_exists").fingerprint is None
     call("wallet.create_wallet", body=(models.CreateWalletRequest, json.loads(creation)))
     assert call("wallet.connected").connected

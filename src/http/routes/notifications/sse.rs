@@ -39,6 +39,9 @@ pub(super) async fn stream(
     let after = last_event_id(&headers)?.or(question.after);
     let wallet = app.wallet()?;
     let reader = wallet.read_events(start_of_stream(after)).await?;
+    let closing = wallet.closing();
+    // A deletion does not wait for the stream to end.
+    drop(wallet);
     let (queue, events) = mpsc::channel(QUEUE);
     // The connection may wait for its client without end, so what holds the wallet is not part of it.
     tokio::spawn(async move {
@@ -46,7 +49,7 @@ pub(super) async fn stream(
             () = feed(reader, &kinds, &queue) => {}
             () = queue.closed() => {}
             () = app.stopping.cancelled() => {}
-            () = wallet.closing().cancelled_owned() => {}
+            () = closing.cancelled() => {}
         }
     });
     let events = futures::stream::unfold(events, async |mut events| {

@@ -127,6 +127,8 @@ pub(super) async fn wait_notification(
     let wallet = app.wallet()?;
     let newest = *wallet.newest_event().borrow();
     let mut reader = wallet.read_events(start).await?;
+    // A deletion does not wait for the answer.
+    drop(wallet);
     let mut answer = Answer {
         notifications: Vec::new(),
         last_pushed_at: since,
