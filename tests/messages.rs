@@ -479,9 +479,9 @@ async fn each_mistake_is_answered_with_what_to_do_next() {
         post(
             "/history/1/metadata",
             json!([]),
-            400,
-            "invalid_patch",
-            &["object", "null"],
+            422,
+            "invalid_body",
+            &["object"],
         ),
         // The shape of requests.
         post(

@@ -69,7 +69,7 @@ async fn clients_keep_notes_beside_the_facts_of_the_wallet() {
         }
     }
     for body in ["[]", "\"x\"", "5", "true"] {
-        patch(&daemon, body).await.refused(400, "invalid_patch");
+        patch(&daemon, body).await.refused(422, "invalid_body");
     }
     patch(&daemon, "{").await.refused(400, "malformed_body");
     assert_eq!(

@@ -61,7 +61,7 @@ fn stopping(request: &Request) -> impl Future<Output = ()> + use<> {
     let stopping = stopping.filter(|_| reads);
     async move {
         match stopping {
-            Some(Stopping(stopping)) => stopping.cancelled_owned().await,
+            Some(stopping) => stopping.begun().await,
             None => std::future::pending().await,
         }
         tokio::time::sleep(LAST_READS).await;

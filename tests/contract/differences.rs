@@ -13,22 +13,24 @@ const BOTH: &[&str] = &["0.8.0", "0.1.4"];
 const INTENDED: &[Intended] = &[
     Intended {
         versions: BOTH,
-        why: "Not built yet.",
+        why: "barkd answers JSON, and its documents say text/plain.",
         differences: &[
-            "GET /api/v1/notifications/ws/ticket: is missing",
-            "GET /api/v1/wallet/next-round 404: is missing",
-            "OffboardResult.offboard_txid: may be null",
+            "GET /api/v1/notifications/ws/ticket 200: lacks text/plain",
+            "GET /api/v1/notifications/ws/ticket 401: lacks text/plain",
         ],
     },
     Intended {
         versions: &["0.8.0"],
-        why: "Not built yet.",
+        why: "Only clients that ask for them with `types` get these.",
         differences: &[
-            "GET /api/v1/notifications/wait: is missing",
-            "POST /api/v1/history/{id}/metadata body: lacks application/merge-patch+json",
-            "POST /api/v1/message/sign: is missing",
-            "POST /api/v1/message/verify: is missing",
-            "POST /api/v1/wallet/bip321: is missing",
+            "WalletNotification: may be \"attention-cleared\"",
+            "WalletNotification: may be \"attention-raised\"",
+            "WalletNotification: may be \"chain-connected\"",
+            "WalletNotification: may be \"chain-lost\"",
+            "WalletNotification: may be \"operation-updated\"",
+            "WalletNotification: may be \"server-connected\"",
+            "WalletNotification: may be \"server-disconnected\"",
+            "WalletNotification: may be \"vtxo-expiring\"",
         ],
     },
     Intended {

@@ -17,7 +17,14 @@ use super::body::{AnswerBody, InProgress, RequestBody};
 
 /// An extension of each request: cancelled when the daemon stops.
 #[derive(Clone)]
-pub(in crate::http) struct Stopping(pub(in crate::http) CancellationToken);
+pub(in crate::http) struct Stopping(CancellationToken);
+
+impl Stopping {
+    /// Resolves when the daemon stops.
+    pub(in crate::http) async fn begun(self) {
+        self.0.cancelled_owned().await;
+    }
+}
 
 /// The router, for the requests of one connection.
 #[derive(Clone)]

@@ -13,13 +13,17 @@ const MAX_NOTES: usize = 16 * 1024;
 const MAX_DEPTH: usize = 16;
 
 impl Wallet {
-    /// Merges `patch` into a movement's metadata as RFC 7396 specifies: null deletes a key, objects merge, other values replace. A patch
-    /// that is null deletes everything that clients wrote. Keys of the wallet are never changed (W16).
+    /// Merges `patch` into a movement's metadata as RFC 7396 specifies: null deletes a key, objects merge, other values replace. `None`
+    /// deletes everything that clients wrote. Keys of the wallet are never changed (W16).
     ///
     /// # Errors
-    /// `unknown_movement`, `invalid_patch`, `reserved_metadata_key`, `metadata_too_deep`, `metadata_too_large`; then nothing is changed.
-    pub async fn update_metadata(&self, id: MovementId, patch: Value) -> Result<()> {
-        check(&patch)?;
+    /// `unknown_movement`, `reserved_metadata_key`, `metadata_too_deep`, `metadata_too_large`; then nothing is changed.
+    pub async fn update_metadata(
+        &self,
+        id: MovementId,
+        patch: Option<Map<String, Value>>,
+    ) -> Result<()> {
+        patch.as_ref().map_or(Ok(()), check)?;
         self.store
             .write(move |tx| {
                 let unknown = || {
@@ -31,8 +35,8 @@ impl Wallet {
                 };
                 let mut metadata = movement::get(tx, id)?.ok_or_else(unknown)?.metadata;
                 match patch {
-                    Value::Object(patch) => merge(&mut metadata, patch),
-                    _ => metadata.retain(|key, _| Fact::is_name(key)),
+                    Some(patch) => merge(&mut metadata, patch),
+                    None => metadata.retain(|key, _| Fact::is_name(key)),
                 }
                 check_size(&metadata)?;
                 Ok(movement::set_metadata(
@@ -46,23 +50,15 @@ impl Wallet {
     }
 }
 
-/// Refuses a patch that is neither an object nor null, that is too deep, or that names a key of the wallet.
-fn check(patch: &Value) -> Result<()> {
+/// Refuses a patch that is too deep, or that names a key of the wallet.
+fn check(patch: &Map<String, Value>) -> Result<()> {
     let refuse = |code, message: String| Err(Error::bad_request(code, message));
-    let keys = match patch {
-        Value::Null => return Ok(()),
-        Value::Object(patch) => patch.keys(),
-        _ => {
-            let message = "a metadata patch is a JSON object; set a key to null to delete it, or send null to delete all your keys";
-            return refuse("invalid_patch", message.to_owned());
-        }
-    };
-    let mut keys = keys.filter(|key| Fact::is_name(key));
+    let mut keys = patch.keys().filter(|key| Fact::is_name(key));
     if let Some(key) = keys.next() {
         let message = format!("the key {key:?} is the wallet's own; use another name for yours");
         return refuse("reserved_metadata_key", message);
     }
-    if depth(patch) > MAX_DEPTH {
+    if depth_within(patch.values()) >= MAX_DEPTH {
         let message = format!(
             "metadata has at most {MAX_DEPTH} levels of objects and lists; make it flatter"
         );
@@ -73,12 +69,15 @@ fn check(patch: &Value) -> Result<()> {
 
 /// Objects and lists within each other. Its recursion ends with that of the parser, which reads at most 128 levels.
 fn depth(value: &Value) -> usize {
-    let within = match value {
-        Value::Object(map) => map.values().map(depth).max(),
-        Value::Array(list) => list.iter().map(depth).max(),
-        _ => return 0,
-    };
-    within.unwrap_or(0) + 1
+    match value {
+        Value::Object(map) => 1 + depth_within(map.values()),
+        Value::Array(list) => 1 + depth_within(list),
+        _ => 0,
+    }
+}
+
+fn depth_within<'v>(values: impl IntoIterator<Item = &'v Value>) -> usize {
+    values.into_iter().map(depth).max().unwrap_or(0)
 }
 
 /// Refuses metadata in which the keys of clients take too much room.

@@ -18,7 +18,7 @@ use crate::wallet::MovementId;
         content = serde_json::Value, content_type = "application/merge-patch+json",
         description = "A JSON merge patch (RFC 7396), with any JSON content type."), responses(
     (status = 200, description = "The metadata was changed"),
-    (status = 400, description = "The patch is neither an object nor null, names a key of the wallet, or is too large", body = BadRequestError),
+    (status = 400, description = "The patch names a key of the wallet, is too deep, or too large", body = BadRequestError),
     (status = 404, description = "There is no such movement", body = NotFoundError),
     NeedsWallet,
 ))]
@@ -28,5 +28,10 @@ pub(super) async fn update_metadata(
     Json(patch): Json<Value>,
 ) -> Result<(), ApiError> {
     let wallet = app.wallet()?;
+    // A body is an object or null.
+    let patch = match patch {
+        Value::Object(patch) => Some(patch),
+        _ => None,
+    };
     detached(async move { wallet.update_metadata(MovementId(id), patch).await }).await
 }
