@@ -332,6 +332,12 @@ async fn what_cannot_be_received_is_refused_when_the_invoice_is_asked_for() {
     let cheap = Daemon::with_wallet(&world).await;
     let reply = cheap.post(INVOICE, json!({"amount_sat": 500_001})).await;
     reply.refused(400, "amount_too_large");
+    // A server without a limit: BOLT 11 has one.
+    let unlimited = World::new().await;
+    let daemon = Daemon::with_wallet(&unlimited).await;
+    let most = json!({"amount_sat": 1_844_674_407_370_956_u64});
+    let reply = daemon.post(INVOICE, most).await;
+    reply.refused(400, "amount_too_large");
     cheap.invoice(500_000).await;
 }
 

@@ -131,6 +131,11 @@ impl Wallet {
 
     /// The server's fee for receiving `amount`.
     fn receive_fee(&self, info: &ArkInfo, amount: Amount) -> Result<Amount> {
+        // An invoice counts in tenths of a millisatoshi, in 64 bits (BOLT 11).
+        if amount.to_sat().checked_mul(10_000).is_none() {
+            let message = "no invoice can be over such an amount; ask for a smaller one, in sat";
+            return Err(Error::bad_request("amount_too_large", message));
+        }
         if info.max_vtxo_amount.is_some_and(|most| amount > most) {
             let message =
                 "the amount is larger than the Ark server's largest VTXO; receive in several parts";
