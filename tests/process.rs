@@ -151,7 +151,10 @@ async fn allowed_web_pages_may_call_and_others_may_not() {
             header("access-control-allow-origin"),
             "https://shop.example"
         );
-        assert_eq!(header("access-control-allow-methods"), "GET,POST,DELETE");
+        assert_eq!(
+            header("access-control-allow-methods"),
+            "GET,POST,PATCH,DELETE"
+        );
         assert_eq!(
             header("access-control-allow-headers"),
             "content-type,authorization,idempotency-key"

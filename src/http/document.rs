@@ -7,7 +7,8 @@ use utoipa::{Modify, OpenApi as _};
 use super::refusals;
 use super::schema::error::{
     BadRequestError, ForbiddenError, GatewayTimeoutError, InternalServerError,
-    PayloadTooLargeError, UnauthorizedError, UnprocessableEntityError, UnsupportedMediaTypeError,
+    PayloadTooLargeError, RequestTimeoutError, UnauthorizedError, UnprocessableEntityError,
+    UnsupportedMediaTypeError,
 };
 
 #[derive(utoipa::OpenApi)]
@@ -26,6 +27,7 @@ use super::schema::error::{
         GatewayTimeoutError,
         InternalServerError,
         PayloadTooLargeError,
+        RequestTimeoutError,
         UnauthorizedError,
         UnprocessableEntityError,
         UnsupportedMediaTypeError

@@ -6,7 +6,7 @@ use utoipa::openapi::response::{Response, ResponseBuilder};
 use utoipa::openapi::{ContentBuilder, OpenApi, Ref, RefOr};
 
 use crate::http::schema::error::{
-    BadRequestError, ForbiddenError, PayloadTooLargeError, UnauthorizedError,
+    BadRequestError, ForbiddenError, PayloadTooLargeError, RequestTimeoutError, UnauthorizedError,
     UnprocessableEntityError, UnsupportedMediaTypeError,
 };
 
@@ -40,6 +40,13 @@ const REFUSALS: &[Refusal] = &[
         schema: ForbiddenError::name,
         description: "Without authentication: the request comes from a foreign web page",
         concerns: |_| true,
+    },
+    Refusal {
+        status: "408",
+        name: "RequestTimeout",
+        schema: RequestTimeoutError::name,
+        description: "The body did not arrive in time; nothing was done",
+        concerns: has_body,
     },
     Refusal {
         status: "413",

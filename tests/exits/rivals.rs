@@ -79,7 +79,7 @@ async fn the_child_of_somebody_else_is_adopted() {
     daemon.progress().await;
     let exit = daemon.exit_of(&vtxo).await;
     let status = &exit["state"]["transactions"][0]["status"];
-    assert_eq!(status["origin"], json!({"type": "mempool"}), "{exit:#}");
+    assert_eq!(status["origin"]["type"], "mempool", "{exit:#}");
     let fee = &exit["transactions"][0]["child"]["fee_info"]["total_fee_sat"];
     assert_eq!(*fee, 5_000);
     let exit = daemon.exit_until(&world, &vtxo, "claimable").await;

@@ -18,6 +18,9 @@ const LIMIT: Duration = Duration::from_secs(240);
 const LOOKS: u32 = 8;
 const SKIPPED_SECONDS: u64 = 100;
 
+/// How often nothing may be under way in a row: a wallet begins to refresh what has come near its expiry some time after a block.
+const QUIET_LOOKS: u32 = 8;
+
 /// How often it is looked until a block is mined.
 const LOOKS_PER_BLOCK: u32 = 4;
 
@@ -30,7 +33,7 @@ pub async fn settle(shared: &Shared, wallets: &mut [Wallet]) {
         wallet.daemon.wait_for_connected(true).await;
     }
     let (start, mut quiet, mut looks) = (Instant::now(), 0, 0);
-    while quiet < 2 {
+    while quiet < QUIET_LOOKS {
         lightning::resolve_all(shared).await;
         looks += 1;
         if looks % LOOKS == 0 {

@@ -17,9 +17,10 @@ async fn daemon(world: &World) -> Daemon {
 /// Waits until the server has the signed chains of these VTXOs, and their ids are in the recovery mailbox.
 async fn copied(world: &World, daemon: &Daemon, what: &str) {
     let words = mnemonic(daemon);
-    let ids = daemon.vtxos().await;
-    assert!(!ids.is_empty());
     eventually(what, async || {
+        // What is locked for an offboard goes from the list when that is signed.
+        let ids = daemon.vtxos().await;
+        assert!(!ids.is_empty());
         let posted = posted_ids(world, &words).await;
         let is_copied = |id: &String| {
             let record = world.sandbox.ark.vtxo(id.parse().unwrap()).unwrap();

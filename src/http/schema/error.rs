@@ -24,6 +24,7 @@ error_body! {
     ForbiddenError: "Without authentication, foreign web pages are refused.",
     GoneError: "What was asked for is not kept any more.",
     PayloadTooLargeError: "The body is too large.",
+    RequestTimeoutError: "The body did not arrive in time.",
     UnsupportedMediaTypeError: "The content type is not JSON.",
     UnprocessableEntityError: "No wallet is loaded, or the body has the wrong shape.",
     InternalServerError: "Something went wrong inside the daemon.",

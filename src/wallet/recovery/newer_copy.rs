@@ -21,8 +21,8 @@ use crate::wallet::engine::{Tries, attention, clock};
 use crate::wallet::{CommitPoint, Result, Wallet};
 
 impl Wallet {
-    /// Takes up rounds that a recovery has found, shows spends that are not proven, and looks once after each start whether a newer copy of this database exists. If so, a
-    /// recovery begins, and nothing is spent before all VTXOs are judged.
+    /// Takes up rounds that a recovery has found, shows spends that are not proven, and looks once after each start whether a newer copy
+    /// of this database exists. If so, a recovery begins, and nothing is spent before all VTXOs are judged.
     ///
     /// # Errors
     /// `server_unavailable`, or the database's.

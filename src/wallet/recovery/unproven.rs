@@ -165,11 +165,14 @@ impl Wallet {
     /// Shows the spends that are not proven as long as there is something to do about them.
     pub(super) async fn show_unproven_spends(&self) -> Result<()> {
         let tip = tip(self);
-        let fact = self.store.read(move |connection| fact(connection, tip));
-        match fact.await? {
-            Some(fact) => self.raise(fact).await,
-            None => self.clear(SPENT_ELSEWHERE, String::new()).await,
+        let wanted = self.store.read(move |connection| fact(connection, tip));
+        let (wanted, raised) = (wanted.await?, self.attention().await?);
+        let shown = raised.iter().find(|it| it.code == SPENT_ELSEWHERE);
+        if shown == wanted.as_ref() {
+            return Ok(());
         }
+        // Decided anew: a recovery may have found proofs since.
+        self.store.write(move |tx| show(tx, tip)).await
     }
 }
 
