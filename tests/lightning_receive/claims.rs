@@ -220,9 +220,8 @@ async fn a_wallet_from_an_old_backup_has_again_what_it_has_claimed() {
     assert_eq!(paid_msat(&world, &invoice), Some(10_000_000));
 }
 
-#[tokio::test]
-async fn a_preimage_that_would_go_out_too_late_stays_secret() {
-    // H9
+/// A daemon that was killed right before it would have sent the preimage of a payment, and so many blocks later that it must not.
+async fn too_late_to_reveal() -> (World, Daemon, String) {
     let world = charging_world().await;
     let mut daemon = Daemon::with_wallet(&world).await;
     daemon.stop().await;
@@ -234,6 +233,13 @@ async fn a_preimage_that_would_go_out_too_late_stays_secret() {
     world.pays(&invoice).await;
     daemon.wait_for_exit().await;
     world.mine(40).await;
+    (world, daemon, invoice)
+}
+
+#[tokio::test]
+async fn a_preimage_that_would_go_out_too_late_stays_secret() {
+    // H9
+    let (world, mut daemon, invoice) = too_late_to_reveal().await;
     daemon.restart(None).await;
     let log = "its preimage stays secret";
     eventually("it is too late", async || {
@@ -249,17 +255,7 @@ async fn a_preimage_that_would_go_out_too_late_stays_secret() {
 #[tokio::test]
 async fn a_time_check_that_fails_reveals_nothing() {
     // H9: it is no failed claim, after which the preimage counts as known to the server.
-    let world = charging_world().await;
-    let mut daemon = Daemon::with_wallet(&world).await;
-    daemon.stop().await;
-    daemon
-        .restart(Some("lightning_receive.revealing.after"))
-        .await;
-    daemon.wait_for_connected(true).await;
-    let invoice = daemon.invoice(10_000).await;
-    world.pays(&invoice).await;
-    daemon.wait_for_exit().await;
-    world.mine(40).await;
+    let (world, mut daemon, invoice) = too_late_to_reveal().await;
     let down = json!({"target": "CheckLightningReceive", "action": {"type": "drop_before"}});
     let fault = world.fault(down);
     daemon.restart(None).await;

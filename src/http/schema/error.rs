@@ -2,8 +2,9 @@
 
 use utoipa::{IntoResponses, ToSchema};
 
+/// Bodies with what they say, and what some of them have besides the keys of all.
 macro_rules! error_body {
-    ($($name:ident: $doc:literal),* $(,)?) => {$(
+    ($($name:ident $(+ { $($more:tt)* })?: $doc:literal),* $(,)?) => {$(
         #[doc = $doc]
         #[derive(ToSchema)]
         #[allow(dead_code)]
@@ -14,6 +15,7 @@ macro_rules! error_body {
             code: String,
             /// The id under which the daemon logs this request.
             request_id: String,
+            $($($more)*)?
         }
     )*};
 }
@@ -22,50 +24,25 @@ error_body! {
     BadRequestError: "The request is invalid.",
     UnauthorizedError: "The bearer token is missing or wrong.",
     ForbiddenError: "Without authentication, foreign web pages are refused.",
+    NotFoundError + {
+        /// The names of the things that were not found.
+        resources: Vec<String>,
+    }: "The named thing does not exist.",
+    RequestTimeoutError: "The body did not arrive in time.",
+    ConflictError + {
+        /// The id of the movement, in the history, of what goes on by itself.
+        movement_id: Option<u32>,
+    }: "The request conflicts with the current state.",
     GoneError: "What was asked for is not kept any more.",
     PayloadTooLargeError: "The body is too large.",
-    RequestTimeoutError: "The body did not arrive in time.",
     UnsupportedMediaTypeError: "The content type is not JSON.",
     UnprocessableEntityError: "No wallet is loaded, or the body has the wrong shape.",
     InternalServerError: "Something went wrong inside the daemon.",
     ServiceUnavailableError: "The Ark server or the chain is unreachable. Nothing was done; the same request may succeed later.",
-}
-
-macro_rules! error_body_with_movement {
-    ($($name:ident: $doc:literal),* $(,)?) => {$(
-        #[doc = $doc]
-        #[derive(ToSchema)]
-        #[allow(dead_code)]
-        pub(in crate::http) struct $name {
-            /// What went wrong, for a human reader.
-            message: String,
-            /// What went wrong, as a stable word for programs.
-            code: String,
-            /// The id under which the daemon logs this request.
-            request_id: String,
-            /// The id of the movement, in the history, of what goes on by itself.
-            movement_id: Option<u32>,
-        }
-    )*};
-}
-
-error_body_with_movement! {
-    ConflictError: "The request conflicts with the current state.",
-    GatewayTimeoutError: "The request took too long and may still be in progress; check the history before repeating it.",
-}
-
-/// The named thing does not exist.
-#[derive(ToSchema)]
-#[allow(dead_code)]
-pub(in crate::http) struct NotFoundError {
-    /// What went wrong, for a human reader.
-    message: String,
-    /// What went wrong, as a stable word for programs.
-    code: String,
-    /// The id under which the daemon logs this request.
-    request_id: String,
-    /// The names of the things that were not found.
-    resources: Vec<String>,
+    GatewayTimeoutError + {
+        /// The id of the movement, in the history, of what goes on by itself.
+        movement_id: Option<u32>,
+    }: "The request took too long and may still be in progress; check the history before repeating it.",
 }
 
 /// The errors of every route that needs a token.

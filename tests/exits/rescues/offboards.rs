@@ -74,6 +74,16 @@ async fn an_offboard_that_comes_out_takes_its_exited_input() {
     assert_history_adds_up(&daemon).await;
 }
 
+/// Asserts that the input of an offboard comes home near its expiry without a request, and that the offboard fails.
+async fn assert_exited_in_time(world: &World, daemon: &Daemon, vtxo: &str, expiry: u32) {
+    daemon.mine_to(world, expiry - 12).await;
+    daemon.rescued_until(world, vtxo, "claimable").await;
+    let home = daemon.claim_all(world, vtxo).await;
+    assert!(world.received(&home).await > OWN - 1_000);
+    assert_eq!(daemon.offboard_until_over(world).await, "failed");
+    assert_history_adds_up(daemon).await;
+}
+
 /// The same as the first, near the expiry and without a request.
 #[tokio::test]
 async fn the_inputs_of_an_offboard_that_the_server_denies_are_exited_in_time() {
@@ -82,12 +92,7 @@ async fn the_inputs_of_an_offboard_that_the_server_denies_are_exited_in_time() {
     daemon.mine_to(&world, expiry - 20).await;
     daemon.post_empty("/wallet/sync").await.ok();
     assert!(daemon.exits("all").await.is_empty(), "only near the expiry");
-    daemon.mine_to(&world, expiry - 12).await;
-    daemon.rescued_until(&world, &vtxo, "claimable").await;
-    let home = daemon.claim_all(&world, &vtxo).await;
-    assert!(world.received(&home).await > OWN - 1_000);
-    assert_eq!(daemon.offboard_until_over(&world).await, "failed");
-    assert_history_adds_up(&daemon).await;
+    assert_exited_in_time(&world, &daemon, &vtxo, expiry).await;
 }
 
 /// The same if the server does not answer at all once it has the forfeits.
@@ -103,12 +108,7 @@ async fn the_inputs_of_an_offboard_that_the_server_does_not_answer_are_exited_in
         .post_and_leave("/wallet/offboard/all", body, is_lost)
         .await;
     let expiry = daemon.body(&vtxo).await.expiry_height().to_u32();
-    daemon.mine_to(&world, expiry - 12).await;
-    daemon.rescued_until(&world, &vtxo, "claimable").await;
-    let home = daemon.claim_all(&world, &vtxo).await;
-    assert!(world.received(&home).await > OWN - 1_000);
-    assert_eq!(daemon.offboard_until_over(&world).await, "failed");
-    assert_history_adds_up(&daemon).await;
+    assert_exited_in_time(&world, &daemon, &vtxo, expiry).await;
 }
 
 /// A signed transaction that never confirms saves nothing: its inputs are exited while there is time.
