@@ -10,6 +10,9 @@ mod chain;
 mod cli;
 mod config;
 mod datadir;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod http;
 mod lnurl;
 mod logging;

@@ -111,7 +111,7 @@ pub(super) async fn require_token(
     Ok(next.run(request).await)
 }
 
-fn check(secret: &Secret, headers: &HeaderMap) -> Result<(), ApiError> {
+pub(super) fn check(secret: &Secret, headers: &HeaderMap) -> Result<(), ApiError> {
     let token = bearer_token(headers)?.ok_or_else(|| {
         ApiError::unauthorized(
             "missing_token",

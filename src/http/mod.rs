@@ -12,6 +12,8 @@ pub(crate) mod server;
 mod document;
 mod error;
 mod extract;
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzzing;
 mod idempotency;
 mod refusals;
 mod request;

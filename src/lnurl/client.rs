@@ -72,15 +72,7 @@ impl Client {
         let mut answer = self.follow(url.clone()).await?;
         let status = answer.status();
         let body = read(&mut answer).await?;
-        let json: Option<Value> = serde_json::from_slice(&body).ok();
-        if let Some(reason) = json.as_ref().and_then(refusal) {
-            return Err(Error::Refused(reason));
-        }
-        match json {
-            Some(json) if status.is_success() && json.is_object() => Ok(json),
-            _ if !status.is_success() => Err(Error::InvalidAnswer(format!("status {status}"))),
-            _ => Err(Error::InvalidAnswer("it is no JSON object".to_owned())),
-        }
+        understand(status, &body)
     }
 
     /// Requests a URL and follows redirects. Each is checked as the first URL is.
@@ -118,6 +110,22 @@ async fn read(answer: &mut Response) -> Result<Vec<u8>, Error> {
         body.extend_from_slice(&chunk);
     }
     Ok(body)
+}
+
+/// The JSON object of an answer.
+///
+/// # Errors
+/// [`Error::Refused`] if it is an error of the server's own; [`Error::InvalidAnswer`].
+pub(super) fn understand(status: StatusCode, body: &[u8]) -> Result<Value, Error> {
+    let json: Option<Value> = serde_json::from_slice(body).ok();
+    if let Some(reason) = json.as_ref().and_then(refusal) {
+        return Err(Error::Refused(reason));
+    }
+    match json {
+        Some(json) if status.is_success() && json.is_object() => Ok(json),
+        _ if !status.is_success() => Err(Error::InvalidAnswer(format!("status {status}"))),
+        _ => Err(Error::InvalidAnswer("it is no JSON object".to_owned())),
+    }
 }
 
 /// The reason in `{"status": "ERROR", "reason": …}`.

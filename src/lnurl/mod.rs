@@ -6,6 +6,8 @@
 mod client;
 mod endpoint;
 mod error;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod pay;
 mod reach;
 

@@ -4,6 +4,7 @@ use bitcoin::Amount;
 use bitcoin::hashes::{Hash, sha256};
 use lightning_invoice::{Bolt11Invoice, Bolt11InvoiceDescriptionRef};
 use serde::Deserialize;
+use serde_json::Value;
 use url::Url;
 
 use super::client::{DEADLINE, printable};
@@ -12,7 +13,7 @@ use super::{Client, Endpoint, Error};
 /// What a server takes.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Terms {
+pub(super) struct Terms {
     callback: Url,
     /// In msat.
     min_sendable: u64,
@@ -49,21 +50,12 @@ impl Client {
         comment: Option<&str>,
     ) -> Result<Bolt11Invoice, Error> {
         let answer = self.get(endpoint.url()).await?;
-        check_tag(answer["tag"].as_str().unwrap_or_default())?;
-        let terms: Terms = serde_json::from_value(answer).map_err(|error| {
-            let reason = printable(&error.to_string());
-            Error::InvalidAnswer(format!("its terms cannot be read: {reason}"))
-        })?;
+        let terms = Terms::read(answer)?;
         // Amounts are at most 21 million bitcoin, so this cannot overflow.
         let msat = amount.to_sat() * 1_000;
         terms.check(msat, comment)?;
         let answer = self.get(&terms.request(msat, comment)).await?;
-        let invoice = answer["pr"].as_str().unwrap_or_default();
-        let invoice: Bolt11Invoice = invoice
-            .parse()
-            .map_err(|_| Error::InvalidAnswer("it contains no BOLT11 invoice".to_owned()))?;
-        terms.check_invoice(&invoice, msat)?;
-        Ok(invoice)
+        terms.read_invoice(&answer, msat)
     }
 }
 
@@ -78,8 +70,17 @@ fn check_tag(tag: &str) -> Result<(), Error> {
 }
 
 impl Terms {
+    /// The terms in a server's first answer.
+    pub(super) fn read(answer: Value) -> Result<Terms, Error> {
+        check_tag(answer["tag"].as_str().unwrap_or_default())?;
+        serde_json::from_value(answer).map_err(|error| {
+            let reason = printable(&error.to_string());
+            Error::InvalidAnswer(format!("its terms cannot be read: {reason}"))
+        })
+    }
+
     /// Whether the payee takes the amount and the comment.
-    fn check(&self, msat: u64, comment: Option<&str>) -> Result<(), Error> {
+    pub(super) fn check(&self, msat: u64, comment: Option<&str>) -> Result<(), Error> {
         if !(self.min_sendable..=self.max_sendable).contains(&msat) {
             return Err(Error::AmountOutOfRange {
                 min: Amount::from_sat(self.min_sendable.div_ceil(1_000)),
@@ -97,7 +98,7 @@ impl Terms {
     }
 
     /// The URL that answers with an invoice.
-    fn request(&self, msat: u64, comment: Option<&str>) -> Url {
+    pub(super) fn request(&self, msat: u64, comment: Option<&str>) -> Url {
         let mut url = self.callback.clone();
         let mut query = url.query_pairs_mut();
         query.append_pair("amount", &msat.to_string());
@@ -106,6 +107,16 @@ impl Terms {
         }
         drop(query);
         url
+    }
+
+    /// The invoice in a server's second answer.
+    pub(super) fn read_invoice(&self, answer: &Value, msat: u64) -> Result<Bolt11Invoice, Error> {
+        let invoice = answer["pr"].as_str().unwrap_or_default();
+        let invoice: Bolt11Invoice = invoice
+            .parse()
+            .map_err(|_| Error::InvalidAnswer("it contains no BOLT11 invoice".to_owned()))?;
+        self.check_invoice(&invoice, msat)?;
+        Ok(invoice)
     }
 
     /// Checks that the invoice is over this amount and, if it commits to a description, to the metadata (H41). An invoice with a

@@ -6,12 +6,12 @@
 mod account;
 mod barkd;
 mod coins;
-mod destination;
+pub(crate) mod destination;
 mod engine;
 mod error;
 mod events;
 mod flows;
-mod inbox;
+pub(crate) mod inbox;
 pub mod lifecycle;
 mod open;
 mod payment_uri;

@@ -93,7 +93,7 @@ fn check(request: &PaymentUriRequest) -> Result<()> {
 }
 
 /// An on-chain address of the main network stands where wallets that know nothing else look for it.
-fn write(
+pub(super) fn write(
     request: &PaymentUriRequest,
     network: Network,
     ark: &str,

@@ -13,7 +13,7 @@ mod message;
 mod notifications;
 mod onchain;
 mod ping;
-mod wallet;
+pub(super) mod wallet;
 mod webhooks;
 
 use axum::Router;

@@ -1,8 +1,10 @@
 //! Validation of VTXOs that come from elsewhere (docs/protocol.md §4.0, §4.3, §4.16).
 
-use ark_lib::vtxo::Full;
+use ark_lib::vtxo::{Full, VtxoValidationError};
 use ark_lib::{Vtxo, VtxoPolicy};
-use bitcoin::{Transaction, Txid};
+use bitcoin::absolute::LockTime;
+use bitcoin::transaction::Version;
+use bitcoin::{Transaction, TxOut, Txid};
 use bitcoin_ext::{BlockDelta, BlockHeight};
 
 use super::published::{Standing, standings};
@@ -10,6 +12,29 @@ use crate::ark::PinnedKeys;
 use crate::chain;
 use crate::store::anchor;
 use crate::wallet::{Error, Result, Wallet};
+
+/// More outputs than this do not fit into a transaction.
+const MAX_OUTPUTS: u32 = 120_000;
+
+/// Whether the transactions of a VTXO can be built. While it has not been validated, its amounts may overflow, and then
+/// [`Vtxo::transactions`] panics.
+pub(in crate::wallet) fn has_transactions(vtxo: &Vtxo<Full>) -> bool {
+    let vout = vtxo.chain_anchor().vout;
+    if vout >= MAX_OUTPUTS {
+        return false;
+    }
+    // The amounts are added up first, and then compared with those of this anchor, which fits nothing.
+    let anchor = Transaction {
+        version: Version::TWO,
+        lock_time: LockTime::ZERO,
+        input: Vec::new(),
+        output: (0..=vout).map(|_| TxOut::NULL).collect(),
+    };
+    matches!(
+        vtxo.validate_unsigned(&anchor),
+        Err(VtxoValidationError::IncorrectChainAnchor { .. })
+    )
+}
 
 /// The result of the validation of a received VTXO.
 #[derive(Debug)]

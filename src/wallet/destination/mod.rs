@@ -1,6 +1,8 @@
 //! What a caller wants to pay (docs/protocol.md §4.13). A text that can be read several ways means the first that fits.
 
 mod ark;
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzzing;
 mod lightning;
 mod method;
 mod typo;

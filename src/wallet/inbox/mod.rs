@@ -5,6 +5,8 @@
 //! answer or the anchor is unconfirmed, goes to the quarantine in the same transaction and is validated again at each new
 //! block (W1-W3).
 
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzzing;
 mod mailbox;
 mod quarantine;
 mod receive;

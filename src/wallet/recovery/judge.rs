@@ -17,6 +17,7 @@ use crate::chain;
 use crate::wallet::account::keys;
 use crate::wallet::coins::cores::each_on_all_cores;
 use crate::wallet::coins::published::{Standing, standings};
+use crate::wallet::coins::validate::has_transactions;
 use crate::wallet::{Result, Wallet};
 
 /// Why a candidate is not the wallet's.
@@ -168,6 +169,12 @@ struct LookedUp {
 /// The judgement if it does not depend on the chain.
 fn without_chain(candidate: &Candidate, server: &PinnedKeys) -> Option<Judgement> {
     let vtxo = &candidate.vtxo;
+    // What is spent is stored without its signatures being checked.
+    if !has_transactions(vtxo) {
+        return Some(Judgement::Invalid(
+            "its transactions cannot be built: its amounts overflow, or its anchor has no such output".into(),
+        ));
+    }
     if vtxo.server_pubkey() != server.server {
         return Some(Judgement::Invalid(
             "it belongs to another Ark server".into(),
@@ -257,5 +264,44 @@ impl Judged {
     /// The id of the VTXO.
     pub(in crate::wallet) fn id(&self) -> VtxoId {
         self.vtxo.id()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ark_lib::ProtocolEncoding;
+    use ark_lib::test_util::VTXO_VECTORS;
+
+    use super::*;
+
+    /// The VTXO over the largest amount, so that it and the other outputs of its chain do not add up.
+    fn overflowing(vtxo: &Vtxo<Full>) -> Vtxo<Full> {
+        let mut bytes = vtxo.serialize();
+        let amount = vtxo.amount().to_sat().to_le_bytes();
+        let place = bytes.windows(8).position(|it| it == amount).unwrap();
+        bytes[place..place + 8].fill(0xff);
+        Vtxo::deserialize(&bytes).unwrap()
+    }
+
+    #[test]
+    fn a_vtxo_whose_amounts_overflow_is_invalid_even_if_the_server_says_that_it_is_spent() {
+        let valid = &VTXO_VECTORS.arkoor2_vtxo;
+        let server = PinnedKeys {
+            server: valid.server_pubkey(),
+            mailbox: valid.server_pubkey(),
+        };
+        let judge = |vtxo: &Vtxo<Full>, state| {
+            let candidate = Candidate {
+                vtxo: vtxo.clone(),
+                key_hint: None,
+                state: Some(state),
+            };
+            without_chain(&candidate, &server)
+        };
+        assert_eq!(judge(valid, VtxoSpendState::Spent), Some(Judgement::Spent));
+        for state in [VtxoSpendState::Spent, VtxoSpendState::Spendable] {
+            let judged = judge(&overflowing(valid), state);
+            assert!(matches!(judged, Some(Judgement::Invalid(_))), "{judged:?}");
+        }
     }
 }

@@ -67,7 +67,8 @@ pub(super) async fn import_vtxo(
     Json(request): Json<ImportVtxoRequest>,
 ) -> Result<([(HeaderName, HeaderValue); 1], Json<Vec<ImportedVtxoInfo>>), ApiError> {
     let wallet = app.wallet()?;
-    let vtxos = request.vtxos.iter().enumerate().map(decode);
+    let vtxos = request.vtxos.iter().enumerate();
+    let vtxos = vtxos.map(|(number, encoded)| decode(number, encoded));
     let request = ImportRequest {
         vtxos: vtxos.collect::<Result<_, _>>()?,
         gap_limit: request.gap_limit,
@@ -79,7 +80,8 @@ pub(super) async fn import_vtxo(
     Ok(([(REFUSED, refused)], Json(listed(imported))))
 }
 
-fn decode((number, encoded): (usize, &String)) -> Result<Vtxo<Full>, ApiError> {
+/// The VTXO in the entry with this number.
+pub(in crate::http) fn decode(number: usize, encoded: &str) -> Result<Vtxo<Full>, ApiError> {
     let bytes = Vec::<u8>::from_hex(encoded).ok();
     let vtxo = bytes.and_then(|bytes| Vtxo::deserialize(&bytes).ok());
     vtxo.ok_or_else(|| {

@@ -11,7 +11,7 @@ mod exists;
 mod get_vtxo;
 mod get_vtxo_encoded;
 mod history;
-mod import_vtxo;
+pub(in crate::http) mod import_vtxo;
 mod list_vtxos;
 mod mnemonic;
 mod movements;
