@@ -110,10 +110,8 @@ async fn htlcs_are_not_exited_without_the_setting() {
     daemon.exit_until(&world, &vtxo, "awaiting-delta").await;
 }
 
-/// H22, W4: the server has the preimage and answers no claim. The HTLC is exited while there is time to claim it on chain.
-#[tokio::test]
-async fn the_htlc_of_a_receive_whose_claim_is_not_answered_is_exited_in_time() {
-    let (world, daemon) = scene().await;
+/// A receive whose preimage the server has, and whose claim it does not answer: its payment hash, and its HTLC.
+async fn unanswered_claim(world: &World, daemon: &Daemon) -> (String, String) {
     world.fault(json!({"target": "ClaimLightningReceive", "action": {"type": "drop_after"}}));
     let invoice = daemon.invoice(10_000).await;
     world.pays(&invoice).await;
@@ -121,7 +119,15 @@ async fn the_htlc_of_a_receive_whose_claim_is_not_answered_is_exited_in_time() {
     daemon
         .wait_for_receive_state(&hash, "preimage-revealed")
         .await;
-    let vtxo = htlc_of(&daemon, &hash).await;
+    let vtxo = htlc_of(daemon, &hash).await;
+    (hash, vtxo)
+}
+
+/// H22, W4: the server has the preimage and answers no claim. The HTLC is exited while there is time to claim it on chain.
+#[tokio::test]
+async fn the_htlc_of_a_receive_whose_claim_is_not_answered_is_exited_in_time() {
+    let (world, daemon) = scene().await;
+    let (hash, vtxo) = unanswered_claim(&world, &daemon).await;
     let htlc = daemon.body(&vtxo).await;
     let ark_lib::VtxoPolicy::ServerHtlcRecv(policy) = htlc.policy().clone() else {
         panic!("{:?}", htlc.policy());
@@ -208,14 +214,7 @@ async fn the_end_of_a_payment_whose_htlc_is_exited_survives_a_kill() {
 async fn the_end_of_a_receive_whose_htlc_is_exited_survives_a_kill() {
     for moment in ["before", "after"] {
         let (world, mut daemon) = scene().await;
-        world.fault(json!({"target": "ClaimLightningReceive", "action": {"type": "drop_after"}}));
-        let invoice = daemon.invoice(10_000).await;
-        world.pays(&invoice).await;
-        let hash = hash_of(&invoice);
-        daemon
-            .wait_for_receive_state(&hash, "preimage-revealed")
-            .await;
-        let vtxo = htlc_of(&daemon, &hash).await;
+        let (hash, vtxo) = unanswered_claim(&world, &daemon).await;
         daemon.rescued_after_blocks(&world, &vtxo, 30).await;
         daemon
             .claim_and_die(&world, &format!("lightning_receive.registered.{moment}"))

@@ -13,10 +13,9 @@ fn txid(text: &Value) -> Txid {
     Txid::from_str(text.as_str().expect("a transaction id")).expect("a transaction id")
 }
 
-/// A round whose transaction never confirms: the inputs are exited before they expire, and the refresh ends. Nothing was forfeited.
-#[tokio::test]
-async fn the_inputs_of_a_round_that_never_confirms_are_exited_in_time() {
-    let (world, daemon) = scene().await;
+/// A refresh whose round is issued and never confirms, 20 blocks before its input expires: the input, its expiry height, and the id of the
+/// round's transaction.
+async fn held_round(world: &World, daemon: &Daemon) -> (String, u32, Value) {
     let vtxo = daemon.only_vtxo().await;
     let expiry = daemon.body(&vtxo).await.expiry_height().to_u32();
     daemon.refresh_all().await;
@@ -26,13 +25,17 @@ async fn the_inputs_of_a_round_that_never_confirms_are_exited_in_time() {
         txid.is_string().then_some(txid)
     })
     .await;
-    world
-        .sandbox
-        .chain
-        .hold(txid(&funding))
-        .await
-        .expect("held");
-    daemon.mine_to(&world, expiry - 20).await;
+    let held = world.sandbox.chain.hold(txid(&funding)).await;
+    held.expect("held");
+    daemon.mine_to(world, expiry - 20).await;
+    (vtxo, expiry, funding)
+}
+
+/// A round whose transaction never confirms: the inputs are exited before they expire, and the refresh ends. Nothing was forfeited.
+#[tokio::test]
+async fn the_inputs_of_a_round_that_never_confirms_are_exited_in_time() {
+    let (world, daemon) = scene().await;
+    let (vtxo, expiry, funding) = held_round(&world, &daemon).await;
     assert!(daemon.exits("all").await.is_empty());
     assert_eq!(daemon.balance("pending_in_round_sat").await, OWN);
     daemon.mine_to(&world, expiry - 7).await;
@@ -180,18 +183,7 @@ async fn a_withheld_preimage_is_used_once_by_a_daemon_that_is_killed() {
 async fn the_end_of_a_round_whose_inputs_are_exited_survives_a_kill() {
     for moment in ["before", "after"] {
         let (world, mut daemon) = scene().await;
-        let vtxo = daemon.only_vtxo().await;
-        let expiry = daemon.body(&vtxo).await.expiry_height().to_u32();
-        daemon.refresh_all().await;
-        assert!(world.round().await);
-        let funding = eventually("the round is issued", async || {
-            let txid = daemon.funding_txid().await;
-            txid.is_string().then_some(txid)
-        })
-        .await;
-        let held = world.sandbox.chain.hold(txid(&funding)).await;
-        held.expect("held");
-        daemon.mine_to(&world, expiry - 20).await;
+        let (vtxo, _, _) = held_round(&world, &daemon).await;
         daemon.stop().await;
         let failpoint = format!("round.withdrawn.{moment}");
         daemon.restart(Some(&failpoint)).await;
