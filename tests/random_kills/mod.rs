@@ -144,6 +144,7 @@ async fn run(seed: u64, length: Duration) {
     );
     settle::settle(&shared, &mut wallets).await;
     report(&shared);
+    verdict::tell_exceptions(&wallets);
     verdict::judge(&shared, &wallets).await;
     println!("seed {seed}: no sat is missing");
     for needed in [

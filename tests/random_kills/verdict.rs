@@ -24,6 +24,21 @@ pub async fn judge(shared: &Shared, wallets: &[Wallet]) {
     assert_balanced(&shared.world, &daemons, &outside).await;
 }
 
+/// Prints the exits and the refreshes that failed, which explain a difference in the books.
+pub fn tell_exceptions(wallets: &[Wallet]) {
+    let query = "SELECT kind || ' ' || id || ' ' || coalesce(outcome, '') || ': ' || coalesce(last_error, '') || ' ' || state
+                 FROM operation WHERE kind = 'exit' OR (kind = 'round' AND outcome = 'failed') ORDER BY created_at";
+    for (number, wallet) in wallets.iter().enumerate() {
+        let database = wallet.daemon.folder().join("db.sqlite");
+        let database = rusqlite::Connection::open(database).unwrap();
+        let mut statement = database.prepare(query).unwrap();
+        let rows = statement.query_map([], |row| row.get::<_, String>(0));
+        for line in rows.unwrap() {
+            println!("wallet {number}: {}", line.unwrap());
+        }
+    }
+}
+
 fn all_attempts(shared: &Shared) -> Vec<Attempt> {
     let attempts = shared.attempts.lock();
     attempts.unwrap_or_else(PoisonError::into_inner).clone()
@@ -48,10 +63,7 @@ async fn judge_payments(shared: &Shared, daemons: &[&Daemon], attempts: &[Attemp
     }
     let (mut wrong, mut outcomes) = (Vec::new(), BTreeMap::new());
     for attempt in attempts {
-        let movements: Vec<&Value> = sent[attempt.payer]
-            .iter()
-            .filter(|movement| pays(movement, &attempt.to))
-            .collect();
+        let movements = movements_of(attempt, &sent[attempt.payer]);
         let got = match attempt.way {
             Way::Arkoor => arrived.remove(&attempt.to).into_iter().collect(),
             Way::Offboard | Way::Onchain => books.received(&attempt.to),
@@ -97,6 +109,20 @@ fn judge_receives(
             ));
         }
     }
+}
+
+/// The movements of a payment. Those that failed count only if there is no other: a payment whose coins the server refuses is made again
+/// with others, in a movement of its own.
+fn movements_of<'a>(attempt: &Attempt, history: &'a [Value]) -> Vec<&'a Value> {
+    let of_payment = history
+        .iter()
+        .filter(|movement| pays(movement, &attempt.to));
+    let (failed, mut others): (Vec<&Value>, Vec<&Value>) =
+        of_payment.partition(|movement| movement["status"] == "failed");
+    if others.is_empty() {
+        others.extend(failed.first());
+    }
+    others
 }
 
 fn pays(movement: &Value, to: &str) -> bool {

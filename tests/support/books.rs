@@ -3,6 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::str::FromStr;
 
+use arkwalletd_sandbox::ark::VtxoRecord;
 use arkwalletd_sandbox::coin_wallet::CoinKey;
 use bitcoin::address::NetworkUnchecked;
 use bitcoin::{Address, OutPoint, Script, ScriptBuf, Transaction, TxOut};
@@ -160,7 +161,8 @@ impl Books {
 /// operation may be under way.
 pub async fn assert_balanced(world: &World, daemons: &[&Daemon], payees: &[String]) {
     let books = Books::read(world).await;
-    let (mut onchain, mut offchain, mut server_fees, mut exited) = (0, 0, 0, 0);
+    let (mut onchain, mut offchain, mut server_fees) = (0, 0, 0);
+    let mut exits = Vec::new();
     for daemon in daemons {
         daemon.wait_for_tip(world).await;
         onchain += onchain_by_the_chain(&books, daemon).await;
@@ -168,13 +170,18 @@ pub async fn assert_balanced(world: &World, daemons: &[&Daemon], payees: &[Strin
         offchain += u64::try_from(total(daemon).await).expect("it is not negative");
         let history = daemon.history().await;
         server_fees += fees(&history);
-        exited += exits(&history);
+        exits.extend(exits_of(world, &history));
     }
     let ledger = world.sandbox.ark.ledger().expect("the server has a ledger");
     let owed = (ledger.spendable.amount + ledger.unregistered.amount).to_sat();
     assert_eq!(offchain, owed, "{ledger:?}");
     assert_eq!(ledger.unclaimed.count, 0, "{ledger:?}");
-    assert_eq!(ledger.exited.amount.to_sat(), exited, "{ledger:?}");
+    let exited: u64 = exits.iter().map(|(sats, _)| sats).sum();
+    assert_eq!(
+        ledger.exited.amount.to_sat(),
+        exited,
+        "{ledger:?} {exits:#?}"
+    );
     let payees: Vec<ScriptBuf> = payees.iter().map(|payee| script_of(payee)).collect();
     let (paid_out, miner_fees) = (books.paid_out(&payees), books.miner_fees());
     assert_lightning_conserved(world, daemons).await;
@@ -216,15 +223,21 @@ fn fees(history: &[Value]) -> u64 {
     fees.sum()
 }
 
-/// What was taken on chain by exits, in sat.
-fn exits(history: &[Value]) -> u64 {
+/// What was taken on chain by exits, in sat, and how the VTXO stands at the Ark server. Without boards that were never registered there:
+/// the server does not know these.
+fn exits_of(world: &World, history: &[Value]) -> Vec<(u64, VtxoRecord)> {
     let claimed = history.iter().filter(|movement| {
         movement["subsystem"]["name"] == "bark.exit" && movement["status"] == "successful"
     });
-    let amounts = claimed.map(|movement| movement["effective_balance_sat"].as_i64());
-    amounts
-        .map(|amount| amount.expect("a number").unsigned_abs())
-        .sum()
+    let known = claimed.filter_map(|movement| {
+        let amount = movement["effective_balance_sat"]
+            .as_i64()
+            .expect("a number");
+        let vtxo = movement["exited_vtxos"][0].as_str().expect("an id");
+        let vtxo = world.sandbox.ark.vtxo(vtxo.parse().expect("an id"));
+        Some((amount.unsigned_abs(), vtxo.expect("a ledger")?))
+    });
+    known.collect()
 }
 
 fn script_of(address: &str) -> ScriptBuf {

@@ -198,6 +198,10 @@ async fn the_end_of_a_round_whose_inputs_are_exited_survives_a_kill() {
         assert_eq!(daemon.movement("refresh").await["status"], "failed");
         assert_eq!(world.calls_of("ForfeitVtxos"), 0);
         assert_eq!(daemon.exits("all").await, std::slice::from_ref(&vtxo));
+        // The server sees that nobody claims the VTXO of the round any more.
+        let ledger = world.sandbox.ark.ledger().unwrap();
+        assert_eq!([ledger.spendable.count, ledger.unclaimed.count], [0, 0]);
+        assert_eq!(ledger.exited.amount.to_sat(), OWN);
         daemon.exit_until(&world, &vtxo, "claimable").await;
         daemon.claim_all(&world, &vtxo).await;
         assert_history_adds_up(&daemon).await;

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 
-use anyhow::Context;
 use ark_lib::VtxoId;
 use ark_lib::forfeit::HashLockedForfeitBundle;
 use ark_lib::musig::{self, PublicNonce};
@@ -136,7 +135,7 @@ impl Ark {
         let hash = participation.unlock_hash();
         let inputs = self.known(bundles.iter().map(|bundle| &bundle.vtxo_id))?;
         let nonces = self.use_nonces(bundles, &inputs)?;
-        let outputs = self.outputs_of(participation)?;
+        let outputs = self.store.outputs_of(participation)?;
         self.store.write(|db| {
             for ((bundle, input), nonce) in bundles.iter().zip(&inputs).zip(nonces) {
                 let (_, forfeit, output) =
@@ -174,19 +173,6 @@ impl Ark {
             .iter()
             .map(|bundle| nonces.remove(&key(bundle)).ok_or_else(expired))
             .collect()
-    }
-
-    /// The VTXOs that a round has issued for a participation.
-    fn outputs_of(&self, participation: &Participation) -> anyhow::Result<Vec<VtxoId>> {
-        let txid = participation.round.context("not issued")?;
-        let round = self.store.round(txid)?.context("round is lost")?;
-        let tree = round.tree.into_cached_tree();
-        let leaves = tree.spec.spec.vtxos.iter().enumerate();
-        let hash = participation.unlock_hash();
-        Ok(leaves
-            .filter(|(_, leaf)| leaf.unlock_hash == hash)
-            .map(|(index, _)| tree.build_vtxo(index).id())
-            .collect())
     }
 }
 

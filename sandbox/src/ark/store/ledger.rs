@@ -1,9 +1,11 @@
 //! Totals over all VTXOs, so that a test can check that money is conserved.
 
+use anyhow::Context;
+use ark_lib::VtxoId;
 use bitcoin::Amount;
 use serde::Serialize;
 
-use super::{Store, VtxoState};
+use super::{Store, VtxoRecord, VtxoState};
 
 /// Number and value of some VTXOs.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
@@ -23,19 +25,59 @@ pub struct Ledger {
     pub spendable: Total,
     /// Cosigned, but the signed transactions have not been uploaded.
     pub unregistered: Total,
-    /// Locked until its owner completes a round.
+    /// Locked until its owner completes a round. Not counted if the owner never can, because the inputs are exited.
     pub unclaimed: Total,
     /// Granted from the server's pool for a Lightning receive, and not claimed. No client owns one before it claims it.
     pub granted: Total,
     /// Spent off chain.
     pub spent: Total,
-    /// Unspent, and exited by its owner.
+    /// Exited by its owner, and unspent or the input of a round that the owner did not complete.
     pub exited: Total,
+}
+
+impl Total {
+    fn add(&mut self, amount: Amount) {
+        self.count += 1;
+        self.amount += amount;
+    }
+
+    fn subtract(&mut self, amount: Amount) {
+        self.count -= 1;
+        self.amount -= amount;
+    }
 }
 
 impl Store {
     /// Totals of this moment.
     pub fn ledger(&self) -> anyhow::Result<Ledger> {
+        let mut ledger = self.totals_by_state()?;
+        for participation in self.unreleased_participations()? {
+            let inputs = self.vtxos(&participation.inputs)?;
+            let is_exited = |input: &VtxoRecord| {
+                input.spent_by == participation.round && input.exited_height.is_some()
+            };
+            if !inputs.iter().all(is_exited) {
+                continue;
+            }
+            for input in inputs {
+                ledger.spent.subtract(input.vtxo.amount());
+                ledger.exited.add(input.vtxo.amount());
+            }
+            for output in self.vtxos(&self.outputs_of(&participation)?)? {
+                ledger.unclaimed.subtract(output.vtxo.amount());
+            }
+        }
+        Ok(ledger)
+    }
+
+    fn vtxos(&self, ids: &[VtxoId]) -> anyhow::Result<Vec<VtxoRecord>> {
+        let vtxos = ids.iter();
+        vtxos
+            .map(|id| self.vtxo(*id)?.context("VTXO is lost"))
+            .collect()
+    }
+
+    fn totals_by_state(&self) -> anyhow::Result<Ledger> {
         let connection = self.lock();
         let mut statement = connection.prepare(
             "SELECT state, exited_height IS NOT NULL, COUNT(*), SUM(amount_sat)

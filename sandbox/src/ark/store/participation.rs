@@ -81,6 +81,29 @@ impl Store {
         rows.map(|row| row?).collect()
     }
 
+    /// The participations that a round has issued and whose inputs are not forfeited.
+    pub(super) fn unreleased_participations(&self) -> anyhow::Result<Vec<Participation>> {
+        let connection = self.lock();
+        let mut statement = connection.prepare(&format!(
+            "SELECT {COLUMNS} FROM participation WHERE round IS NOT NULL AND NOT released"
+        ))?;
+        let rows = statement.query_map([], |row| Ok(read(row)))?;
+        rows.map(|row| row?).collect()
+    }
+
+    /// The VTXOs that a round has issued for a participation.
+    pub fn outputs_of(&self, participation: &Participation) -> anyhow::Result<Vec<VtxoId>> {
+        let txid = participation.round.context("not issued")?;
+        let round = self.round(txid)?.context("round is lost")?;
+        let tree = round.tree.into_cached_tree();
+        let leaves = tree.spec.spec.vtxos.iter().enumerate();
+        let hash = participation.unlock_hash();
+        Ok(leaves
+            .filter(|(_, leaf)| leaf.unlock_hash == hash)
+            .map(|(index, _)| tree.build_vtxo(index).id())
+            .collect())
+    }
+
     /// Stores a waiting participation, and deletes other waiting ones that share an input.
     pub fn replace_participation(&self, participation: &Participation) -> anyhow::Result<()> {
         self.write(|db| {
