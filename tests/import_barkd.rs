@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Output;
 
-use arkwalletd_sandbox::lightning::Outcome;
+use arkwalletd_sandbox::lightning::{HoldStatus, Outcome};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -202,6 +202,68 @@ async fn a_used_wallet_is_taken_over_with_its_history() {
     taken.post("/onchain/drain", drained).await.ok();
 }
 
+/// Invoices that nobody had paid are paid to the new daemon: one while neither runs, one later, and one that goes on to another wallet.
+#[tokio::test]
+async fn invoices_that_barkd_has_open_are_paid_to_the_new_daemon() {
+    let world = World::with(charging_rounds_of(0)).await;
+    let payee = Daemon::with_wallet(&world).await;
+    let mut barkd = Daemon::barkd(&world).await;
+    barkd.fund(&world, 200_000).await;
+    barkd.board(&world, 60_000).await;
+    synced(&barkd).await;
+    let (early, late) = (barkd.invoice(5_000).await, barkd.invoice(3_000).await);
+    let forwarded = json!({"amount_sat": 4_000, "address": payee.address().await});
+    let forwarded = barkd
+        .post("/lightning/receives/invoice/for-address", forwarded)
+        .await;
+    let forwarded = forwarded.ok()["invoice"].as_str().unwrap().to_owned();
+    let had = barkd.balance("spendable_sat").await;
+    barkd.stop().await;
+    let to = TempDir::new().unwrap();
+    let done = import(barkd.folder(), to.path()).await;
+    let stderr = String::from_utf8_lossy(&done.stderr);
+    assert!(done.status.success(), "{stderr}");
+
+    world.pays(&early).await;
+    let taken = Daemon::start_on(to, &[]).await;
+    taken.wait_for_connected(true).await;
+    let receives = async |count: usize| {
+        eventually("the receives are done", async || {
+            taken.post_empty("/wallet/sync").await.ok();
+            let mut history = taken.history().await;
+            history.retain(|it| it["subsystem"]["name"] == "bark.lightning_receive");
+            history.retain(|it| it["status"] == "successful");
+            (history.len() == count).then_some(history)
+        })
+        .await
+    };
+    receives(1).await;
+    world.pays(&late).await;
+    world.pays(&forwarded).await;
+    let history = receives(3).await;
+    for invoice in [&early, &late, &forwarded] {
+        assert_eq!(world.hold(&hash_of(invoice)), HoldStatus::Settled);
+    }
+    let gained: i64 = history
+        .iter()
+        .map(|it| it["effective_balance_sat"].as_i64().unwrap())
+        .sum();
+    taken
+        .wait_for_spendable(had.strict_add_signed(gained))
+        .await;
+    assert!((7_000..8_000).contains(&gained), "{gained}");
+    // It takes nothing that hangs from an unconfirmed transaction.
+    world.mine(1).await;
+    let kept = eventually("the other wallet has its money", async || {
+        let history = payee.history().await;
+        history
+            .first()
+            .map(|it| it["effective_balance_sat"].as_i64().unwrap())
+    })
+    .await;
+    assert!((3_500..4_000).contains(&kept), "{kept}");
+}
+
 /// The entry of the history of a subsystem.
 fn entry_of<'a>(facts: &'a Value, subsystem: &str) -> &'a Value {
     let mut history = facts["history"].as_array().unwrap().iter();
@@ -282,7 +344,7 @@ async fn what_barkd_has_under_way_is_named_and_nothing_is_taken_over() {
     let held = world.issue(4_000, Outcome::Hold);
     let payment = json!({"destination": held.bolt11});
     barkd.post("/lightning/pay", payment).await;
-    let hash = hash_of(&barkd.invoice(4_000).await);
+    let unpaid = hash_of(&barkd.invoice(4_000).await);
     barkd.post("/boards/board-amount", board).await.ok();
     // barkd spends a VTXO although its exit has begun, so the exit comes last.
     let owned = barkd.get("/wallet/vtxos").await.ok();
@@ -302,12 +364,13 @@ async fn what_barkd_has_under_way_is_named_and_nothing_is_taken_over() {
         &format!("exit of VTXO {exiting}"),
         "round 1",
         &format!("Lightning payment ln_pay.{}", held.hash),
-        &format!("unpaid invoice ln_recv.{hash}"),
         ", board ",
         "(bark.board/board)",
     ] {
         assert_refused(&busy, phrase, to.path());
     }
+    let stderr = String::from_utf8_lossy(&busy.stderr);
+    assert!(!stderr.contains(&unpaid), "{stderr}");
     assert_eq!(contents(barkd.folder()), before);
 }
 

@@ -16,8 +16,14 @@ pub struct FeeCeiling {
 impl FeeCeiling {
     /// Whether `fee` is acceptable for an operation over `amount`.
     pub fn allows(&self, fee: Amount, amount: Amount) -> bool {
+        fee <= self.largest(amount)
+    }
+
+    /// The largest fee that is acceptable for an operation over `amount`.
+    pub fn largest(&self, amount: Amount) -> Amount {
         let relative = u128::from(amount.to_sat()) * u128::from(self.ppm) / 1_000_000;
-        fee <= self.most || u128::from(fee.to_sat()) <= relative
+        let relative = u64::try_from(relative).unwrap_or(u64::MAX);
+        self.most.max(Amount::from_sat(relative))
     }
 }
 

@@ -18,7 +18,7 @@ use super::Error;
 use super::wallet::WalletRow;
 use crate::model::{Movement, VtxoState};
 
-pub use lightning::{PaidInvoice, SettledReceive};
+pub use lightning::{OpenReceive, PaidInvoice, SettledReceive};
 
 /// The version of the schema of barkd 0.8.0.
 pub const SCHEMA: i64 = 42;
@@ -69,6 +69,8 @@ pub struct BarkdWallet {
     pub paid: Vec<PaidInvoice>,
     /// The Lightning payments that were received.
     pub received: Vec<SettledReceive>,
+    /// The Lightning invoices that may still be paid.
+    pub open: Vec<OpenReceive>,
     /// The on-chain wallet.
     pub chain: BarkdChain,
 }
@@ -99,7 +101,8 @@ fn escaped(path: &Path) -> String {
         .replace('#', "%23")
 }
 
-/// What barkd has not brought to an end, one line each.
+/// What barkd has not brought to an end, one line each. An invoice that nobody has paid is not among it: any program with the wallet's
+/// keys and the preimage can wait for its payment.
 ///
 /// # Errors
 /// SQLite's own error.
@@ -132,6 +135,7 @@ pub fn read(connection: &Connection) -> Result<BarkdWallet, Error> {
         movements: history::movements(connection)?,
         paid: lightning::paid(connection)?,
         received: lightning::received(connection)?,
+        open: lightning::open(connection)?,
         chain: chain(connection)?,
     })
 }

@@ -4,6 +4,7 @@ use rusqlite::Connection;
 use rusqlite::types::ValueRef;
 use serde_json::Value;
 
+use super::lightning;
 use crate::store::Error;
 
 /// The states in which an exit has ended.
@@ -15,7 +16,10 @@ pub(super) fn list(connection: &Connection) -> Result<Vec<String>, Error> {
         connection,
         "SELECT id, payload FROM bark_wallet_action_checkpoint ORDER BY created_at",
     )? {
-        found.push(format!("{} {id}", action(&payload)));
+        let payload: Value = serde_json::from_str(&payload).unwrap_or_default();
+        if lightning::unpaid(&payload).is_none() {
+            found.push(format!("{} {id}", action(&payload)));
+        }
     }
     for (id, _) in texts(
         connection,
@@ -49,13 +53,12 @@ pub(super) fn list(connection: &Connection) -> Result<Vec<String>, Error> {
 }
 
 /// What an action is, by the name under which its state is stored.
-fn action(payload: &str) -> &'static str {
-    let payload: Value = serde_json::from_str(payload).unwrap_or_default();
+fn action(payload: &Value) -> &'static str {
     let is = |name: &str| payload.get(name).is_some() || payload["type"] == name;
     if is("LightningSend") {
         "Lightning payment"
     } else if is("LightningReceive") {
-        "Lightning receive or unpaid invoice"
+        "Lightning receive"
     } else if is("ArkoorSend") {
         "payment"
     } else if is("Board") {

@@ -7,7 +7,7 @@ use rusqlite::Connection;
 use zeroize::Zeroizing;
 
 use super::failed;
-use crate::config::{ConfigFile, Overrides, WalletConfig};
+use crate::config::{ConfigFile, FeeCeilings, Overrides, WalletConfig};
 use crate::datadir::{DaemonLock, LockError, WalletLock};
 use crate::store::barkd::{self, BarkdWallet};
 use crate::wallet::account::keys::WalletKeys;
@@ -26,6 +26,8 @@ pub(super) struct Source {
     pub(super) keys: WalletKeys,
     pub(super) words: Zeroizing<String>,
     pub(super) config: Vec<u8>,
+    /// What the configuration allows the Ark server to charge.
+    pub(super) ceilings: FeeCeilings,
     /// The token of its API, if it has one.
     pub(super) auth_token: Option<Vec<u8>>,
 }
@@ -89,7 +91,7 @@ pub(super) fn read(from: &Path, beside: &Path) -> Result<Source> {
     })?;
     let config = file(from, "config.toml")?.unwrap_or_default();
     let parsed: ConfigFile = String::from_utf8_lossy(&config).parse()?;
-    WalletConfig::check(&Overrides::Environment.apply(&parsed)?)?;
+    let settings = WalletConfig::check(&Overrides::Environment.apply(&parsed)?)?;
 
     // With its journal, in which a barkd that was killed has left what it did not finish.
     for name in [DATABASE, "db.sqlite-journal", "db.sqlite-wal"] {
@@ -138,6 +140,7 @@ pub(super) fn read(from: &Path, beside: &Path) -> Result<Source> {
         keys,
         words,
         config,
+        ceilings: settings.fee_ceilings,
         auth_token: file(from, "auth_token")?,
     })
 }

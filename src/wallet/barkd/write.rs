@@ -3,19 +3,20 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use ark_lib::lightning::{Invoice as AnyInvoice, PaymentHash};
+use ark_lib::lightning::{Invoice as AnyInvoice, PaymentHash, Preimage};
 use bitcoin::Amount;
 use bitcoin::secp256k1::PublicKey;
 use bitcoin_ext::BlockDelta;
 use lightning_invoice::Bolt11Invoice;
 
 use super::source::Source;
+use crate::config::FeeCeiling;
 use crate::datadir::{self, DataDir};
 use crate::model::{
     Invoice, InvoiceOutcome, Movement, MovementStatus, OperationId, PaymentMethod, Subsystem,
 };
 use crate::onchain;
-use crate::store::barkd::{BarkdWallet, PaidInvoice, SettledReceive};
+use crate::store::barkd::{BarkdWallet, PaidInvoice};
 use crate::store::{
     self, Store, WriteTx, key, lightning_receive, lightning_send, mailbox, movement, vtxo, wallet,
 };
@@ -29,6 +30,7 @@ pub(super) async fn datadir(fresh: &DataDir, source: Source) -> Result<()> {
         keys,
         words,
         config,
+        ceilings,
         auth_token,
     } = source;
     datadir::write_new(&fresh.mnemonic(), words.as_bytes()).map_err(Error::internal)?;
@@ -42,7 +44,7 @@ pub(super) async fn datadir(fresh: &DataDir, source: Source) -> Result<()> {
     store
         .write(move |tx| {
             store::onchain::insert_change(tx, &change)?;
-            write(tx, &wallet, &keys)
+            write(tx, &wallet, &keys, &ceilings.lightning_receive)
         })
         .await?;
     // Closing the database blocks until its writer thread has ended.
@@ -52,7 +54,13 @@ pub(super) async fn datadir(fresh: &DataDir, source: Source) -> Result<()> {
     datadir::sync_directory(fresh.path()).map_err(Error::internal)
 }
 
-fn write(tx: &mut WriteTx<'_>, from: &BarkdWallet, keys: &WalletKeys) -> Result<()> {
+/// `receive_fee` limits what the Ark server may keep of a Lightning receive.
+fn write(
+    tx: &mut WriteTx<'_>,
+    from: &BarkdWallet,
+    keys: &WalletKeys,
+    receive_fee: &FeeCeiling,
+) -> Result<()> {
     let identity = &from.identity;
     wallet::insert(tx, identity.network, identity.fingerprint)?;
     if let Some((server, mailbox)) = identity.server_keys {
@@ -87,11 +95,33 @@ fn write(tx: &mut WriteTx<'_>, from: &BarkdWallet, keys: &WalletKeys) -> Result<
     }
     for receive in &from.received {
         let key_index = key_of(from, receive.hash, &indexes).unwrap_or_default();
-        let invoice = invoice(receive, key_index)?;
+        let invoice = invoice(receive.hash, receive.preimage, &receive.bolt11, key_index)?;
         lightning_receive::insert(tx, &invoice)?;
         let settled = InvoiceOutcome::Settled;
         lightning_receive::accept(tx, receive.hash, receive.settled_at)?;
         lightning_receive::end(tx, receive.hash, settled, None, receive.settled_at)?;
+    }
+    for receive in &from.open {
+        let known = indexes.values().any(|index| *index == receive.key_index);
+        if !known {
+            return Err(
+                store::Error::corrupt("key", "an unpaid invoice has an unknown one").into(),
+            );
+        }
+        let read = invoice(
+            receive.hash,
+            receive.preimage,
+            &receive.bolt11,
+            receive.key_index,
+        )?;
+        let open = Invoice {
+            fee: receive_fee.largest(read.amount),
+            min_cltv: receive.min_cltv,
+            token: receive.token.clone(),
+            destination: receive.destination.clone(),
+            ..read
+        };
+        lightning_receive::insert(tx, &open)?;
     }
     Ok(())
 }
@@ -158,19 +188,18 @@ fn key_of(from: &BarkdWallet, hash: PaymentHash, indexes: &HashMap<PublicKey, u3
     indexes.get(&vtxo.vtxo.user_pubkey()).copied()
 }
 
-/// The invoice of a receive.
-fn invoice(receive: &SettledReceive, key_index: u32) -> Result<Invoice> {
-    let bolt11: Bolt11Invoice = receive
-        .bolt11
+/// An invoice, with no fee and for the wallet itself.
+fn invoice(hash: PaymentHash, preimage: Preimage, text: &str, key_index: u32) -> Result<Invoice> {
+    let bolt11: Bolt11Invoice = text
         .parse()
         .map_err(|error| store::Error::corrupt("Lightning invoice", error))?;
     let millis = |time: Duration| i64::try_from(time.as_millis()).unwrap_or(i64::MAX);
     let created_at = bolt11.duration_since_epoch();
     let amount = bolt11.amount_milli_satoshis().unwrap_or_default() / 1_000;
     Ok(Invoice {
-        hash: receive.hash,
-        preimage: receive.preimage,
-        bolt11: receive.bolt11.clone(),
+        hash,
+        preimage,
+        bolt11: text.to_owned(),
         amount: Amount::from_sat(amount.max(1)),
         fee: Amount::ZERO,
         key_index,
