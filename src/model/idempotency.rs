@@ -20,8 +20,13 @@ pub struct RequestKey {
 pub enum Effect {
     /// An operation, whose end is the answer.
     Operation(OperationId),
-    /// The exits of these VTXOs, each with its operation.
-    Exits(Vec<(VtxoId, OperationId)>),
+    /// Exits.
+    Exits {
+        /// The VTXOs that are exited, each with its operation.
+        started: Vec<(VtxoId, OperationId)>,
+        /// The VTXOs that are not, each with the reason.
+        skipped: Vec<(VtxoId, String)>,
+    },
     /// A payment from the on-chain wallet.
     OnchainPayment(Txid),
     /// A claim of exits.
@@ -65,7 +70,9 @@ impl Effect {
     pub fn moving(&self) -> Vec<&OperationId> {
         match self {
             Effect::Operation(operation) => vec![operation],
-            Effect::Exits(exits) => exits.iter().map(|(_, operation)| operation).collect(),
+            Effect::Exits { started, .. } => {
+                started.iter().map(|(_, operation)| operation).collect()
+            }
             Effect::Claim { exits, .. } => exits.iter().collect(),
             Effect::OnchainPayment(_) | Effect::Invoice { .. } => Vec::new(),
         }

@@ -26,7 +26,7 @@ use crate::store::{idempotency, operation};
 use crate::wallet::engine::steps::end::movement_of;
 use crate::wallet::engine::{Answer, OperationId, Progress, clock, request_key};
 use crate::wallet::error::Failure;
-use crate::wallet::flows::exit::StartedExit;
+use crate::wallet::flows::exit::{SkippedExit, StartedExit};
 use crate::wallet::{
     ClaimOutcome, Error, ErrorKind, ExitsBegun, KeptAnswer, MovementId, OffboardOutcome,
     PaymentOutcome, PendingBoard, PendingRound, RequestKey, Result, SendOutcome, Wallet,
@@ -217,12 +217,15 @@ impl Wallet {
                     "operation {id} of a key has no row"
                 )));
             }
-            Effect::Exits(exits) => {
-                let started = exits.into_iter();
-                let started = started.map(|(vtxo, operation)| StartedExit { vtxo, operation });
+            Effect::Exits { started, skipped } => {
+                let (started, skipped) = (started.into_iter(), skipped.into_iter());
                 RequestOutcome::Exiting(ExitsBegun {
-                    started: started.collect(),
-                    skipped: Vec::new(),
+                    started: started
+                        .map(|(vtxo, operation)| StartedExit { vtxo, operation })
+                        .collect(),
+                    skipped: skipped
+                        .map(|(vtxo, reason)| SkippedExit { vtxo, reason })
+                        .collect(),
                 })
             }
             Effect::OnchainPayment(txid) => RequestOutcome::PaidOnchain(txid),

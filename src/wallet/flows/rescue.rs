@@ -127,9 +127,9 @@ impl Wallet {
             }
             Ok::<_, crate::wallet::Error>(idle)
         });
-        let begun = self.begin_exits(read.await?, cause).await?;
-        if !begun.is_empty() {
-            tracing::warn!(vtxos = ?begun.iter().map(|exit| exit.vtxo).collect::<Vec<_>>(), ?cause, "exits began by themselves");
+        let begun = self.begin_exits(read.await?, cause, Vec::new()).await?;
+        if !begun.started.is_empty() {
+            tracing::warn!(vtxos = ?begun.started.iter().map(|exit| exit.vtxo).collect::<Vec<_>>(), ?cause, "exits began by themselves");
         }
         Ok(())
     }

@@ -54,7 +54,7 @@ pub use claim::ClaimOutcome;
 pub use estimate::{ExitEstimate, ExitQuestion, VtxoEstimate};
 pub use list::{ExitDetail, ExitFilter, ExitPackage, ExitStatus, PackageChild};
 pub use progress::ExitProgress;
-pub use start::{ExitsBegun, StartedExit};
+pub use start::{ExitsBegun, SkippedExit, StartedExit};
 
 pub(in crate::wallet) use start::ExitCause;
 

@@ -21,10 +21,6 @@ use crate::wallet::{CommitPoint, Error, Result, Wallet};
 
 /// Why a VTXO is exited.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(
-    dead_code,
-    reason = "the flows that exit by themselves come with the watch"
-)]
 pub(in crate::wallet) enum ExitCause {
     /// A person asks for it.
     Requested,
@@ -63,6 +59,21 @@ pub struct ExitsBegun {
     pub skipped: Vec<SkippedExit>,
 }
 
+impl ExitsBegun {
+    fn effect(&self) -> Effect {
+        let started = self.started.iter();
+        let skipped = self.skipped.iter();
+        Effect::Exits {
+            started: started
+                .map(|exit| (exit.vtxo, exit.operation.clone()))
+                .collect(),
+            skipped: skipped
+                .map(|exit| (exit.vtxo, exit.reason.clone()))
+                .collect(),
+        }
+    }
+}
+
 impl Wallet {
     /// Exits every VTXO that is spendable, set aside, or held by a round or a board. Those that cannot be exited are skipped.
     ///
@@ -72,8 +83,7 @@ impl Wallet {
         let live = self.store.live_vtxos();
         let records: Vec<Arc<VtxoRecord>> = live.iter().cloned().collect();
         let stuck = self.stuck_inputs().await?;
-        let mut begun = ExitsBegun::default();
-        let mut wanted = Vec::new();
+        let (mut wanted, mut skipped) = (Vec::new(), Vec::new());
         for record in records {
             let refused = match self.skipped(&record, false, &stuck) {
                 Some(reason) => Some(reason),
@@ -83,14 +93,15 @@ impl Wallet {
                 None => wanted.push(record.id),
                 Some(reason) => {
                     tracing::info!(vtxo = %record.id, %reason, "VTXO is not exited");
-                    begun.skipped.push(SkippedExit {
+                    skipped.push(SkippedExit {
                         vtxo: record.id,
                         reason,
                     });
                 }
             }
         }
-        self.begin_wanted(wanted, begun).await
+        self.begin_exits(wanted, ExitCause::Requested, skipped)
+            .await
     }
 
     /// Exits these VTXOs, also those that count as spent on the Ark server's word alone (docs/protocol.md §4.11). Those that are otherwise
@@ -105,14 +116,13 @@ impl Wallet {
         let stuck = self.stuck_inputs().await?;
         let unproven = self.store.read(recovery::unproven_spends).await?;
         let unproven: HashSet<VtxoId> = unproven.into_iter().map(|it| it.id).collect();
-        let mut begun = ExitsBegun::default();
-        let mut wanted = Vec::new();
+        let (mut wanted, mut skipped) = (Vec::new(), Vec::new());
         for record in records {
             if !unproven.contains(&record.id)
                 && let Some(reason) = self.skipped(&record, true, &stuck)
             {
                 let vtxo = record.id;
-                begun.skipped.push(SkippedExit { vtxo, reason });
+                skipped.push(SkippedExit { vtxo, reason });
                 continue;
             }
             if let Some(reason) = self.unexitable(record.id).await? {
@@ -121,27 +131,11 @@ impl Wallet {
             }
             wanted.push(record.id);
         }
-        self.begin_wanted(wanted, begun).await
+        self.begin_exits(wanted, ExitCause::Requested, skipped)
+            .await
     }
 
-    async fn begin_wanted(
-        self: &Arc<Wallet>,
-        wanted: Vec<VtxoId>,
-        mut begun: ExitsBegun,
-    ) -> Result<ExitsBegun> {
-        begun.started = self
-            .begin_exits(wanted.clone(), ExitCause::Requested)
-            .await?;
-        let started: BTreeSet<VtxoId> = begun.started.iter().map(|exit| exit.vtxo).collect();
-        let exiting = wanted.into_iter().filter(|vtxo| !started.contains(vtxo));
-        begun.skipped.extend(exiting.map(|vtxo| SkippedExit {
-            vtxo,
-            reason: "it is exiting already".to_owned(),
-        }));
-        Ok(begun)
-    }
-
-    /// Begins the exits of these VTXOs, except those that are spent, claimed, or exiting already.
+    /// Begins the exits of these VTXOs, except those that are spent, claimed, or exiting already: these join the skipped ones.
     ///
     /// # Errors
     /// `unknown_vtxo`; the database's.
@@ -149,36 +143,40 @@ impl Wallet {
         self: &Arc<Wallet>,
         ids: Vec<VtxoId>,
         cause: ExitCause,
-    ) -> Result<Vec<StartedExit>> {
+        skipped: Vec<SkippedExit>,
+    ) -> Result<ExitsBegun> {
+        let started = Vec::new();
+        let mut begun = ExitsBegun { started, skipped };
         if ids.is_empty() {
-            return Ok(Vec::new());
+            return Ok(begun);
         }
         let (wallet, tip) = (Arc::clone(self), note::tip(self));
         let key = request_key::current();
         // In a task of its own: after the commit the operations have to be driven even if the caller is gone.
         let task = tokio::spawn(async move {
-            let started = wallet
+            let begun = wallet
                 .commit(CommitPoint::ExitStarted, move |tx| {
-                    let mut started = Vec::new();
                     for vtxo in ids {
                         if cause == ExitCause::Requested {
                             unproven::take_back(tx, vtxo, tip)?;
                         }
-                        let operation = enlist_exit(tx, vtxo, cause)?;
-                        started.extend(operation.map(|operation| StartedExit { vtxo, operation }));
+                        match enlist_exit(tx, vtxo, cause)? {
+                            Some(operation) => begun.started.push(StartedExit { vtxo, operation }),
+                            None => begun.skipped.push(SkippedExit {
+                                vtxo,
+                                reason: "it is exiting already".to_owned(),
+                            }),
+                        }
                     }
-                    let exits = started
-                        .iter()
-                        .map(|exit| (exit.vtxo, exit.operation.clone()));
-                    request_key::bind(tx, key.as_ref(), &Effect::Exits(exits.collect()))?;
-                    Ok(started)
+                    request_key::bind(tx, key.as_ref(), &begun.effect())?;
+                    Ok(begun)
                 })
                 .await?;
-            for exit in &started {
+            for exit in &begun.started {
                 tracing::info!(vtxo = %exit.vtxo, operation = %exit.operation, ?cause, "exit started");
                 wallet.take_up(exit.operation.clone()).await?;
             }
-            Ok(started)
+            Ok(begun)
         });
         task.await.map_err(Error::internal)?
     }
