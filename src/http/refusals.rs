@@ -6,8 +6,9 @@ use utoipa::openapi::response::{Response, ResponseBuilder};
 use utoipa::openapi::{ContentBuilder, OpenApi, Ref, RefOr};
 
 use crate::http::schema::error::{
-    BadRequestError, ForbiddenError, PayloadTooLargeError, RequestTimeoutError, UnauthorizedError,
-    UnprocessableEntityError, UnsupportedMediaTypeError,
+    BadRequestError, ForbiddenError, PayloadTooLargeError, RequestTimeoutError,
+    ServiceUnavailableError, UnauthorizedError, UnprocessableEntityError,
+    UnsupportedMediaTypeError,
 };
 
 /// A refusal: its status, its name in the document, and when it happens.
@@ -68,6 +69,13 @@ const REFUSALS: &[Refusal] = &[
         schema: UnprocessableEntityError::name,
         description: "The body has the wrong shape, or no wallet is loaded",
         concerns: has_body,
+    },
+    Refusal {
+        status: "503",
+        name: "ServiceUnavailable",
+        schema: ServiceUnavailableError::name,
+        description: "The daemon stops, or its database cannot be used now",
+        concerns: |_| true,
     },
 ];
 
