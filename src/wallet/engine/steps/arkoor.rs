@@ -19,10 +19,12 @@
 //! taken one. While it is not clear whether the server has signed, the inputs can be exited, and are exited shortly before they expire:
 //! the spend lacks the signatures of the wallet, so it is worth nothing, and ends when all inputs are on chain. Inputs that are spent although no request had an unclear outcome were spent by a copy of this wallet (H56).
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use ark_lib::arkoor::ArkoorDestination;
-use ark_lib::{VtxoId, VtxoPolicy};
+use ark_lib::vtxo::Full;
+use ark_lib::{Vtxo, VtxoId, VtxoPolicy};
 use bitcoin::Amount;
 use serde::{Deserialize, Serialize};
 use server_rpc::protos::VtxoSpendState;
@@ -32,8 +34,10 @@ use super::unsigned::{Outputs, Unsigned};
 use super::upload::{Upload, upload_inputs, upload_missing_inputs};
 use super::{end, refusal};
 use crate::ark;
-use crate::model::{Attention, MovementStatus, OperationId};
-use crate::store::{movement, recovery, vtxo};
+use crate::model::{Attention, MovementStatus, OperationId, VtxoRecord, VtxoState};
+use crate::store::{WriteTx, movement, recovery, vtxo};
+use crate::wallet::account::fees::sum;
+use crate::wallet::coins::select::split_change;
 use crate::wallet::engine::encoding::{Encoded, Sats};
 use crate::wallet::engine::{Next, Step, Tries, attention, back_off, clock};
 use crate::wallet::{CommitPoint, Error, Result, Wallet};
@@ -131,12 +135,31 @@ pub(in crate::wallet) struct SigningFlow {
     pub(in crate::wallet) aborted: CommitPoint,
 }
 
+/// Writes that a spend is signed: its inputs, which the operation must still hold, are spent, and its change is spendable.
+///
+/// # Errors
+/// The operation does not hold an input; the database's.
+pub(in crate::wallet) fn complete(
+    tx: &mut WriteTx<'_>,
+    id: &OperationId,
+    inputs: &[VtxoId],
+    change: &[Vtxo<Full>],
+) -> Result<()> {
+    for input in inputs {
+        vtxo::spend_held(tx, *input, id)?;
+    }
+    for piece in change {
+        vtxo::insert(tx, piece, VtxoState::Spendable)?;
+    }
+    let change: Vec<VtxoId> = change.iter().map(Vtxo::id).collect();
+    end::add_outputs(tx, id, &change)
+}
+
 /// The result of a step of the signing.
 pub(in crate::wallet) enum Signed<F> {
     /// Not signed: the flow takes this step.
     Not(Step<F>),
-    /// Signed and validated. The flow has to commit that the inputs, which it must still hold, are spent, together with the new
-    /// VTXOs.
+    /// Signed and validated. The flow has to commit this with [`complete`], together with what becomes of the outgoing VTXOs.
     Done {
         /// The spent VTXOs.
         inputs: Vec<VtxoId>,
@@ -145,7 +168,58 @@ pub(in crate::wallet) enum Signed<F> {
     },
 }
 
+/// What a spend is for.
+pub(in crate::wallet) struct Payee {
+    /// The policy of the new VTXOs.
+    pub(in crate::wallet) policy: VtxoPolicy,
+    /// Their total.
+    pub(in crate::wallet) amount: Amount,
+}
+
+/// Where the change of a spend goes.
+pub(in crate::wallet) struct Change {
+    /// Index of the key that gets it.
+    pub(in crate::wallet) key: u32,
+    /// How many pieces it is split into, if they are not too small.
+    pub(in crate::wallet) pieces: u8,
+}
+
 impl Signing {
+    /// Locks the inputs of a spend for an operation, and fixes all that the first request depends on.
+    ///
+    /// # Errors
+    /// `internal` if the inputs are worth less than the payee gets; the database's.
+    pub(in crate::wallet) fn begin(
+        tx: &mut WriteTx<'_>,
+        id: &OperationId,
+        inputs: &[Arc<VtxoRecord>],
+        payee: Payee,
+        change: Change,
+    ) -> Result<Signing> {
+        for input in inputs {
+            vtxo::lock(tx, input.id, id)?;
+        }
+        let rest = sum(inputs.iter().map(|input| input.amount))?
+            .checked_sub(payee.amount)
+            .ok_or_else(|| Error::internal(anyhow::anyhow!("selection is short")))?;
+        let pieces = split_change(rest, payee.amount, change.pieces);
+        let spend = ArkoorSpend {
+            inputs: inputs.iter().map(|input| input.id).collect(),
+            policy: Encoded(payee.policy),
+            amount: payee.amount,
+            change_key: change.key,
+            change: pieces.into_iter().map(Sats).collect(),
+            uploaded: false,
+            doubts: 0,
+            unclear_at: None,
+        };
+        Ok(if inputs.iter().all(|input| input.registered) {
+            Signing::Cosign(spend)
+        } else {
+            Signing::RegisterInputs(spend)
+        })
+    }
+
     /// What is signed.
     pub(in crate::wallet) fn spend(&self) -> &ArkoorSpend {
         match self {

@@ -6,7 +6,7 @@ use ark_lib::{Vtxo, VtxoId};
 use super::{Offboard, OffboardOrder};
 use crate::model::{Fact, OperationId, VtxoState};
 use crate::store::vtxo;
-use crate::wallet::engine::steps::arkoor::{CosignCall, Signed, Signing, SigningFlow};
+use crate::wallet::engine::steps::arkoor::{self, CosignCall, Signed, Signing, SigningFlow};
 use crate::wallet::engine::steps::{end, upload};
 use crate::wallet::engine::{Next, Step, Tries};
 use crate::wallet::{CommitPoint, Result, Wallet};
@@ -44,23 +44,17 @@ pub(super) async fn split(
             inputs: exact.clone(),
             request,
         },
-        change: change.clone(),
+        change,
     };
     let id = id.clone();
     Ok(Step::commit(
         CommitPoint::OffboardSplit,
         Next::State(next),
         move |tx| {
-            for input in &spent {
-                vtxo::spend_held(tx, *input, &id)?;
-            }
-            for piece in &outputs.change {
-                vtxo::insert(tx, piece, VtxoState::Spendable)?;
-            }
+            arkoor::complete(tx, &id, &spent, &outputs.change)?;
             for piece in &outputs.outgoing {
                 vtxo::insert(tx, piece, VtxoState::Locked(Some(id.clone())))?;
             }
-            end::add_outputs(tx, &id, &change)?;
             let names: Vec<String> = exact.iter().map(VtxoId::to_string).collect();
             end::note(tx, &id, [(Fact::OffboardVtxos, names.into())])
         },

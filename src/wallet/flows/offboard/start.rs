@@ -18,8 +18,7 @@ use crate::wallet::account::ceiling::{Charge, check_fee, check_offboard_rate};
 use crate::wallet::account::fees::{max_inputs, offboard_charge, sum};
 use crate::wallet::account::keys;
 use crate::wallet::coins::select::{self, Limits};
-use crate::wallet::engine::encoding::{Encoded, Sats};
-use crate::wallet::engine::steps::arkoor::{ArkoorSpend, Signing};
+use crate::wallet::engine::steps::arkoor::{Change, Payee, Signing};
 use crate::wallet::engine::steps::end::{movement_of, signed};
 use crate::wallet::engine::steps::refusal;
 use crate::wallet::engine::{self, Answer, clock, state_of};
@@ -170,27 +169,15 @@ impl Wallet {
                 })?;
             let fee = needed - amount;
             check_fee(&target.ceilings, Charge::Offboard, fee, amount)?;
-            for input in &inputs {
-                vtxo::lock(tx, input.id, id)?;
-            }
-            let change = sum(inputs.iter().map(|input| input.amount))?
-                .checked_sub(needed)
-                .ok_or_else(|| Error::internal(anyhow::anyhow!("selection is short")))?;
-            let split_key = keys::reveal_next(tx, &keys)?;
-            let change_key = keys::reveal_next(tx, &keys)?;
-            let split = ArkoorSpend {
-                inputs: inputs.iter().map(|input| input.id).collect(),
-                policy: Encoded(VtxoPolicy::new_pubkey(split_key.pubkey)),
+            let exact = Payee {
+                policy: VtxoPolicy::new_pubkey(keys::reveal_next(tx, &keys)?.pubkey),
                 amount: needed,
-                change_key: change_key.index,
-                change: select::split_change(change, needed, pieces)
-                    .into_iter()
-                    .map(Sats)
-                    .collect(),
-                uploaded: false,
-                doubts: 0,
-                unclear_at: None,
             };
+            let change = Change {
+                key: keys::reveal_next(tx, &keys)?.index,
+                pieces,
+            };
+            let signing = Signing::begin(tx, id, &inputs, exact, change)?;
             let movement = NewMovement {
                 operation: Some(id),
                 status: MovementStatus::Pending,
@@ -200,15 +187,12 @@ impl Wallet {
                 offchain_fee: fee,
                 sent_to: &[target.sent_to(amount)],
                 received_on: &[],
-                input_vtxos: &split.inputs,
+                input_vtxos: &signing.spend().inputs,
                 output_vtxos: &[],
                 metadata: Facts::default(),
             };
             movement::insert(tx, &movement, clock::now_millis())?;
-            Ok(Offboard::Split {
-                request,
-                signing: Signing::RegisterInputs(split),
-            })
+            Ok(Offboard::Split { request, signing })
         });
         let progress = started.await?;
         let answer = engine::answer(progress, PATIENCE).await?;

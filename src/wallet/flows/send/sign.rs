@@ -3,10 +3,9 @@
 use ark_lib::{Address, Vtxo, VtxoId};
 
 use super::ArkoorSend;
-use crate::model::{OperationId, VtxoState};
-use crate::store::{vtxo, vtxo_body};
-use crate::wallet::engine::steps::arkoor::{CosignCall, Signed, Signing, SigningFlow};
-use crate::wallet::engine::steps::end;
+use crate::model::OperationId;
+use crate::store::vtxo_body;
+use crate::wallet::engine::steps::arkoor::{self, CosignCall, Signed, Signing, SigningFlow};
 use crate::wallet::engine::{Next, Step, Tries};
 use crate::wallet::{CommitPoint, Result, Wallet};
 
@@ -38,23 +37,18 @@ pub(super) async fn sign(
     let next = ArkoorSend::Deliver {
         destination,
         outgoing: outputs.outgoing.iter().map(Vtxo::id).collect(),
-        change: change.clone(),
+        change,
     };
     let id = id.clone();
     Ok(Step::commit(
         CommitPoint::SendCosigned,
         Next::State(next),
         move |tx| {
-            for input in &inputs {
-                vtxo::spend_held(tx, *input, &id)?;
-            }
-            for piece in &outputs.change {
-                vtxo::insert(tx, piece, VtxoState::Spendable)?;
-            }
+            arkoor::complete(tx, &id, &inputs, &outputs.change)?;
             for payees in &outputs.outgoing {
                 vtxo_body::put(tx, payees)?;
             }
-            end::add_outputs(tx, &id, &change)
+            Ok(())
         },
     ))
 }

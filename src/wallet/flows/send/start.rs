@@ -10,12 +10,11 @@ use super::ArkoorSend;
 use crate::model::{
     Facts, MovementId, MovementStatus, NewMovement, OperationId, PaymentMethod, Subsystem, Transfer,
 };
-use crate::store::{WriteTx, movement, vtxo};
+use crate::store::{WriteTx, movement};
 use crate::wallet::account::keys::{self, WalletKeys};
 use crate::wallet::coins::select::{self, Limits};
 use crate::wallet::destination::{Destination, LightningDestination};
-use crate::wallet::engine::encoding::{Encoded, Sats};
-use crate::wallet::engine::steps::arkoor::{ArkoorSpend, Signing};
+use crate::wallet::engine::steps::arkoor::{ArkoorSpend, Change, Payee, Signing};
 use crate::wallet::engine::steps::end::{movement_of, signed};
 use crate::wallet::engine::steps::refusal;
 use crate::wallet::engine::{self, Answer, clock};
@@ -130,34 +129,15 @@ fn reserve(
     pieces: u8,
 ) -> Result<Signing> {
     let inputs = select::select(tx, amount, limits)?;
-    for input in &inputs {
-        vtxo::lock(tx, input.id, id)?;
-    }
-    let sum = inputs
-        .iter()
-        .try_fold(Amount::ZERO, |sum, input| sum.checked_add(input.amount));
-    let change = sum
-        .and_then(|sum| sum.checked_sub(amount))
-        .ok_or_else(|| Error::internal(anyhow::anyhow!("selection is short")))?;
-    let change_key = keys::reveal_next(tx, keys)?;
-    let spend = ArkoorSpend {
-        inputs: inputs.iter().map(|input| input.id).collect(),
-        policy: Encoded(destination.policy().clone()),
+    let payee = Payee {
+        policy: destination.policy().clone(),
         amount,
-        change_key: change_key.index,
-        change: select::split_change(change, amount, pieces)
-            .into_iter()
-            .map(Sats)
-            .collect(),
-        uploaded: false,
-        doubts: 0,
-        unclear_at: None,
     };
-    Ok(if inputs.iter().all(|input| input.registered) {
-        Signing::Cosign(spend)
-    } else {
-        Signing::RegisterInputs(spend)
-    })
+    let change = Change {
+        key: keys::reveal_next(tx, keys)?.index,
+        pieces,
+    };
+    Signing::begin(tx, id, &inputs, payee, change)
 }
 
 fn write_movement(

@@ -8,7 +8,7 @@ use crate::model::{Fact, OperationId, VtxoState};
 use crate::store::vtxo;
 use crate::wallet::account::keys::WalletKeys;
 use crate::wallet::engine::encoding::Encoded;
-use crate::wallet::engine::steps::arkoor::{CosignCall, Signed, Signing, SigningFlow};
+use crate::wallet::engine::steps::arkoor::{self, CosignCall, Signed, Signing, SigningFlow};
 use crate::wallet::engine::steps::end;
 use crate::wallet::engine::{Next, Step, Tries};
 use crate::wallet::{CommitPoint, Error, Result, Wallet};
@@ -75,23 +75,17 @@ pub(super) async fn sign(
     let names: Vec<String> = htlcs.iter().map(VtxoId::to_string).collect();
     let next = LightningSend::Register {
         htlcs: Htlcs { order, ids: htlcs },
-        change: change.clone(),
+        change,
     };
     let id = id.clone();
     Ok(Step::commit(
         CommitPoint::LightningSendCosigned,
         Next::State(next),
         move |tx| {
-            for input in &inputs {
-                vtxo::spend_held(tx, *input, &id)?;
-            }
-            for piece in &outputs.change {
-                vtxo::insert(tx, piece, VtxoState::Spendable)?;
-            }
+            arkoor::complete(tx, &id, &inputs, &outputs.change)?;
             for htlc in &outputs.outgoing {
                 vtxo::insert(tx, htlc, VtxoState::Locked(Some(id.clone())))?;
             }
-            end::add_outputs(tx, &id, &change)?;
             end::note(tx, &id, [(Fact::HtlcVtxos, names.into())])
         },
     ))

@@ -16,13 +16,11 @@ use crate::model::{
     Fact, Facts, MovementStatus, NewMovement, OperationId, Outcome, PaymentMethod, Subsystem,
     Transfer, VtxoRecord,
 };
-use crate::store::{WriteTx, lightning_send, movement, operation, vtxo};
+use crate::store::{WriteTx, lightning_send, movement, operation};
 use crate::wallet::account::ceiling::{ABOVE_CEILING, Charge, check_fee};
-use crate::wallet::account::fees::sum;
 use crate::wallet::account::keys::{self, WalletKeys};
 use crate::wallet::coins::select::{self, Limits, MAX_INPUTS};
-use crate::wallet::engine::encoding::{Encoded, Sats};
-use crate::wallet::engine::steps::arkoor::{ArkoorSpend, Signing};
+use crate::wallet::engine::steps::arkoor::{Change, Payee, Signing};
 use crate::wallet::engine::steps::end::signed;
 use crate::wallet::engine::steps::refusal;
 use crate::wallet::engine::{self, Answer, clock};
@@ -175,12 +173,6 @@ impl Start {
         let amount = self.payable.amount;
         let fee = needed - amount;
         self.check_fee(fee)?;
-        for input in &inputs {
-            vtxo::lock(tx, input.id, id)?;
-        }
-        let change = sum(inputs.iter().map(|input| input.amount))?
-            .checked_sub(needed)
-            .ok_or_else(|| Error::internal(anyhow::anyhow!("selection is short")))?;
         let order = Order {
             invoice: self.payable.invoice.clone(),
             amount,
@@ -189,19 +181,15 @@ impl Start {
             htlc_key: keys::reveal_next(tx, &self.keys)?.index,
             revocation_key: keys::reveal_next(tx, &self.keys)?.index,
         };
-        let spend = ArkoorSpend {
-            inputs: inputs.iter().map(|input| input.id).collect(),
-            policy: Encoded(order.policy(&self.keys)?),
+        let htlcs = Payee {
+            policy: order.policy(&self.keys)?,
             amount: needed,
-            change_key: order.htlc_key,
-            change: select::split_change(change, needed, self.pieces)
-                .into_iter()
-                .map(Sats)
-                .collect(),
-            uploaded: false,
-            doubts: 0,
-            unclear_at: None,
         };
+        let change = Change {
+            key: order.htlc_key,
+            pieces: self.pieces,
+        };
+        let signing = Signing::begin(tx, id, &inputs, htlcs, change)?;
         let now = clock::now_millis();
         lightning_send::begin(tx, &order.invoice, amount, now)?;
         movement::insert(
@@ -215,17 +203,12 @@ impl Start {
                 offchain_fee: fee,
                 sent_to: &[sent_to(&self.payable.method, amount)],
                 received_on: &[],
-                input_vtxos: &spend.inputs,
+                input_vtxos: &signing.spend().inputs,
                 output_vtxos: &[],
                 metadata: metadata(&order),
             },
             now,
         )?;
-        let signing = if inputs.iter().all(|input| input.registered) {
-            Signing::Cosign(spend)
-        } else {
-            Signing::RegisterInputs(spend)
-        };
         Ok(LightningSend::Sign { order, signing })
     }
 
