@@ -13,6 +13,34 @@ async fn pair(world: &World, sats: u64) -> (Daemon, Daemon) {
     (payer, payee)
 }
 
+/// The server makes at most four outputs of one input. Change in three pieces leaves no room for the output that isolated dust can need.
+#[tokio::test]
+async fn change_in_three_pieces_leaves_room_for_dust() {
+    let world = World::new().await;
+    let pieces = [("BARK_CHANGE_VTXO_SPLIT_FACTOR", "3")];
+    let (rich, payer) = (
+        Daemon::start_with(&[], &pieces).await,
+        Daemon::start_with(&[], &pieces).await,
+    );
+    for daemon in [&rich, &payer] {
+        daemon.create_wallet(&world).await;
+    }
+    rich.fund_and_board(&world, 200_000).await;
+    let to = payer.address().await;
+    rich.send(&to, 50_000).await.ok();
+    rich.send(&to, 1_000).await.ok();
+    payer.wait_for_spendable(51_000).await;
+    // The deeper coin, of 1,000 sat, is spent first. What the payment takes of the other one is dust.
+    payer.send(&rich.address().await, 1_200).await.ok();
+    let inputs = payer.history().await[0]["input_vtxos"].clone();
+    assert_eq!(inputs.as_array().unwrap().len(), 2, "{inputs:#}");
+    // The payment is dust itself.
+    rich.send(&to, 200).await.ok();
+    payer.wait_for_spendable(51_000 - 1_200 + 200).await;
+    rich.wait_for_spendable(149_000 + 1_200 - 200).await;
+    assert_conserved(&world, &[&rich, &payer]).await;
+}
+
 #[tokio::test]
 async fn a_payment_arrives_and_both_histories_show_it() {
     let world = World::new().await;

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use ark_lib::VtxoId;
-use ark_lib::vtxo::VtxoPolicyKind;
+use ark_lib::vtxo::{VTXO_DUST, VtxoPolicyKind};
 use bitcoin::Amount;
 use bitcoin_ext::BlockHeight;
 use rusqlite::Connection;
@@ -112,16 +112,14 @@ pub(in crate::wallet) fn select_for(
 }
 
 /// Splits the change into `pieces` if it is larger than the payment, otherwise leaves it whole. Several pieces keep later
-/// payments from all descending from one chain of spends (docs/protocol.md §4.2).
+/// payments from all descending from one chain of spends (docs/protocol.md §4.2). Fewer pieces are made where they would be dust.
 pub(in crate::wallet) fn split_change(change: Amount, payment: Amount, pieces: u8) -> Vec<Amount> {
     if change == Amount::ZERO {
         return Vec::new();
     }
-    let pieces = u64::from(if change > payment { pieces.max(1) } else { 1 });
+    let wanted = u64::from(if change > payment { pieces } else { 1 });
+    let pieces = wanted.min(change.to_sat() / VTXO_DUST.to_sat()).max(1);
     let piece = change / pieces;
-    if piece == Amount::ZERO {
-        return vec![change];
-    }
     let mut split = vec![piece; usize::try_from(pieces - 1).unwrap_or(0)];
     split.push(change - piece * (pieces - 1));
     split
@@ -160,8 +158,10 @@ mod tests {
         };
         assert_eq!(split(0, 5), [0; 0]);
         assert_eq!(split(100, 100), [100]);
-        assert_eq!(split(101, 100), [50, 51]);
+        assert_eq!(split(1_001, 1_000), [500, 501]);
         assert_eq!(split(1, 0), [1]);
+        assert_eq!(split(659, 100), [659], "two pieces would be dust");
+        assert_eq!(split(660, 100), [330, 330]);
     }
 
     proptest! {
@@ -169,7 +169,7 @@ mod tests {
         fn the_pieces_add_up_to_the_change(change in 0..=Amount::MAX_MONEY.to_sat(), payment in 0..=Amount::MAX_MONEY.to_sat(), pieces in 1..=3u8) {
             let split = split_change(Amount::from_sat(change), Amount::from_sat(payment), pieces);
             prop_assert_eq!(split.iter().map(|amount| amount.to_sat()).sum::<u64>(), change);
-            prop_assert!(split.iter().all(|amount| *amount > Amount::ZERO));
+            prop_assert!(split.len() == 1 || split.iter().all(|amount| *amount >= VTXO_DUST));
             prop_assert!(split.len() <= usize::from(pieces));
         }
     }

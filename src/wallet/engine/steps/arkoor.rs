@@ -23,7 +23,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ark_lib::arkoor::ArkoorDestination;
-use ark_lib::vtxo::Full;
+use ark_lib::vtxo::{Full, VTXO_DUST};
 use ark_lib::{Vtxo, VtxoId, VtxoPolicy};
 use bitcoin::Amount;
 use serde::{Deserialize, Serialize};
@@ -135,6 +135,17 @@ pub(in crate::wallet) struct SigningFlow {
     pub(in crate::wallet) aborted: CommitPoint,
 }
 
+/// The most pieces of change of a spend. A server makes four outputs of one input at most (docs/protocol.md §4.14): besides the pieces
+/// that of the payee, and one more where a piece is cut off to bring dust to the size of an output. Dust is a small payment, or what
+/// a payment takes of the last of several inputs.
+fn most_pieces(inputs: usize, payment: Amount) -> u8 {
+    if inputs == 1 && payment >= VTXO_DUST {
+        3
+    } else {
+        2
+    }
+}
+
 /// Writes that a spend is signed: its inputs, which the operation must still hold, are spent, and its change is spendable.
 ///
 /// # Errors
@@ -202,7 +213,8 @@ impl Signing {
         let rest = sum(inputs.iter().map(|input| input.amount))?
             .checked_sub(payee.amount)
             .ok_or_else(|| Error::internal(anyhow::anyhow!("selection is short")))?;
-        let pieces = split_change(rest, payee.amount, change.pieces);
+        let pieces = change.pieces.min(most_pieces(inputs.len(), payee.amount));
+        let pieces = split_change(rest, payee.amount, pieces);
         let spend = ArkoorSpend {
             inputs: inputs.iter().map(|input| input.id).collect(),
             policy: Encoded(payee.policy),
