@@ -21,7 +21,7 @@ pub use books::{Books, assert_balanced};
 pub use daemon::{Daemon, creation, program};
 pub use http::Reply;
 pub use lightning::{FAIL, SETTLE, hash_of};
-pub use money::{assert_conserved, assert_history_adds_up};
+pub use money::{assert_conserved, assert_history_adds_up, total};
 pub use published::{Sent, complaints, published_document, published_folder};
 pub use python::run_tool;
 pub use raw::RawConnection;

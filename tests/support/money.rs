@@ -21,7 +21,7 @@ const PARTS: [&str; 9] = [
 ];
 
 /// The sum of all parts of a wallet's balance, in sat.
-pub(super) async fn total(daemon: &Daemon) -> i64 {
+pub async fn total(daemon: &Daemon) -> i64 {
     let balance = daemon.get("/wallet/balance").await.ok();
     PARTS
         .iter()
