@@ -49,6 +49,37 @@ async fn payments_to_a_stopped_daemon_arrive_when_it_starts() {
     assert_conserved(&world, &[&payer, &payee]).await;
 }
 
+/// The VTXOs of several messages are validated at the same time. The payments are stored in the order of the messages, although the chain
+/// answers about the first ones last.
+#[tokio::test]
+async fn payments_that_waited_arrive_in_their_order() {
+    let world = World::new().await;
+    let payer = Daemon::with_wallet(&world).await;
+    payer.fund_and_board(&world, 50_000).await;
+    let mut payee = Daemon::on_faulty_chain(&world).await;
+    let to = payee.address().await;
+    assert!(payee.stop().await.success());
+    let amounts: Vec<u64> = (0..12).map(|number| 1_000 + number).collect();
+    for sats in &amounts {
+        payer.send(&to, *sats).await.ok();
+    }
+    let target = match world.is_simulated() {
+        true => "/tx/*/outspend/*",
+        false => "*",
+    };
+    let slow = json!({"type": "delay", "ms": 400});
+    let fault = world.chain_fault(json!({"target": target, "times": 3, "action": slow}));
+    payee.restart(None).await;
+    payee.wait_for_spendable(amounts.iter().sum()).await;
+    world.end_chain_fault(fault);
+    let history = payee.history().await;
+    let arrived = history.iter().rev();
+    let arrived = arrived.map(|movement| movement["effective_balance_sat"].as_u64());
+    let arrived: Option<Vec<u64>> = arrived.collect();
+    assert_eq!(arrived, Some(amounts));
+    assert_conserved(&world, &[&payer, &payee]).await;
+}
+
 #[tokio::test]
 async fn a_stream_that_breaks_is_opened_again() {
     let world = World::new().await;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bitcoin::secp256k1::Keypair;
-use futures::{Stream, StreamExt};
+use futures::{Stream, StreamExt, stream};
 
 use super::receive::{self, Validated};
 use crate::ark::{self, MailboxMessage, Payload};
@@ -11,6 +11,9 @@ use crate::model::OperationId;
 use crate::store::{mailbox, recovery};
 use crate::wallet::flows::lightning::{pay, receive as receive_lightning};
 use crate::wallet::{CommitPoint, Result, Wallet};
+
+/// Messages whose VTXOs are validated at the same time.
+const VALIDATED_AT_ONCE: usize = 8;
 
 impl Wallet {
     /// Reads the mailbox until a page is empty, and processes each message. Returns the new cursor. While a recovery takes the messages,
@@ -29,8 +32,12 @@ impl Wallet {
             if messages.is_empty() {
                 return Ok(cursor);
             }
-            for message in messages {
-                self.process_message(message).await?;
+            let mut validated = stream::iter(messages)
+                .map(|message| self.validate_message(message))
+                .buffered(VALIDATED_AT_ONCE);
+            while let Some(message) = validated.next().await {
+                let (message, received) = message?;
+                self.process_message(message, received).await?;
             }
         }
     }
@@ -89,17 +96,34 @@ impl Wallet {
         Ok(self.store.read(mailbox::cursor).await?)
     }
 
+    /// Validates the VTXOs of a message. The chain takes a while to answer, so this is done for several messages at the same time. Nothing
+    /// else of a message is examined before those that came earlier are stored: it may be about their VTXOs.
+    async fn validate_message(
+        &self,
+        mut message: MailboxMessage,
+    ) -> Result<(MailboxMessage, Validated)> {
+        let mut received = Validated::default();
+        if let Payload::Arkoor(encoded) = &mut message.payload {
+            let server = self.server_keys()?;
+            let vtxos = receive::decode(std::mem::take(encoded), message.checkpoint);
+            received = self
+                .validate_new(vtxos, &server, message.checkpoint)
+                .await?;
+        }
+        Ok((message, received))
+    }
+
     /// Commits what follows from a message together with the cursor behind it.
-    async fn process_message(self: &Arc<Wallet>, message: MailboxMessage) -> Result<()> {
+    async fn process_message(
+        self: &Arc<Wallet>,
+        message: MailboxMessage,
+        received: Validated,
+    ) -> Result<()> {
         let server = self.server_keys()?;
         let checkpoint = message.checkpoint;
-        let (mut received, mut reported_round) = (Validated::default(), None);
-        let (mut accepted, mut finished) = (None, None);
+        let (mut reported_round, mut accepted, mut finished) = (None, None, None);
         match message.payload {
-            Payload::Arkoor(encoded) => {
-                let vtxos = receive::decode(encoded, checkpoint);
-                received = self.validate_new(vtxos, &server, checkpoint).await?;
-            }
+            Payload::Arkoor(_) => {}
             Payload::RoundCompleted(hash) => {
                 reported_round = self.examine_reported_round(hash).await?;
             }
