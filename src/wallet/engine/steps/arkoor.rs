@@ -23,75 +23,28 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ark_lib::arkoor::ArkoorDestination;
-use ark_lib::vtxo::{Full, VTXO_DUST};
+use ark_lib::vtxo::Full;
 use ark_lib::{Vtxo, VtxoId, VtxoPolicy};
 use bitcoin::Amount;
 use serde::{Deserialize, Serialize};
 use server_rpc::protos::VtxoSpendState;
 
 use super::exited::{Exited, exited};
+use super::spend::{ArkoorSpend, Change, Payee};
 use super::unsigned::{Outputs, Unsigned};
 use super::upload::{Upload, upload_inputs, upload_missing_inputs};
 use super::{end, refusal};
 use crate::ark;
 use crate::model::{Attention, MovementStatus, OperationId, VtxoRecord, VtxoState};
 use crate::store::{WriteTx, movement, recovery, vtxo};
-use crate::wallet::account::fees::sum;
-use crate::wallet::coins::select::split_change;
-use crate::wallet::engine::encoding::{Encoded, Sats};
 use crate::wallet::engine::{Next, Step, Tries, attention, back_off, clock};
 use crate::wallet::{CommitPoint, Error, Result, Wallet};
-
-/// A spend, with all that the first request depends on.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub(in crate::wallet) struct ArkoorSpend {
-    /// The VTXOs that are spent; the operation holds them.
-    pub(in crate::wallet) inputs: Vec<VtxoId>,
-    /// The policy of the VTXOs that the spend is for.
-    pub(in crate::wallet) policy: Encoded<VtxoPolicy>,
-    /// Their total.
-    #[serde(with = "bitcoin::amount::serde::as_sat")]
-    pub(in crate::wallet) amount: Amount,
-    /// Index of the key that all change goes to.
-    pub(in crate::wallet) change_key: u32,
-    /// The pieces of change.
-    pub(in crate::wallet) change: Vec<Sats>,
-    /// Whether this operation itself uploaded the chains of all inputs.
-    pub(in crate::wallet) uploaded: bool,
-    /// How often the server refused to sign without proof that no earlier request had succeeded.
-    pub(in crate::wallet) doubts: u32,
-    /// When the last request of unclear outcome was noticed, unix milliseconds; `None` if each one was answered.
-    #[serde(default)]
-    pub(in crate::wallet) unclear_at: Option<i64>,
-}
-
-/// How long a request of unclear outcome may still run at the server: its call is given up after half of that.
-const REQUEST_LIFETIME: Duration = Duration::from_secs(60);
-
-/// Refusals before inputs that are reported as spent count as spent by a copy of the wallet. A round of ours that spent them, and
-/// that the wallet has not heard of, becomes known in between.
-const DOUBTS_BEFORE_WRITE_OFF: u32 = 2;
 
 /// Refusals before the operator learns that inputs are spent for something that the server does not sign.
 const DOUBTS_BEFORE_ATTENTION: u32 = 4;
 
 /// The code of that fact.
 const IN_DOUBT: &str = "inputs_in_doubt";
-
-impl ArkoorSpend {
-    /// Whether an earlier request may still succeed.
-    fn may_still_run(&self) -> bool {
-        self.unclear_at.is_some_and(|at| {
-            let over = i64::try_from(REQUEST_LIFETIME.as_millis()).unwrap_or(i64::MAX);
-            clock::now_millis().saturating_sub(at) < over
-        })
-    }
-
-    /// Whether inputs that the server reports as spent were spent by somebody else.
-    fn is_spent_elsewhere(&self) -> bool {
-        self.unclear_at.is_none() && self.doubts >= DOUBTS_BEFORE_WRITE_OFF
-    }
-}
 
 /// How far the signatures of a spend are.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -135,17 +88,6 @@ pub(in crate::wallet) struct SigningFlow {
     pub(in crate::wallet) aborted: CommitPoint,
 }
 
-/// The most pieces of change of a spend. A server makes four outputs of one input at most (docs/protocol.md §4.14): besides the pieces
-/// that of the payee, and one more where a piece is cut off to bring dust to the size of an output. Dust is a small payment, or what
-/// a payment takes of the last of several inputs.
-fn most_pieces(inputs: usize, payment: Amount) -> u8 {
-    if inputs == 1 && payment >= VTXO_DUST {
-        3
-    } else {
-        2
-    }
-}
-
 /// Writes that a spend is signed: its inputs, which the operation must still hold, are spent, and its change is spendable.
 ///
 /// # Errors
@@ -179,22 +121,6 @@ pub(in crate::wallet) enum Signed<F> {
     },
 }
 
-/// What a spend is for.
-pub(in crate::wallet) struct Payee {
-    /// The policy of the new VTXOs.
-    pub(in crate::wallet) policy: VtxoPolicy,
-    /// Their total.
-    pub(in crate::wallet) amount: Amount,
-}
-
-/// Where the change of a spend goes.
-pub(in crate::wallet) struct Change {
-    /// Index of the key that gets it.
-    pub(in crate::wallet) key: u32,
-    /// How many pieces it is split into, if they are not too small.
-    pub(in crate::wallet) pieces: u8,
-}
-
 impl Signing {
     /// Locks the inputs of a spend for an operation, and fixes all that the first request depends on.
     ///
@@ -207,24 +133,7 @@ impl Signing {
         payee: Payee,
         change: Change,
     ) -> Result<Signing> {
-        for input in inputs {
-            vtxo::lock(tx, input.id, id)?;
-        }
-        let rest = sum(inputs.iter().map(|input| input.amount))?
-            .checked_sub(payee.amount)
-            .ok_or_else(|| Error::internal(anyhow::anyhow!("selection is short")))?;
-        let pieces = change.pieces.min(most_pieces(inputs.len(), payee.amount));
-        let pieces = split_change(rest, payee.amount, pieces);
-        let spend = ArkoorSpend {
-            inputs: inputs.iter().map(|input| input.id).collect(),
-            policy: Encoded(payee.policy),
-            amount: payee.amount,
-            change_key: change.key,
-            change: pieces.into_iter().map(Sats).collect(),
-            uploaded: false,
-            doubts: 0,
-            unclear_at: None,
-        };
+        let spend = ArkoorSpend::begin(tx, id, inputs, payee, change)?;
         Ok(if inputs.iter().all(|input| input.registered) {
             Signing::Cosign(spend)
         } else {

@@ -18,9 +18,10 @@ use crate::wallet::account::ceiling::{Charge, check_fee, check_offboard_rate};
 use crate::wallet::account::fees::{max_inputs, offboard_charge, sum};
 use crate::wallet::account::keys;
 use crate::wallet::coins::select::{self, Limits};
-use crate::wallet::engine::steps::arkoor::{Change, Payee, Signing};
+use crate::wallet::engine::steps::arkoor::Signing;
 use crate::wallet::engine::steps::end::{movement_of, signed};
 use crate::wallet::engine::steps::refusal;
+use crate::wallet::engine::steps::spend::{Change, Payee};
 use crate::wallet::engine::{self, Answer, clock, state_of};
 use crate::wallet::{CommitPoint, Error, PATIENCE, Result, Wallet};
 

@@ -20,9 +20,10 @@ use crate::store::{WriteTx, lightning_send, movement, operation};
 use crate::wallet::account::ceiling::{ABOVE_CEILING, Charge, check_fee};
 use crate::wallet::account::keys::{self, WalletKeys};
 use crate::wallet::coins::select::{self, Limits, MAX_INPUTS};
-use crate::wallet::engine::steps::arkoor::{Change, Payee, Signing};
+use crate::wallet::engine::steps::arkoor::Signing;
 use crate::wallet::engine::steps::end::signed;
 use crate::wallet::engine::steps::refusal;
+use crate::wallet::engine::steps::spend::{Change, Payee};
 use crate::wallet::engine::{self, Answer, clock};
 use crate::wallet::{CommitPoint, Error, PATIENCE, Result, Wallet};
 
