@@ -1,7 +1,5 @@
 //! A stop does not wait for clients that have sent no request.
 
-use std::time::{Duration, Instant};
-
 use super::{daemon, request};
 use crate::support::RawConnection;
 
@@ -15,9 +13,7 @@ async fn a_stop_closes_idle_and_slow_connections_at_once() {
     assert!(slow.send("GET /ping HTTP/1.1\r\nx: ").await);
     // Later than both.
     daemon.get("/wallet").await.ok();
-    let begun = Instant::now();
-    assert!(daemon.stop().await.success());
-    assert!(begun.elapsed() < Duration::from_secs(5));
+    daemon.stop_unhindered().await;
     assert_eq!(idle.read_to_end().await, "");
     assert_eq!(slow.read_to_end().await, "");
 }

@@ -8,6 +8,9 @@ use super::{id_of, newest, note, scene};
 /// Events of eight kilobytes, more of them than the buffers of a connection hold.
 const FLOOD: u64 = 1000;
 
+/// So many that a daemon which does not wait for their ends leaves some of them without one.
+const SOCKETS: usize = 100;
+
 /// A client with a small buffer that reads nothing.
 async fn idle(access: &Access, query: &str) -> Ws {
     let query = format!("ticket={}{query}", access.ticket().await.unwrap());
@@ -26,7 +29,10 @@ async fn flood(access: &Access) {
 async fn a_daemon_that_stops_ends_what_waits_for_events() {
     let (_world, mut daemon) = scene().await;
     let access = Access::to(&daemon);
-    let mut socket = access.ws("").await.unwrap();
+    let mut sockets = Vec::new();
+    for _ in 0..SOCKETS {
+        sockets.push(access.ws("").await.unwrap());
+    }
     let mut stream = access.sse("", None).await.unwrap();
     stream.next().await.unwrap();
     let last = newest(&access).await;
@@ -44,10 +50,10 @@ async fn a_daemon_that_stops_ends_what_waits_for_events() {
         daemon.get("/wallet").await.ok();
     }
     assert!(!waiting.is_finished());
-    let asked = std::time::Instant::now();
-    assert!(daemon.stop().await.success());
-    assert!(asked.elapsed() < std::time::Duration::from_secs(7));
-    assert_eq!(socket.farewell().await, "the daemon stops");
+    daemon.stop_unhindered().await;
+    for mut socket in sockets {
+        assert_eq!(socket.farewell().await, "the daemon stops");
+    }
     assert!(stream.next().await.is_none());
     let (status, answer) = waiting.await.unwrap();
     assert_eq!((status, &answer["code"]), (503, &json!("stopping")));
@@ -71,7 +77,6 @@ async fn the_deletion_of_the_wallet_ends_what_waits_for_events() {
             .await
     };
     let wallet = daemon.get("/wallet").await.ok();
-    let asked = std::time::Instant::now();
     let deletion = async {
         let body = json!({"dangerous": true, "fingerprint": wallet["fingerprint"]});
         daemon
@@ -82,7 +87,6 @@ async fn the_deletion_of_the_wallet_ends_what_waits_for_events() {
     };
     let (waited, deleted) = tokio::join!(waiting, deletion);
     assert_eq!(deleted["deleted"], true, "{deleted}");
-    assert!(asked.elapsed() < std::time::Duration::from_secs(10));
     let (status, answer) = waited.unwrap();
     assert_eq!(status, 422, "{answer}");
     assert_eq!(answer["code"], "no_wallet");

@@ -18,6 +18,9 @@ use super::world::World;
 /// The token of a secret of 32 bytes 0x2a (docs/protocol.md §22.1).
 const TOKEN: &str = "ACoqKioqKioqKioqKioqKioqKioqKioqKioqKioqKioq";
 
+/// The lines of a daemon's log that a failed test shows, at the level INFO and above.
+const LAST_LINES: usize = 60;
+
 /// What the peer prints, followed by the state of its source.
 const BARKD_VERSION: &str = "barkd 0.8.0";
 
@@ -83,6 +86,7 @@ impl Daemon {
         flags: &[&str],
         environment: &[(&str, &str)],
     ) -> Daemon {
+        published::load();
         let port = free_port();
         let child = spawn(&program, folder.path(), port, flags, environment);
         let http = reqwest::Client::builder()
@@ -157,6 +161,13 @@ impl Daemon {
             .await
             .expect("it stops in time")
             .expect("it has a status")
+    }
+
+    /// As [`stop`](Self::stop), and asserts that it did not have to give up waiting for clients.
+    pub async fn stop_unhindered(&mut self) {
+        assert!(self.stop().await.success());
+        let log = self.log();
+        assert!(!log.contains("at the deadline"), "{log}");
     }
 
     /// Ends it as `kill -9` does, while requests to it are under way.
@@ -444,6 +455,26 @@ fn spawn(
         .kill_on_drop(true)
         .spawn()
         .expect("the program starts")
+}
+
+/// A failed test shows what its daemons logged last.
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let log = self.folder.path().join("stderr.log");
+            let log = std::fs::read_to_string(log).unwrap_or_default();
+            let lines: Vec<_> = log
+                .lines()
+                .filter(|line| !line.contains(" DEBUG "))
+                .collect();
+            let last = &lines[lines.len().saturating_sub(LAST_LINES)..];
+            println!(
+                "the end of the log at port {}:\n{}",
+                self.port,
+                last.join("\n")
+            );
+        }
+    }
 }
 
 /// The program under test.

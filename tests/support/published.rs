@@ -88,6 +88,11 @@ static DOCUMENTS: LazyLock<Vec<Document>> = LazyLock::new(|| {
     ]
 });
 
+/// Reads the documents, which takes seconds. Daemons start later: meanwhile the servers of this test's world would not answer them.
+pub fn load() {
+    LazyLock::force(&DOCUMENTS);
+}
+
 /// Where cargo keeps the crate that carries a document.
 pub fn published_folder(version: &str) -> PathBuf {
     let newest = manifest_of_dependency("bark-rest");

@@ -48,8 +48,8 @@ const COMPLAINT_INTERVAL: Duration = Duration::from_secs(60);
 /// How long a stopping listener gives idle connections to end by themselves.
 const GOODBYE: Duration = Duration::from_millis(100);
 
-/// Serves `router` until `stopping` is cancelled. Then it accepts nothing more, and returns when the requests in progress are answered.
-/// Dropping the future closes every connection.
+/// Serves `router` until `stopping` is cancelled. Then it accepts nothing more, and returns when the requests in progress are answered and
+/// the websockets have ended. Dropping the future closes every connection but those of websockets.
 pub(crate) async fn serve(
     listener: TcpListener,
     router: Router,
@@ -66,7 +66,7 @@ pub(crate) async fn serve(
     drop(listener);
     loop {
         tokio::select! {
-            ended = tasks.join_next() => if ended.is_none() { break },
+            () = connections.all_ended() => break,
             () = tokio::time::sleep(GOODBYE) => connections.close_without_request(),
         }
     }

@@ -111,6 +111,13 @@ impl Connections {
             activity.close_without_request();
         }
     }
+
+    /// Resolves when no connection is open, that of a websocket included. To be called while nobody waits for a [`slot`](Self::slot).
+    pub(super) async fn all_ended(&self) {
+        while !self.0.open().activities.is_empty() {
+            self.0.ended.notified().await;
+        }
+    }
 }
 
 impl Shared {

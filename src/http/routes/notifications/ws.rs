@@ -90,9 +90,11 @@ async fn serve(mut socket: WebSocket, session: Option<Session>, stopping: Cancel
         Some(mut session) => {
             let closing = session.closing.clone();
             tokio::select! {
-                reason = session.run(&mut socket) => reason,
-                () = closing.cancelled() => "the wallet is closed",
+                // A daemon that stops closes its wallet, too.
+                biased;
                 () = stopping.cancelled() => "the daemon stops",
+                () = closing.cancelled() => "the wallet is closed",
+                reason = session.run(&mut socket) => reason,
             }
         }
     };
