@@ -128,4 +128,11 @@ impl Wallet {
         self.daemon.kill().await;
         self.daemon.restart(None).await;
     }
+
+    /// Starts the daemon again so that it begins nothing without a request.
+    pub async fn start_idle(&mut self) {
+        self.daemon.kill().await;
+        let idle = [("BARK_DAEMON_MANUAL_SYNC", "true")];
+        self.daemon.restart_with(None, &idle).await;
+    }
 }

@@ -18,20 +18,36 @@ const LIMIT: Duration = Duration::from_secs(240);
 const LOOKS: u32 = 8;
 const SKIPPED_SECONDS: u64 = 100;
 
-/// How often nothing may be under way in a row: a wallet begins to refresh what has come near its expiry some time after a block.
+/// How often nothing may be under way in a row.
 const QUIET_LOOKS: u32 = 8;
 
 /// How often it is looked until a block is mined.
 const LOOKS_PER_BLOCK: u32 = 4;
 
-/// Starts all daemons for good, and waits until none has anything under way.
+/// Waits until no wallet has anything under way, and starts all daemons so that they begin nothing by themselves, such as the refresh of what
+/// an exit of another wallet endangers.
 pub async fn settle(shared: &Shared, wallets: &mut [Wallet]) {
     shared.world.no_faults();
     shared.world.no_chain_faults();
-    for wallet in wallets.iter_mut() {
-        wallet.start_for_good().await;
-        wallet.daemon.wait_for_connected(true).await;
+    loop {
+        for wallet in wallets.iter_mut() {
+            wallet.start_for_good().await;
+            wallet.daemon.wait_for_connected(true).await;
+        }
+        end_all(shared, wallets).await;
+        let mut under_way = Vec::new();
+        for wallet in wallets.iter_mut() {
+            wallet.start_idle().await;
+            under_way.extend(under_way_in(&wallet.daemon).await);
+        }
+        if under_way.is_empty() {
+            return;
+        }
     }
+}
+
+/// Lets blocks, rounds and time pass until nothing is under way.
+async fn end_all(shared: &Shared, wallets: &[Wallet]) {
     let (start, mut quiet, mut looks) = (Instant::now(), 0, 0);
     while quiet < QUIET_LOOKS {
         lightning::resolve_all(shared).await;
@@ -47,7 +63,7 @@ pub async fn settle(shared: &Shared, wallets: &mut [Wallet]) {
             under_way.extend(of_wallet.into_iter().map(|what| (number, what)));
         }
         if start.elapsed() > LIMIT {
-            for wallet in wallets.iter() {
+            for wallet in wallets {
                 println!("for the operator: {:#?}", wallet.daemon.attention().await);
             }
             panic!("still under way: {under_way:#?}");

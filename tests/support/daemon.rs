@@ -19,7 +19,7 @@ use super::world::World;
 const TOKEN: &str = "ACoqKioqKioqKioqKioqKioqKioqKioqKioqKioqKioq";
 
 /// The lines of a daemon's log that a failed test shows, at the level INFO and above.
-const LAST_LINES: usize = 60;
+const LAST_LINES: usize = 100;
 
 /// What the peer prints, followed by the state of its source.
 const BARKD_VERSION: &str = "barkd 0.8.0";

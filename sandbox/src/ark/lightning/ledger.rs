@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use super::super::state::Ark;
+use super::super::store::ReceiveStatus;
 use crate::lightning::Totals;
 
 /// Totals of all Lightning payments. What clients gave and the world paid in, less what the world got and clients were granted, is
@@ -20,6 +21,8 @@ pub struct LightningLedger {
     /// What passed between the server's node and the world.
     #[serde(flatten)]
     pub network: Totals,
+    /// What the node holds of payments that the server has canceled, in msat. The payers get it back shortly before its HTLCs expire.
+    pub stranded_msat: u64,
 }
 
 impl Ark {
@@ -34,6 +37,20 @@ impl Ark {
             earned_msat: (sums.taken - sums.granted) * 1_000 + network.received_msat
                 - network.sent_msat,
             network,
+            stranded_msat: self.stranded_msat()?,
         })
+    }
+
+    fn stranded_msat(&self) -> anyhow::Result<u64> {
+        let network = &self.lightning.network;
+        let mut stranded = 0;
+        for hash in network.held()? {
+            let receive = self.store.receive(hash)?;
+            if receive.is_some_and(|receive| receive.status == ReceiveStatus::Canceled) {
+                let hold = network.hold(hash)?;
+                stranded += hold.and_then(|hold| hold.paid_msat).unwrap_or_default();
+            }
+        }
+        Ok(stranded)
     }
 }

@@ -297,6 +297,9 @@ async fn a_payment_that_is_noticed_two_blocks_late_is_cancelled_and_stays_held()
         assert_eq!(wallet.receive_status(hash).await, status);
         assert!(network.held().unwrap().contains(&hash));
     }
+    let ledger = sandbox.server.lightning_ledger().unwrap();
+    assert_eq!(ledger.network.held_msat, 10_000_000);
+    assert_eq!(ledger.stranded_msat, 5_000_000);
 }
 
 #[tokio::test]
