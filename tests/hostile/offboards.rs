@@ -77,13 +77,15 @@ async fn assert_paid_once(faults: &[Value]) {
     let (world, daemon) = scene().await;
     let to = daemon.post_empty("/onchain/addresses/next").await.ok()["address"].clone();
     let to = to.as_str().unwrap();
-    for fault in faults {
-        world.fault(fault.clone());
-    }
+    let faults: Vec<u64> = faults
+        .iter()
+        .map(|fault| world.fault(fault.clone()))
+        .collect();
     let offboard = daemon.post("/wallet/offboard/all", json!({"address": to}));
     let watch = async {
-        eventually("the forfeits are sent", async || {
-            (world.calls_of("FinishOffboard") > 0).then_some(())
+        eventually("the forfeits are sent, and the faults act", async || {
+            let act = faults.iter().all(|fault| world.fired(*fault) > 0);
+            (act && world.calls_of("FinishOffboard") > 0).then_some(())
         })
         .await;
         assert_eq!(daemon.balance("spendable_sat").await, 0);

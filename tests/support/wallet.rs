@@ -105,14 +105,16 @@ impl Daemon {
         made
     }
 
-    /// Waits until this much can be spent.
+    /// Waits until this much can be spent. Its patience begins anew whenever that amount changes.
     pub async fn wait_for_spendable(&self, sats: u64) {
-        let mut last = 0;
-        eventually(&format!("{sats} sat can be spent"), async || {
-            last = self.balance("spendable_sat").await;
-            (last == sats).then_some(())
-        })
-        .await;
+        let mut last = None;
+        while last != Some(sats) {
+            last = eventually(&format!("{sats} sat can be spent"), async || {
+                let now = Some(self.balance("spendable_sat").await);
+                (now != last).then_some(now)
+            })
+            .await;
+        }
     }
 
     /// Waits until the daemon reports that the Ark server is connected, or that it is not.
