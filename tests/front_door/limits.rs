@@ -105,7 +105,9 @@ async fn at_the_maximum_the_connection_that_waits_longest_makes_room() {
         idle.push(connection);
     }
     let mut oldest = idle.remove(0);
+    let begun = Instant::now();
     daemon.get("/wallet").await.ok();
+    assert!(begun.elapsed() < 5 * SECOND);
     assert_eq!(oldest.read_to_end().await, "");
     let mut newest = idle.pop().expect("seven are left");
     assert!(newest.send("GET /ping HTTP/1.1\r\nhost: x\r\n\r\n").await);

@@ -77,6 +77,7 @@ async fn the_deletion_of_the_wallet_ends_what_waits_for_events() {
             .await
     };
     let wallet = daemon.get("/wallet").await.ok();
+    let asked = std::time::Instant::now();
     let deletion = async {
         let body = json!({"dangerous": true, "fingerprint": wallet["fingerprint"]});
         daemon
@@ -87,6 +88,7 @@ async fn the_deletion_of_the_wallet_ends_what_waits_for_events() {
     };
     let (waited, deleted) = tokio::join!(waiting, deletion);
     assert_eq!(deleted["deleted"], true, "{deleted}");
+    assert!(asked.elapsed() < std::time::Duration::from_secs(10));
     let (status, answer) = waited.unwrap();
     assert_eq!(status, 422, "{answer}");
     assert_eq!(answer["code"], "no_wallet");

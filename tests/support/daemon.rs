@@ -223,8 +223,7 @@ impl Daemon {
 
     /// What it has written to its log.
     pub fn log(&self) -> String {
-        let log = self.folder.path().join("stderr.log");
-        std::fs::read_to_string(log).expect("there is a log")
+        std::fs::read_to_string(log_file(self.folder())).expect("there is a log")
     }
 
     /// Sends a request and closes the connection as soon as `until` is true, unless the answer comes before.
@@ -296,7 +295,7 @@ impl Daemon {
     async fn wait_until_ready(&mut self) {
         let url = self.ping_url();
         let http = self.http.clone();
-        let log = self.folder.path().join("stderr.log");
+        let log = log_file(self.folder());
         let child = &mut self.child;
         eventually("the daemon answers /ping", async || {
             if let Some(status) = child.try_wait().expect("it can be looked at") {
@@ -442,7 +441,7 @@ fn spawn(
     let log = std::fs::OpenOptions::new()
         .create(true)
         .append(true)
-        .open(folder.join("stderr.log"));
+        .open(log_file(folder));
     Command::new(program)
         .arg("--datadir")
         .arg(folder)
@@ -457,12 +456,16 @@ fn spawn(
         .expect("the program starts")
 }
 
+/// Where the log of a daemon with this data directory goes.
+fn log_file(folder: &Path) -> PathBuf {
+    folder.join("stderr.log")
+}
+
 /// A failed test shows what its daemons logged last.
 impl Drop for Daemon {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            let log = self.folder.path().join("stderr.log");
-            let log = std::fs::read_to_string(log).unwrap_or_default();
+            let log = std::fs::read_to_string(log_file(self.folder())).unwrap_or_default();
             let lines: Vec<_> = log
                 .lines()
                 .filter(|line| !line.contains(" DEBUG "))
